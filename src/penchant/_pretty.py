@@ -1,0 +1,27 @@
+"""One way to print hyper-parameters: as they are typed."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def pretty(module: Any) -> str:
+    """`Name(field=value, …)`, with scalars as numbers and large arrays as shapes."""
+    fields = [
+        f"{field.name}={_value(getattr(module, field.name))}"
+        for field in dataclasses.fields(module)
+        if field.repr
+    ]
+    return f"{type(module).__name__}({', '.join(fields)})"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, jax.core.Tracer):
+        return f"<{value.aval.str_short()}>"
+    if isinstance(value, (jax.Array, np.ndarray)):
+        if value.ndim == 0:
+            return f"{float(value):g}"
+        return f"<array {value.shape}>"
+    return repr(value)

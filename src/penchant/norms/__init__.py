@@ -1,0 +1,21 @@
+"""Norms, their duals, their steepest directions and the projections on their balls."""
+
+from penchant.norms._base import AbstractNorm as AbstractNorm
+from penchant.norms._entrywise import project_simplex as project_simplex
+from penchant.norms._lp import (
+    L1 as L1,
+    L2 as L2,
+    AbstractLp as AbstractLp,
+    Linf as Linf,
+    Lp as Lp,
+    lp as lp,
+)
+from penchant.norms._mahalanobis import Mahalanobis as Mahalanobis
+from penchant.norms._schatten import (
+    AbstractSchatten as AbstractSchatten,
+    Frobenius as Frobenius,
+    Nuclear as Nuclear,
+    Schatten as Schatten,
+    Spectral as Spectral,
+    schatten as schatten,
+)

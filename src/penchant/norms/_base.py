@@ -1,0 +1,44 @@
+import abc
+
+import equinox as eqx
+
+from penchant._types import Real, Scalar, Weights
+
+
+class AbstractNorm(eqx.Module):
+    r"""A norm $\|\cdot\|$ on weight arrays, with the maps that optimizers need of it.
+
+    A norm is called to get its value. All four maps can be jitted, vmapped and
+    differentiated. Where a derivative is not unique one is chosen; at zero that of the
+    value, of the dual and of the steepest direction is zero, never NaN. Arrays of shape `(d,)` and `(k, d)` are weights of a classifier
+    with two and with `k` classes; entry-wise norms take any shape.
+    """
+
+    @abc.abstractmethod
+    def __call__(self, w: Weights) -> Scalar:
+        r"""$\|w\|$."""
+
+    @property
+    @abc.abstractmethod
+    def conjugate(self) -> "AbstractNorm":
+        r"""The norm whose value is the dual $\|g\|_*$ of this one."""
+
+    @property
+    @abc.abstractmethod
+    def label(self) -> str:
+        """How tables and figures name the norm."""
+
+    @abc.abstractmethod
+    def steepest(self, g: Weights) -> Weights:
+        r"""A $d$ with $\|d\|\le1$ that attains $\langle g, d\rangle = \|g\|_*$.
+
+        Where several attain it, which one is stated by each norm. $d=0$ at $g=0$.
+        """
+
+    @abc.abstractmethod
+    def project(self, w: Weights, radius: Real = 1.0) -> Weights:
+        r"""The nearest point of the ball, $\arg\min_{\|x\|\le r}\|x-w\|_2$."""
+
+    def dual(self, g: Weights) -> Scalar:
+        r"""$\|g\|_* = \max_{\|d\|\le 1} \langle g, d\rangle$."""
+        return self.conjugate(g)

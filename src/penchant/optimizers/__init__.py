@@ -1,0 +1,19 @@
+"""Update rules as the papers define them, on gradients of any scale."""
+
+from penchant.optimizers._adagrad import AdaGrad as AdaGrad
+from penchant.optimizers._adam import Adam as Adam
+from penchant.optimizers._base import AbstractOptimizer as AbstractOptimizer
+from penchant.optimizers._from_optax import FromOptax as FromOptax
+from penchant.optimizers._gradient_descent import GradientDescent as GradientDescent
+from penchant.optimizers._lion import Lion as Lion
+from penchant.optimizers._muon import Muon as Muon
+from penchant.optimizers._polar import (
+    AbstractPolar as AbstractPolar,
+    CubicNewtonSchulz as CubicNewtonSchulz,
+    ExactPolar as ExactPolar,
+    NewtonSchulz as NewtonSchulz,
+)
+from penchant.optimizers._rmsprop import RMSProp as RMSProp
+from penchant.optimizers._sign_descent import SignDescent as SignDescent
+from penchant.optimizers._signum import Signum as Signum
+from penchant.optimizers._steepest_descent import SteepestDescent as SteepestDescent

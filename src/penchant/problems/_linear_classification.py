@@ -1,0 +1,225 @@
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from penchant._checks import check_instance
+from penchant._types import Examples, Scalar, Vector, Weights
+from penchant.problems._scaled_gradient import ScaledGradient
+from penchant.problems.losses import AbstractLoss
+
+Rows = Int[Array, " b"] | None
+RowWeights = Float[Array, " b"] | None
+
+
+class LinearClassification(eqx.Module):
+    r"""A linear classifier under a loss of its margins, averaged over the samples.
+
+    Two classes, $y_i=\pm1$: weights $w\in\mathbb R^d$, margins $y_i\langle w,x_i\rangle$.
+    `k` classes, $y_i\in\{0..k-1\}$: weights $W\in\mathbb R^{k\times d}$, pairwise margins
+    $\langle W_{y_i}-W_c, x_i\rangle$ for $c\neq y_i$. The training loss is the **mean**
+    of the samples' losses.
+
+    >>> import penchant as pn
+    >>> X = jnp.array([[1.0, 2.0], [3.0, -1.0]])
+    >>> exponential = pn.losses.Exponential()
+    >>> problem = pn.LinearClassification(X, jnp.array([1, -1]), loss=exponential)
+    >>> problem.margins(jnp.array([-1.0, 1.0]))
+    Array([1., 4.], dtype=float64)
+
+    Args:
+        X: `(n, d)` examples, finite. Converted to float64.
+        y: `(n,)` labels: all in {-1, +1} for two classes (one sign alone is fine: it
+            means labels are absorbed in `X`), or whole numbers 0..k-1, each present,
+            for `k` classes. Labels {0, 1} are two classes in the multi-class form,
+            with weights `(2, d)`.
+        loss: One of `penchant.losses`.
+        bias: Append a feature that is 1, so that weights have `d + 1` columns. The
+            bias then counts in every norm as any other weight does.
+
+    Raises:
+        TypeError: If `X` or `y` is not numeric, or `loss` is no loss.
+        ValueError: If shapes disagree, a value is NaN or infinite, there is no
+            sample or no feature, or the labels are not as above.
+    """
+
+    X: Examples
+    y: Int[Array, " n"]
+    loss: AbstractLoss
+    bias: bool = eqx.field(static=True)
+    classes: int = eqx.field(static=True)
+
+    def __init__(self, X: Any, y: Any, *, loss: AbstractLoss, bias: bool = False):
+        examples = _check_examples(X)
+        labels, self.classes = _check_labels(y, len(examples))
+        check_instance(
+            "loss", loss, AbstractLoss, "one of Exponential(), Logistic(), PairLog()"
+        )
+        if bias:
+            examples = np.hstack([examples, np.ones((len(examples), 1))])
+        self.X = jnp.asarray(examples)
+        self.y = jnp.asarray(labels)
+        self.loss = loss
+        self.bias = bias
+
+    @property
+    def binary(self) -> bool:
+        r"""Whether labels are $\pm1$ and weights a vector."""
+        return self.classes == 0
+
+    @property
+    def samples(self) -> int:
+        """The number `n` of samples."""
+        return self.X.shape[0]
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """The shape of the weights: `(d,)` or `(k, d)`."""
+        d = self.X.shape[1]
+        return (d,) if self.binary else (self.classes, d)
+
+    def pair_margins(self, w: Weights, rows: Rows = None) -> Float[Array, "b c"]:
+        r"""Margins against each opponent: `(n, 1)`, or `(n, k)` with $+\infty$ for $c=y_i$."""
+        X, y = self._take(rows)
+        if self.binary:
+            return (y.astype(X.dtype) * _scores(X, w))[:, None]
+        Z = w @ X.T  # (k, b): classes first, so that reductions over them are fast
+        own = jnp.take_along_axis(Z, y[None, :], axis=0, mode="clip")
+        return jnp.where(self._is_own(y), jnp.inf, own - Z).T
+
+    def margins(self, w: Weights) -> Vector:
+        r"""$q_i(w)$, `(n,)`: the least margin of each sample over its opponents."""
+        return jnp.min(self.pair_margins(w), axis=1)
+
+    def log_losses(self, w: Weights) -> Vector:
+        """The logarithm of each sample's loss, `(n,)`."""
+        return self.loss.log_losses(self.pair_margins(w))
+
+    def log_loss(self, w: Weights) -> Scalar:
+        """The logarithm of the mean loss."""
+        return jax.nn.logsumexp(self.log_losses(w)) - jnp.log(float(self.samples))
+
+    def pull(
+        self, q: Float[Array, "b c"], rows: Rows = None, totals: Vector | None = None
+    ) -> Weights:
+        r"""$\sum_{ic}q_{ic}\,a_{ic}$ with $a_{ic}$ the gradient of margin $(i,c)$.
+
+        The adjoint of `pair_margins`: $a_i=y_ix_i$, or $(e_{y_i}-e_c)x_i^\top$. With
+        several classes `q` must be 0 in the column of a sample's own class; `totals`
+        are its row sums, where they are known.
+        """
+        X, y = self._take(rows)
+        if self.binary:
+            return _combine(q[:, 0] * y.astype(X.dtype), X)
+        if totals is None:
+            totals = jnp.sum(q, axis=1)
+        return jnp.where(self._is_own(y), totals[None, :], -q.T) @ X
+
+    def scaled_gradient(
+        self, w: Weights, rows: Rows = None, row_weights: RowWeights = None
+    ) -> ScaledGradient:
+        r"""The gradient of the mean loss over all samples, or over some `rows`.
+
+        Args:
+            w: The weights.
+            rows: Indices of a mini-batch; None for all samples.
+            row_weights: A factor for each row of the batch in place of one over
+                their number, for batches that are padded.
+        """
+        slopes = self.loss.scaled_slopes(self.pair_margins(w, rows))
+        Q, totals = slopes.entries, slopes.totals
+        if row_weights is None:
+            step = -self.pull(Q, rows, totals) / Q.shape[0]
+        else:
+            step = -self.pull(Q * row_weights[:, None], rows, totals * row_weights)
+        return ScaledGradient(step, slopes.log_scale)
+
+    def _take(self, rows: Rows) -> tuple[Examples, Int[Array, " b"]]:
+        if rows is None:
+            return self.X, self.y
+        return self.X[rows], self.y[rows]
+
+    def _is_own(self, y: Int[Array, " b"]) -> Array:
+        return jnp.arange(self.classes, dtype=y.dtype)[:, None] == y[None, :]
+
+
+def _scores(X: Examples, w: Vector) -> Vector:
+    # a batch of few rows is memory traffic, not a matrix product: the plain sum fuses
+    # with what surrounds it
+    if X.shape[0] <= 8:
+        return jnp.sum(X * w[None, :], axis=1)
+    return X @ w
+
+
+def _combine(q: Vector, X: Examples) -> Vector:
+    if X.shape[0] <= 8:
+        return jnp.sum(q[:, None] * X, axis=0)
+    return q @ X
+
+
+def _check_examples(X: Any) -> np.ndarray:
+    try:
+        examples = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"X must be an array of numbers of shape (n, d); got {type(X).__name__}."
+        ) from None
+    if examples.ndim != 2 or 0 in examples.shape:
+        raise ValueError(
+            "X must have shape (n, d) with at least one sample and one feature; "
+            f"got shape {examples.shape}."
+        )
+    finite = np.isfinite(examples)
+    if not finite.all():
+        i, j = np.argwhere(~finite)[0]
+        raise ValueError(
+            f"X must be finite; {np.size(finite) - finite.sum()} entries are NaN or "
+            f"infinite, the first in row {i}, column {j}: {examples[i, j]}."
+        )
+    return examples
+
+
+def _check_labels(y: Any, n: int) -> tuple[np.ndarray, int]:
+    """Labels as integers, and the number of classes (0 where they are signs)."""
+    try:
+        given = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(
+            "y must be an array of numbers: -1 and +1, or classes 0..k-1."
+        ) from None
+    if given.shape != (n,):
+        raise ValueError(f"y must have shape ({n},), a label a row of X; got {given.shape}.")
+    labels = given.astype(np.int32)
+    values = np.unique(given)
+    if not np.array_equal(labels, given):
+        strange = values[values != np.round(values)]
+        seen = strange[0] if strange.size else values[~np.isfinite(values)][0]
+        raise ValueError(f"y must hold whole numbers; got {seen}.")
+    if set(values) <= {-1.0, 1.0}:
+        return labels, 0
+    if values[0] < 0:
+        raise ValueError(
+            "y must be all -1 and +1, or classes 0..k-1; "
+            f"got values {_listing(values)}."
+        )
+    k = int(values[-1]) + 1
+    if k == 1:
+        raise ValueError(
+            "y holds one class only (0), so there is nothing to separate. "
+            "Use +1 for labels that are absorbed in X."
+        )
+    missing = np.setdiff1d(np.arange(k), labels)
+    if missing.size:
+        raise ValueError(
+            f"y must hold every class 0..{k - 1}; missing: {_listing(missing)}. "
+            "Renumber the labels."
+        )
+    return labels, k
+
+
+def _listing(values: np.ndarray) -> str:
+    shown = ", ".join(f"{v:g}" for v in values[:8])
+    return shown + (", …" if len(values) > 8 else "")

@@ -1,0 +1,98 @@
+"""Files that survive a crash: numbers only, replaced atomically."""
+
+import hashlib
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from penchant.training._loop import Rule
+from penchant.training.schedules import Constant, Power, table
+
+FORMAT = 1
+
+
+def fingerprint(rule: Rule, initial: Any) -> dict[str, str]:
+    """What makes two runs the same: a digest for each part."""
+    schedule: Any = rule.schedule
+    if not isinstance(schedule, (Constant, Power)):
+        # any function of the step: known by its values
+        schedule = [
+            np.asarray(table(rule.schedule, np.int64(t), 64))
+            for t in (0, 1_000, 1_000_000)
+        ]
+    return {
+        "problem": _digest(rule.problem),
+        "optimizer": f"{rule.optimizer!r} {_digest(rule.optimizer)}",
+        "step_size": f"{rule.schedule!r} {_digest(schedule)}"
+        if eqx.is_array(schedule) or isinstance(schedule, (Constant, Power))
+        else _digest(schedule),
+        "batching": repr(rule.batching),
+        "key": _digest(jax.random.key_data(rule.key)),
+        "init": _digest(initial),
+    }
+
+
+def _digest(tree: Any) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array_like)):
+        array = np.asarray(leaf)
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def differing(seen: dict[str, str], wanted: dict[str, str]) -> str | None:
+    """The first part in which two fingerprints differ."""
+    return next((part for part in wanted if seen.get(part) != wanted[part]), None)
+
+
+def save(path: Path, meta: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Write `meta` and `arrays` so that a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".partial")
+    text = np.frombuffer(json.dumps({"format": FORMAT, **meta}).encode(), np.uint8)
+    with fresh.open("wb") as file:
+        np.savez(file, meta=text, **{k: np.asarray(v) for k, v in arrays.items()})
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def load(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    """What `save` wrote; None where there is nothing.
+
+    Raises:
+        ValueError: If the file is damaged or not one of these.
+    """
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        meta = json.loads(arrays.pop("meta").tobytes())
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no readable checkpoint: {error}.") from None
+    if meta.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} was written by another version of penchant "
+            f"(format {meta.get('format')}, this one reads {FORMAT})."
+        )
+    return meta, arrays
+
+
+def leaves_of(name: str, tree: Any) -> dict[str, Any]:
+    """The leaves of a pytree under numbered names."""
+    return {f"{name}{i}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
+
+
+def tree_of(name: str, arrays: dict[str, np.ndarray], like: Any) -> Any:
+    """A pytree in the structure of `like` from arrays that `leaves_of` named."""
+    leaves, structure = jax.tree.flatten(like)
+    read = [jax.numpy.asarray(arrays[f"{name}{i}"]) for i in range(len(leaves))]
+    return jax.tree.unflatten(structure, read)

@@ -1,0 +1,346 @@
+import functools
+import importlib.metadata
+import itertools
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from penchant._checks import check_count
+from penchant._types import Parameters
+from penchant.optimizers import AbstractOptimizer
+from penchant.training import _checkpoint as checkpoints
+from penchant.training._grid import Axis, blocks, lanes, points_in, read_grid
+from penchant.training._loop import Rule, RunState, advance, start
+from penchant.training._progress import progress_bar
+from penchant.training._store import Box, Layout, MemoryStore, ZarrStore
+from penchant.training._train import Runner, make_rule
+from penchant.training._trajectory import record_steps, weight_dims
+from penchant.training.batching import AbstractBatching, FullBatch
+
+if TYPE_CHECKING:
+    import xarray
+
+SAVE_SECONDS = 5.0
+
+FEWEST_LANES = 8
+"""Fewer lanes than this are not dealt to another thread."""
+
+_STATE_AXES: Any = RunState(None, 0, 0)  # pyright: ignore[reportArgumentType]
+
+
+def sweep(
+    problem: Any,
+    optimizer: AbstractOptimizer,
+    *,
+    grid: Mapping[str, Sequence[Any]],
+    steps: int,
+    step_size: Any = None,
+    batching: AbstractBatching = FullBatch(),
+    init: Parameters | None = None,
+    key: Any = 0,
+    record: int = 50,
+    weights: bool = True,
+    progress: bool = False,
+    save: str | Path | None = None,
+) -> "xarray.Dataset":
+    r"""Run every combination of a grid of hyper-parameters, vectorised.
+
+    All grid points are lanes of one compiled run (in batches where there are very
+    many). The data set has an axis for each name in `grid`, then `step`, and holds
+    `log_loss`, `margin` (the least margin $\min_iq_i(w_t)$, not normalised) and
+    `weights`.
+
+    >>> import penchant as pn
+    >>> problem = pn.datasets.gaussian(10, 50, seed=0)
+    >>> runs = pn.sweep(
+    ...     problem,
+    ...     pn.optimizers.Adam(0.9, 0.95, 0.0),
+    ...     grid={"b2": [0.9, 0.99], "step_size": [0.01, 0.1]},
+    ...     steps=100,
+    ...     record=5,
+    ... )
+    >>> dict(runs.log_loss.sizes)
+    {'b2': 2, 'step_size': 2, 'step': 5}
+
+    Args:
+        problem: What is learned.
+        optimizer: The update rule.
+        grid: Maps names to values: fields of the optimizer (`"b2"`, `"eps"`, …),
+            `"step_size"` (numbers, which replace the scale of a power law, or power
+            laws), `"exponent"` and `"offset"` of a power law, `"seed"` and `"init"`
+            (arrays of weights).
+        steps: Number of updates.
+        step_size: As in `train`; may be left out if the grid has `"step_size"`.
+        batching: Which samples an update sees.
+        init: Initial weights of all lanes; zeros if None.
+        key: Seed of all lanes where the grid has none.
+        record: Number of log-spaced records.
+        weights: Keep the weights of every record.
+        progress: Show a bar.
+        save: Path of a Zarr store. Records are written there as the sweep proceeds,
+            with a checkpoint; if the store holds this same sweep, unfinished, it goes
+            on from its last checkpoint, whatever ended it.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If one is out of its range, the grid names what can't be varied,
+            or the store holds something else.
+    """
+    steps = check_count("steps", steps)
+    check_count("record", record, least=2)
+    if step_size is None:
+        if "step_size" not in grid:
+            raise ValueError('Give step_size, or "step_size" in the grid.')
+        step_size = grid["step_size"][0]
+    rule, initial = make_rule(problem, optimizer, step_size, batching, init, key)
+    axes = read_grid(grid, rule)
+    _check_values(axes, rule, initial)
+    at = record_steps(steps, record)
+    layout: Layout = {"log_loss": ((), ()), "margin": ((), ())}
+    if weights:
+        layout["weights"] = (initial.shape, weight_dims(initial.ndim))
+    shape = tuple(len(axis.values) for axis in axes)
+    boxes = list(blocks(shape, initial.size))
+    attrs = {
+        "optimizer": repr(optimizer),
+        "batching": repr(batching),
+        "step_size": repr(rule.schedule),
+        "steps": steps,
+        "penchant": importlib.metadata.version("penchant"),
+    }
+    if save is None:
+        store: MemoryStore | ZarrStore = MemoryStore(axes, at, layout)
+    else:
+        size = tuple(s.stop - s.start for s in boxes[0])
+        store = ZarrStore(Path(save), axes, at, layout, size, attrs)
+    job = _Job(rule, initial, axes, at, boxes, layout, store)
+    with progress_bar(progress, steps * len(boxes), 0, "sweeping") as report:
+        job.run(steps, report)
+    return store.dataset(attrs)
+
+
+class _Job:
+    """A sweep under way: which box of lanes, how far, and what is not stored yet."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        initial: Any,
+        axes: list[Axis],
+        at: np.ndarray,
+        boxes: list[Box],
+        layout: Layout,
+        store: MemoryStore | ZarrStore,
+    ):
+        self.rule, self.initial, self.axes, self.at = rule, initial, axes, at
+        self.boxes, self.layout, self.store = boxes, layout, store
+        self.identity = checkpoints.fingerprint(rule, initial) | {
+            "grid": repr([(axis.name, _listed(axis.values)) for axis in axes]),
+            "steps": repr(at.tolist()),
+        }
+        self.box, self.state = 0, None
+        self.first = 0  # index of the first pending record
+        self.pending: list[dict[str, np.ndarray]] = []
+        self.saved = time.monotonic()
+
+    def run(self, steps: int, report: Any) -> None:
+        self._resume()
+        while self.box < len(self.boxes):
+            box = self.boxes[self.box]
+            call = _Vectorised(self.rule, self.initial, points_in(self.axes, box))
+            if self.state is None:
+                self.state = call.start()
+            else:
+                self.state = checkpoints.tree_of("state", self.state, call.start())
+            runner = Runner(self.rule, call.advance)
+            while (step := int(self.state.step)) < steps:
+                due = int(self.at[np.searchsorted(self.at, step, side="right")])
+                self.state, mean = runner(self.state, due)
+                report(self.box * steps + int(self.state.step), mean)
+                if int(self.state.step) == due:
+                    self.pending.append(call.record(self.state, self.layout, box))
+                if time.monotonic() - self.saved > SAVE_SECONDS:
+                    self._flush()
+            self.box += 1
+            self.state = None
+            self._flush(box)
+            self.first = 0
+
+    def _flush(self, finished: Box | None = None) -> None:
+        """Save what is pending, and the state, so that nothing of it is lost."""
+        box = finished or self.boxes[self.box]
+        stacked = self._stack()
+        if isinstance(self.store, ZarrStore):
+            arrays = {f"pending_{name}": values for name, values in stacked.items()}
+            if self.state is not None:
+                arrays |= checkpoints.leaves_of("state", self.state)
+            meta = {
+                "fingerprint": self.identity,
+                "box": self.box,
+                "first": self.first,
+                "pending_box": self.boxes.index(box),
+                "running": self.state is not None,
+            }
+            self.store.save(meta, arrays)
+        self.store.write(box, self.first, stacked)
+        self.first += len(self.pending)
+        self.pending = []
+        self.saved = time.monotonic()
+
+    def _stack(self) -> dict[str, np.ndarray]:
+        along = len(self.axes)
+        if not self.pending:
+            return {}
+        return {
+            name: np.stack([record[name] for record in self.pending], axis=along)
+            for name in self.layout
+        }
+
+    def _resume(self) -> None:
+        if not isinstance(self.store, ZarrStore):
+            return
+        found = self.store.load()
+        if found is None:
+            self._flush()
+            return
+        meta, arrays = found
+        part = checkpoints.differing(meta.get("fingerprint", {}), self.identity)
+        if part is not None:
+            raise ValueError(
+                f"save: {self.store.path} holds another sweep: its {part} differs. "
+                "Give another path, or delete it."
+            )
+        pending = {
+            name: arrays[f"pending_{name}"]
+            for name in self.layout
+            if f"pending_{name}" in arrays
+        }
+        self.store.write(self.boxes[meta["pending_box"]], meta["first"], pending)
+        self.box = meta["box"]
+        if meta["running"]:
+            count = next((v.shape[len(self.axes)] for v in pending.values()), 0)
+            self.first = meta["first"] + count
+            self.state = arrays
+
+
+class _Vectorised:
+    """The compiled calls for one box of lanes.
+
+    On a CPU the lanes are dealt to one thread a core: a loop that is compiled as one
+    function runs on a single core by itself.
+    """
+
+    def __init__(self, rule: Rule, initial: Any, points: list[dict[str, Any]]):
+        cores = os.cpu_count() or 1 if jax.default_backend() == "cpu" else 1
+        groups = max(1, min(cores, len(points) // FEWEST_LANES))
+        cuts = np.linspace(0, len(points), groups + 1).astype(int)
+        parts = [points[a:b] for a, b in itertools.pairwise(cuts)]
+        self.sizes = [len(part) for part in parts]
+        self.parts = [lanes(rule, initial, part) for part in parts]
+        rule_axes = self.parts[0].rule_axes
+        self._start = eqx.filter_vmap(
+            start, in_axes=(rule_axes, 0), out_axes=_STATE_AXES
+        )
+        self._advance = eqx.filter_jit(
+            eqx.filter_vmap(
+                advance,
+                in_axes=(rule_axes, _STATE_AXES, None, None),
+                out_axes=(_STATE_AXES, 0),
+            )
+        )
+
+    def start(self) -> RunState:
+        states = [self._start(part.rule, part.initial) for part in self.parts]
+        return self._merge(states)
+
+    def advance(
+        self, rule: Rule, state: RunState, until: Any, inline: bool
+    ) -> tuple[RunState, Any]:
+        del rule  # each part has its own
+        run = lambda part, state: jax.block_until_ready(
+            self._advance(part.rule, state, until, inline)
+        )
+        states = self._split(state)
+        if len(states) == 1:
+            return run(self.parts[0], states[0])
+        with ThreadPoolExecutor(len(states)) as pool:
+            done = list(pool.map(run, self.parts, states))
+        return self._merge([d[0] for d in done]), jnp.concatenate([d[1] for d in done])
+
+    def _merge(self, states: list[RunState]) -> RunState:
+        if len(states) == 1:
+            return states[0]
+        join = lambda *leaves: jnp.concatenate(leaves)
+        return RunState(
+            states[0].step,
+            jax.tree.map(join, *(s.weights for s in states)),
+            jax.tree.map(join, *(s.optimizer for s in states)),
+        )
+
+    def _split(self, state: RunState) -> list[RunState]:
+        ends = np.cumsum(self.sizes)
+        parts = []
+        for a, b in zip([0, *ends[:-1]], ends, strict=True):
+            cut = functools.partial(lambda a, b, leaf: leaf[a:b], int(a), int(b))
+            weights = jax.tree.map(cut, state.weights)
+            parts.append(
+                RunState(state.step, weights, jax.tree.map(cut, state.optimizer))
+            )
+        return parts
+
+    def record(
+        self, state: RunState, layout: Layout, box: Box
+    ) -> dict[str, np.ndarray]:
+        shape = tuple(s.stop - s.start for s in box)
+        log_loss, margin = _measure(self.parts[0].rule.problem, state.weights)
+        out = {"log_loss": log_loss, "margin": margin}
+        if "weights" in layout:
+            out["weights"] = state.weights
+        return {
+            name: np.asarray(value).reshape(*shape, *np.shape(value)[1:])
+            for name, value in out.items()
+        }
+
+
+@eqx.filter_jit
+def _measure(problem: Any, w: Any) -> tuple[Any, Any]:
+    return jax.lax.map(
+        lambda w: (problem.log_loss(w), jnp.min(problem.margins(w))), w, batch_size=64
+    )
+
+
+def _check_values(axes: list[Axis], rule: Rule, initial: Any) -> None:
+    """Build every value alone, so that a bad one is named before anything runs."""
+    for axis in axes:
+        for value in axis.values:
+            if axis.name == "init":
+                make_rule(
+                    rule.problem,
+                    rule.optimizer,
+                    rule.schedule,
+                    rule.batching,
+                    value,
+                    rule.key,
+                )
+                continue
+            trial = lanes(rule, initial, [{axis.name: value}]).rule
+            for module in (trial.optimizer, trial.schedule):
+                check = getattr(module, "__check_init__", None)
+                if check is not None:
+                    check()
+
+
+def _listed(values: Sequence[Any]) -> list[str]:
+    return [
+        repr(np.asarray(v).tolist()) if eqx.is_array_like(v) else repr(v)
+        for v in values
+    ]
+

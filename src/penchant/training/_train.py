@@ -1,0 +1,255 @@
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from penchant._checks import check_count, check_instance
+from penchant._types import Parameters
+from penchant.optimizers import AbstractOptimizer
+from penchant.training import _checkpoint as checkpoints
+from penchant.training._loop import Rule, RunState, advance_jit, start
+from penchant.training._progress import progress_bar
+from penchant.training._trajectory import Outcome, Trajectory, record_steps
+from penchant.training.batching import AbstractBatching, FullBatch
+from penchant.training.schedules import as_schedule
+
+CHUNK_SECONDS = 0.25
+"""About how long a call into compiled code lasts: progress and Ctrl-C live between."""
+
+SAVE_SECONDS = 30.0
+
+
+def train(
+    problem: Any,
+    optimizer: AbstractOptimizer,
+    *,
+    steps: int,
+    step_size: Any,
+    batching: AbstractBatching = FullBatch(),
+    init: Parameters | None = None,
+    key: Any = 0,
+    record: int = 200,
+    progress: bool = False,
+    checkpoint: str | Path | None = None,
+) -> Trajectory:
+    r"""Run `optimizer` on `problem` and record it at log-spaced steps.
+
+    One compiled loop, called for a quarter of a second at a time. Memory does not
+    depend on `steps`. Losses and gradients are in the log domain, so that rules that
+    ignore the gradient's scale go on unchanged at a loss of $e^{-10^6}$.
+
+    Ctrl-C ends the run and returns what was reached, with
+    `outcome == Outcome.INTERRUPTED`. Weights that become infinite end it too
+    (`Outcome.DIVERGED`).
+
+    Args:
+        problem: What is learned.
+        optimizer: The update rule.
+        steps: Number of updates, $T\ge1$.
+        step_size: A number, `schedules.power(...)`, or any function of the step
+            $t=0,1,\dots$, such as an optax schedule.
+        batching: Which samples an update sees.
+        init: Initial weights; zeros if None.
+        key: An integer seed, or a JAX key, for the order of samples.
+        record: Number of records, from step 1 to `steps`, with `steps // 2`.
+        progress: Show a bar with rate, log-loss and time left.
+        checkpoint: A folder. The run is saved there every half minute and at its
+            end; if it holds this same run, it goes on where that stopped, bit for bit.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If one is out of its range, `init` has the wrong shape, or the
+            checkpoint is of another run (the message says what differs).
+    """
+    steps = check_count("steps", steps)
+    check_count("record", record, least=2)
+    rule, initial = make_rule(problem, optimizer, step_size, batching, init, key)
+    at = record_steps(steps, record)
+    file = None if checkpoint is None else Path(checkpoint) / "checkpoint.npz"
+    state, recorder = start(rule, initial), _Recorder()
+    identity = {} if file is None else checkpoints.fingerprint(rule, initial)
+    if file is not None and (found := checkpoints.load(file)) is not None:
+        state = _restore(file, found, identity, state, recorder)
+
+    begun, saved = time.monotonic(), time.monotonic()
+    outcome = Outcome.COMPLETE
+    run = Runner(rule)
+    log_loss = recorder.log_loss[-1] if recorder.steps else np.nan
+    with progress_bar(progress, steps, int(state.step), "training") as report:
+        try:
+            while (step := int(state.step)) < steps:
+                due = at[np.searchsorted(at, step, side="right")]
+                state, log_loss = run(state, int(due))
+                report(int(state.step), log_loss)
+                if int(state.step) == due:
+                    recorder.add(state, log_loss)
+                if not _finite(state.weights):
+                    outcome = Outcome.DIVERGED
+                    break
+                if file is not None and time.monotonic() - saved > SAVE_SECONDS:
+                    _save(file, identity, state, recorder)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            outcome = Outcome.INTERRUPTED
+    if not recorder.steps or recorder.steps[-1] != int(state.step):
+        recorder.add(state, float(problem.log_loss(state.weights)))
+    if file is not None:
+        _save(file, identity, state, recorder)
+    recorded = recorder.upto(steps)
+    return Trajectory(
+        steps=jnp.asarray(recorded.steps),
+        weights=jax.tree.map(lambda *w: jnp.asarray(np.stack(w)), *recorded.weights),
+        log_loss=jnp.asarray(recorded.log_loss),
+        initial=initial,
+        rule=rule,
+        state=state,
+        outcome=outcome,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def make_rule(
+    problem: Any,
+    optimizer: Any,
+    step_size: Any,
+    batching: Any,
+    init: Parameters | None,
+    key: Any,
+) -> tuple[Rule, Parameters]:
+    """Check what a run is made of; the rule, and the initial weights.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If `init` has the wrong shape or is not finite.
+    """
+    check_instance(
+        "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
+    )
+    check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
+    batching.check(problem.samples)
+    if init is None:
+        initial = jnp.zeros(problem.weight_shape)
+    else:
+        initial = jnp.asarray(init, dtype=float)
+        if initial.shape != problem.weight_shape:
+            raise ValueError(
+                f"init must have the shape of the weights, {problem.weight_shape}; "
+                f"got {initial.shape}."
+            )
+        if not _finite(initial):
+            raise ValueError("init must be finite; it has NaN or infinite entries.")
+    return (
+        Rule(problem, optimizer, as_schedule(step_size), batching, as_key(key)),
+        initial,
+    )
+
+
+def as_key(key: Any) -> Any:
+    """A typed JAX key from an integer seed or a key.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        return jax.random.key(int(key))
+    raise TypeError(f"key must be an integer seed or a jax.random.key; got {key!r}.")
+
+
+class Runner:
+    """Calls the compiled loop for about `CHUNK_SECONDS` at a time."""
+
+    def __init__(self, rule: Rule, advance: Callable[..., Any] = advance_jit):
+        self.rule = rule
+        self.advance = advance
+        self.inline = True
+        self.chunk = 1
+
+    def __call__(self, state: RunState, until: int) -> tuple[RunState, float]:
+        """Go towards step `until`, and return after one call."""
+        step = int(np.max(np.asarray(state.step)))
+        stop = min(until, step + self.chunk)
+        begun = time.monotonic()
+        state, log_loss = self._call(state, stop)
+        log_loss = np.asarray(log_loss)  # waits for the result
+        taken = time.monotonic() - begun
+        if taken < CHUNK_SECONDS and stop == step + self.chunk:
+            self.chunk *= 2
+        elif taken > 4 * CHUNK_SECONDS and self.chunk > 1:
+            self.chunk //= 2
+        return state, float(np.mean(log_loss))
+
+    def _call(self, state: RunState, stop: int) -> tuple[RunState, Any]:
+        until = jnp.asarray(stop)
+        if self.inline:
+            try:
+                return self.advance(self.rule, state, until, True)
+            except jax.errors.JaxRuntimeError as error:
+                if "UNIMPLEMENTED" not in str(error):
+                    raise
+                self.inline = False  # this compiler can't inline this loop
+        return self.advance(self.rule, state, until, False)
+
+
+class _Recorder:
+    """Records on the host, where they do not compete for the device's memory."""
+
+    def __init__(self):
+        self.steps: list[int] = []
+        self.weights: list[Any] = []
+        self.log_loss: list[float] = []
+
+    def add(self, state: RunState, log_loss: float) -> None:
+        self.steps.append(int(state.step))
+        self.weights.append(jax.tree.map(np.asarray, state.weights))
+        self.log_loss.append(float(log_loss))
+
+    def upto(self, steps: int) -> "_Recorder":
+        """The records no later than `steps`, or the first one."""
+        kept = max(1, int(np.searchsorted(self.steps, steps, side="right")))
+        part = _Recorder()
+        part.steps, part.weights = self.steps[:kept], self.weights[:kept]
+        part.log_loss = self.log_loss[:kept]
+        return part
+
+
+def _finite(w: Parameters) -> bool:
+    return all(bool(np.isfinite(np.asarray(x)).all()) for x in jax.tree.leaves(w))
+
+
+def _save(
+    file: Path, identity: dict[str, str], state: RunState, recorder: _Recorder
+) -> None:
+    arrays = checkpoints.leaves_of("state", state)
+    weights = jax.tree.map(lambda *w: np.stack(w), *recorder.weights)
+    arrays |= checkpoints.leaves_of("weights", weights)
+    arrays |= {"steps": recorder.steps, "log_loss": recorder.log_loss}
+    checkpoints.save(file, {"fingerprint": identity}, arrays)
+
+
+def _restore(
+    file: Path,
+    found: tuple[dict[str, Any], dict[str, np.ndarray]],
+    identity: dict[str, str],
+    fresh: RunState,
+    recorder: _Recorder,
+) -> RunState:
+    meta, arrays = found
+    part = checkpoints.differing(meta.get("fingerprint", {}), identity)
+    if part is not None:
+        raise ValueError(
+            f"{file} holds another run: its {part} differs. "
+            "Give another checkpoint folder, or delete this one."
+        )
+    state = checkpoints.tree_of("state", arrays, fresh)
+    weights = checkpoints.tree_of("weights", arrays, fresh.weights)
+    for i, step in enumerate(arrays["steps"]):
+        recorder.steps.append(int(step))
+        recorder.weights.append(jax.tree.map(lambda w: np.asarray(w[i]), weights))  # noqa: B023
+        recorder.log_loss.append(float(arrays["log_loss"][i]))
+    return state

@@ -1,0 +1,135 @@
+"""What a run leaves behind."""
+
+import enum
+import functools
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from penchant._types import Parameters, Weights
+from penchant.training._loop import Rule, RunState
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Outcome(enum.Enum):
+    """How a run ended; the value is the advice."""
+
+    COMPLETE = "The run made all its steps."
+    INTERRUPTED = (
+        "The run was interrupted; this is what it had reached. With a checkpoint "
+        "folder, calling train again goes on from here."
+    )
+    DIVERGED = (
+        "The weights became infinite or NaN. Lower the step size; with Adam, "
+        "b1 ** 2 > b2 also lets early steps run away."
+    )
+
+
+class Trajectory(eqx.Module):
+    r"""A run, recorded at log-spaced steps $1=t_1<\dots<t_r=T$.
+
+    `steps` `(r,)` counts updates done, so `weights[i]` are $w$ after `steps[i]` updates
+    (leading axis `r`). `log_loss` `(r,)` is the log of the mean loss over all samples.
+    `initial` are the weights before the first update.
+
+    Margins are not normalised here: directions converge long after margins grow, and
+    the read-out of a limit is `increment()`, not $w/\|w\|$.
+    """
+
+    steps: Int[Array, " r"]
+    weights: Parameters
+    log_loss: Float[Array, " r"]
+    initial: Parameters
+    rule: Rule
+    state: RunState
+    outcome: Outcome = eqx.field(static=True)
+    seconds: float = eqx.field(static=True)
+
+    @functools.cached_property
+    def margins(self) -> Float[Array, "r n"]:
+        r"""$q_i(w_t)$, `(r, n)`: margins of every sample at every record."""
+        return jax.lax.map(self.rule.problem.margins, self.weights)
+
+    def increment(self) -> Weights:
+        r"""Unit direction of $w_T-w_{T/2}$, the estimator of the limit direction.
+
+        $w_t/\|w_t\|$ keeps the bounded part of $w_t$ and so converges only like
+        $1/\sum\eta$; the increment has lost it. The length is Euclidean; 0 where the
+        weights did not move.
+        """
+        last = int(self.steps[-1])
+        at = int(np.argmin(np.abs(np.asarray(self.steps) - last // 2)))
+        before = (
+            self.initial
+            if at == len(self.steps) - 1
+            else jax.tree.map(lambda w: w[at], self.weights)
+        )
+        moved = jax.tree.map(lambda w, b: w[-1] - b, self.weights, before)
+        square = sum(jnp.sum(x**2) for x in jax.tree.leaves(moved))
+        length = jnp.sqrt(jnp.where(square > 0, square, 1.0))
+        return jax.tree.map(lambda x: x / length, moved)
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """The records as a labelled data set: `weights`, `log_loss`, `margins`."""
+        import xarray
+
+        dims = weight_dims(self.weights.ndim - 1)
+        return xarray.Dataset(
+            {
+                "weights": (("step", *dims), np.asarray(self.weights)),
+                "log_loss": ("step", np.asarray(self.log_loss)),
+                "margins": (("step", "sample"), np.asarray(self.margins)),
+            },
+            coords={"step": np.asarray(self.steps)},
+            attrs={
+                "optimizer": repr(self.rule.optimizer),
+                "batching": repr(self.rule.batching),
+                "step_size": repr(self.rule.schedule),
+                "outcome": self.outcome.name.lower(),
+                "seconds": self.seconds,
+            },
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Trajectory({self.rule.optimizer!r}, steps={int(self.steps[-1])}, "
+            f"records={len(self.steps)}, log_loss={float(self.log_loss[-1]):.6g}, "
+            f"{self.outcome.name.lower()})"
+        )
+
+
+def weight_dims(ndim: int) -> tuple[str, ...]:
+    """Names of the axes of a weight array."""
+    return {1: ("feature",), 2: ("class", "feature")}.get(
+        ndim, tuple(f"axis_{i}" for i in range(ndim))
+    )
+
+
+def record_steps(steps: int, record: int) -> np.ndarray:
+    """About `record` log-spaced step numbers from 1 to `steps`, with `steps // 2`."""
+    if record >= steps:
+        return np.arange(1, steps + 1)
+    grid = np.unique(np.rint(np.geomspace(1, steps, record)).astype(np.int64))
+    # rounding merges the first ones: refine until as many remain as were asked for
+    trial = record
+    while len(grid) < record:
+        trial += record - len(grid)
+        grid = np.unique(np.rint(np.geomspace(1, steps, trial)).astype(np.int64))
+    if steps >= 4:
+        near = 1 + int(np.argmin(np.abs(grid[1:-1] - steps // 2))) if len(grid) > 2 else 0
+        if near:
+            grid[near] = steps // 2
+        else:
+            grid = np.array([1, steps // 2, steps])
+    return np.unique(grid)
+
+
+def final_weights(trajectory: Trajectory) -> Any:
+    """The last recorded weights."""
+    return jax.tree.map(lambda w: w[-1], trajectory.weights)

@@ -1,0 +1,161 @@
+"""Which samples an update sees: all, in turn, reshuffled, or drawn at random.
+
+A batch is a function of the seed and of the step's number alone. Nothing is carried
+from step to step, which is why runs resume bit by bit.
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from penchant._checks import check_count
+from penchant._pretty import pretty
+from penchant._types import Scalar
+
+
+class Batches(eqx.Module):
+    """The batches of consecutive steps, a step a row.
+
+    `weights` is None where every batch is full: each row then counts 1/b. Else it
+    holds the rows' factors, 0 for those that only pad a short batch.
+    """
+
+    rows: Int[Array, "t b"]
+    weights: Float[Array, "t b"] | None
+
+
+class AbstractBatching(eqx.Module):
+    """A rule that assigns samples to steps."""
+
+    @abc.abstractmethod
+    def steps_per_epoch(self, samples: int) -> int:
+        """Updates in which every sample is seen once (or, at random, on average)."""
+
+    @abc.abstractmethod
+    def batches(
+        self, key: PRNGKeyArray, start: Scalar, length: int, samples: int
+    ) -> Batches | None:
+        """Batches of the steps `start, …, start + length - 1`; None for all samples."""
+
+    def check(self, samples: int) -> None:
+        """Refuse what can't be done with so many samples."""
+
+    def __repr__(self) -> str:
+        return pretty(self)
+
+
+class FullBatch(AbstractBatching):
+    """Every update sees every sample."""
+
+    def steps_per_epoch(self, samples: int) -> int:
+        return 1
+
+    def batches(
+        self, key: PRNGKeyArray, start: Scalar, length: int, samples: int
+    ) -> Batches | None:
+        return None
+
+
+class _Sized(AbstractBatching):
+    size: eqx.AbstractVar[int]
+
+    def steps_per_epoch(self, samples: int) -> int:
+        return -(-samples // self.size)
+
+    def check(self, samples: int) -> None:
+        if self.size > samples:
+            raise ValueError(
+                f"The batch size must be at most the number of samples, {samples}; "
+                f"got {self.size}. FullBatch() takes all."
+            )
+
+    def _fill(self, position: Array, samples: int) -> Array | None:
+        """Row factors; None where the batch size divides the number of samples."""
+        if samples % self.size == 0:
+            return None
+        within = position[:, None] * self.size + jnp.arange(self.size) < samples
+        return within / jnp.sum(within, axis=1, keepdims=True)
+
+
+class Cyclic(_Sized):
+    """Samples in the order of the data, `b` at a time, over and over.
+
+    Where `b` does not divide `n`, the last batch of an epoch is shorter, and its
+    gradient the mean over what it holds, as data loaders do unless told to drop it.
+
+    Args:
+        size: `b`.
+    """
+
+    size: int = eqx.field(static=True)
+
+    def __check_init__(self):
+        check_count("size", self.size)
+
+    def batches(
+        self, key: PRNGKeyArray, start: Scalar, length: int, samples: int
+    ) -> Batches:
+        position = (start + jnp.arange(length)) % self.steps_per_epoch(samples)
+        rows = position[:, None] * self.size + jnp.arange(self.size)
+        rows = jnp.minimum(rows, samples - 1)
+        return Batches(rows.astype(jnp.int32), self._fill(position, samples))
+
+
+class Shuffled(_Sized):
+    """A fresh random order every epoch, `b` samples at a time; last batch as `Cyclic`.
+
+    Args:
+        size: `b`.
+    """
+
+    size: int = eqx.field(static=True)
+
+    def __check_init__(self):
+        check_count("size", self.size)
+
+    def batches(
+        self, key: PRNGKeyArray, start: Scalar, length: int, samples: int
+    ) -> Batches:
+        per_epoch = self.steps_per_epoch(samples)
+        step = start + jnp.arange(length)
+        first = start // per_epoch
+        touched = (length - 2) // per_epoch + 2  # epochs that `length` steps may meet
+
+        def order(epoch):
+            return jax.random.permutation(jax.random.fold_in(key, epoch), samples)
+
+        orders = jax.vmap(order)(first + jnp.arange(max(touched, 1)))
+        position = step % per_epoch
+        column = position[:, None] * self.size + jnp.arange(self.size)
+        column = jnp.minimum(column, samples - 1)
+        rows = orders[(step // per_epoch - first)[:, None], column]
+        return Batches(rows.astype(jnp.int32), self._fill(position, samples))
+
+
+class WithReplacement(_Sized):
+    """`b` samples drawn uniformly and independently at every step.
+
+    Args:
+        size: `b`.
+    """
+
+    size: int = eqx.field(static=True)
+
+    def __check_init__(self):
+        check_count("size", self.size)
+
+    def check(self, samples: int) -> None:
+        """Any size will do: samples may repeat within a batch."""
+
+    def batches(
+        self, key: PRNGKeyArray, start: Scalar, length: int, samples: int
+    ) -> Batches:
+        def draw(step):
+            return jax.random.randint(
+                jax.random.fold_in(key, step), (self.size,), 0, samples, jnp.int32
+            )
+
+        return Batches(jax.vmap(draw)(start + jnp.arange(length)), None)

@@ -1,0 +1,131 @@
+r"""Step sizes $\eta_t$, $t=0,1,2,\dots$: numbers, power laws, or any optax schedule."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from penchant._checks import check_number
+from penchant._pretty import pretty
+from penchant._types import Real, Scalar
+
+Schedule: TypeAlias = Callable[[Any], Any]
+
+
+class Constant(eqx.Module):
+    r"""$\eta_t=$ `scale`."""
+
+    scale: Real = eqx.field(converter=lambda x: jnp.asarray(x, dtype=float))
+
+    def __check_init__(self):
+        check_number("step_size", self.scale, above=0.0)
+
+    def __call__(self, t: Scalar) -> Scalar:
+        return self.scale * jnp.ones_like(t, dtype=float)
+
+    def __repr__(self) -> str:
+        return pretty(self)
+
+
+class Power(eqx.Module):
+    r"""$\eta_t = \text{scale}\cdot(t+\text{offset})^{-\text{exponent}}$."""
+
+    scale: Real = eqx.field(converter=lambda x: jnp.asarray(x, dtype=float))
+    exponent: Real = eqx.field(converter=lambda x: jnp.asarray(x, dtype=float))
+    offset: Real = eqx.field(
+        default=2.0, converter=lambda x: jnp.asarray(x, dtype=float)
+    )
+
+    def __check_init__(self):
+        check_number("scale", self.scale, above=0.0)
+        check_number("exponent", self.exponent, least=0.0)
+        check_number("offset", self.offset, above=0.0)
+
+    def __call__(self, t: Scalar) -> Scalar:
+        return self.scale * (t + self.offset) ** -self.exponent
+
+    def __repr__(self) -> str:
+        return pretty(self)
+
+
+def constant(scale: Real) -> Constant:
+    r"""$\eta_t=$ `scale`, the same as giving the number itself.
+
+    Raises:
+        ValueError: If `scale` is not positive.
+    """
+    return Constant(scale)
+
+
+def power(scale: Real, exponent: Real, offset: Real = 2.0) -> Power:
+    r"""$\eta_t = \text{scale}\cdot(t+\text{offset})^{-\text{exponent}}$, $t=0,1,2,\dots$
+
+    >>> import penchant as pn
+    >>> float(pn.schedules.power(0.1, 0.5, offset=1)(3.0))
+    0.05
+
+    Args:
+        scale: $>0$.
+        exponent: $\ge0$. The theorems need $\eta_t\to0$ and $\sum\eta_t=\infty$, so
+            one in (0, 1].
+        offset: $>0$. `offset=1` is the $\eta_0t^{-a}$, $t=1,2,\dots$ of
+            `fan2025spectral`; 2 that of `zhang2024adam` and `baek2026persample`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    return Power(scale, exponent, offset)
+
+
+def as_schedule(step_size: Any) -> Schedule:
+    """A schedule from what a user may give for `step_size`.
+
+    Raises:
+        TypeError: If it is neither a number nor a function of the step.
+        ValueError: If the number is not positive.
+    """
+    if isinstance(step_size, (Constant, Power)):
+        return step_size
+    if callable(step_size):
+        return step_size
+    try:
+        return Constant(step_size)
+    except TypeError:
+        raise TypeError(
+            "step_size must be a positive number, penchant.schedules.power(...) or a "
+            f"function of the step such as an optax schedule; got {step_size!r}."
+        ) from None
+
+
+def table(schedule: Schedule, start: Scalar, length: int) -> jax.Array:
+    r"""$\eta_t$ for `length` steps from `start`."""
+    t = start + jnp.arange(length)
+    if isinstance(schedule, Constant):
+        return jnp.broadcast_to(jnp.asarray(schedule.scale), (length,))
+    if isinstance(schedule, Power):
+        return schedule(t.astype(float))
+    return jax.vmap(lambda s: jnp.asarray(schedule(s), dtype=float))(t)
+
+
+def cumulative(step_size: Any, steps: np.ndarray) -> np.ndarray:
+    r"""$\sum_{s<t}\eta_s$ at each `t` in ascending `steps`, on the host.
+
+    Closed form for constants; sums in blocks else, so that memory stays small.
+    """
+    schedule = as_schedule(step_size)
+    steps = np.asarray(steps, dtype=np.int64)
+    if isinstance(schedule, Constant):
+        return float(np.asarray(schedule.scale)) * steps.astype(float)
+    total, done, out = 0.0, 0, np.empty(len(steps))
+    block = 1 << 16
+    for i, t in enumerate(steps):
+        while done < t:
+            count = int(min(block, t - done))
+            values = np.asarray(table(schedule, jnp.asarray(done), block))
+            total += float(values[:count].sum())
+            done += count
+        out[i] = total
+    return out
