@@ -3,13 +3,13 @@
 import math
 from typing import Any
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 
 def is_traced(value: Any) -> bool:
     """Whether `value` is known only once a compiled function runs."""
-    return isinstance(value, jax.core.Tracer)
+    return isinstance(value, Tracer)
 
 
 def check_number(
@@ -43,7 +43,9 @@ def check_number(
     ]
     wanted = " and ".join(text for text, _, asked in bounds if asked)
     if np.isnan(seen).any():
-        raise ValueError(f"{name} must be a number {wanted}; got NaN.".replace("  ", " "))
+        raise ValueError(
+            f"{name} must be a number {wanted}; got NaN.".replace("  ", " ")
+        )
     for _, holds, asked in bounds:
         if asked and not holds.all():
             raise ValueError(f"{name} must be {wanted}; got {seen[()]}.")

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 
 def pretty(module: Any) -> str:
@@ -18,7 +19,7 @@ def pretty(module: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return f"<{value.aval.str_short()}>"
     if isinstance(value, (jax.Array, np.ndarray)):
         if value.ndim == 0:

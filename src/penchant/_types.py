@@ -2,7 +2,7 @@
 
 from typing import Any, TypeAlias
 
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 Scalar: TypeAlias = Float[Array, ""]
 Vector: TypeAlias = Float[Array, " d"]
@@ -13,8 +13,8 @@ Mask: TypeAlias = Bool[Array, " n"]
 Weights: TypeAlias = Float[Array, "..."]
 """A parameter array: `(d,)` for two classes, `(k, d)` for several."""
 
-Real: TypeAlias = ArrayLike
-"""A number, or a traced scalar in its place."""
+Real: TypeAlias = Any
+"""A number, or a scalar array or tracer in its place."""
 
 Parameters: TypeAlias = Any
 """Any pytree of parameter arrays."""

@@ -10,7 +10,9 @@ class AbstractNorm(eqx.Module):
 
     A norm is called to get its value. All four maps can be jitted, vmapped and
     differentiated. Where a derivative is not unique one is chosen; at zero that of the
-    value, of the dual and of the steepest direction is zero, never NaN. Arrays of shape `(d,)` and `(k, d)` are weights of a classifier
+    value, of the dual and of the steepest direction is zero, never NaN.
+
+    Arrays of shape `(d,)` and `(k, d)` are weights of a classifier
     with two and with `k` classes; entry-wise norms take any shape.
     """
 

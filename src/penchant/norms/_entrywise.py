@@ -6,6 +6,7 @@ They take a plain array and the number $p$; the norms of both families, entry-wi
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ def p_norm(x: Weights, p: float) -> Scalar:
 
 
 @p_norm.defjvp
-def _(p, primals, tangents):
+def _(p: float, primals: Any, tangents: Any) -> Any:
     (x,), (dx,) = primals, tangents
     slope = p_steepest(x, conjugate_exponent(p))
     return p_norm(x, p), jnp.sum(slope * dx)
@@ -90,27 +91,43 @@ def p_project(x: Weights, p: float, radius: Real = 1.0) -> Weights:
 
 
 def _project_sum(x: Weights, radius: Real) -> Weights:
-    # Soft threshold at the level where the kept part has length `radius` (sort, then
-    # the largest k whose k-th largest entry still exceeds its own threshold).
-    size = jnp.ravel(jnp.abs(x))
-    descending = jnp.sort(size, descending=True)
-    excess = jnp.cumsum(descending) - radius
-    count = jnp.arange(1, size.size + 1, dtype=x.dtype)
-    kept = jnp.sum(descending * count > excess, dtype=int)
-    level = excess[jnp.maximum(kept, 1) - 1] / jnp.maximum(kept, 1).astype(x.dtype)
-    shrunk = jnp.sign(x) * jnp.maximum(jnp.abs(x) - level, 0.0)
-    return jnp.where(level > 0, shrunk, x)
+    size = jnp.abs(x)
+    inside = jnp.sum(size) <= radius
+    level = _threshold(size, radius)
+    return jnp.where(inside, x, jnp.sign(x) * jnp.maximum(size - level, 0.0))
 
 
 def project_simplex(x: Weights) -> Weights:
     r"""The nearest point of $\{q\ge0,\ \sum_i q_i=1\}$."""
-    flat = jnp.ravel(x)
-    descending = jnp.sort(flat, descending=True)
-    excess = jnp.cumsum(descending) - 1.0
-    count = jnp.arange(1, flat.size + 1, dtype=x.dtype)
-    kept = jnp.maximum(jnp.sum(descending * count > excess, dtype=int), 1)
-    level = excess[kept - 1] / kept.astype(x.dtype)
-    return jnp.maximum(x - level, 0.0)
+    return jnp.maximum(x - _threshold(x, 1.0), 0.0)
+
+
+def _threshold(x: Weights, total: Real) -> Scalar:
+    r"""The level $\tau$ with $\sum_i\max(x_i-\tau,0)=$ `total` $>0$.
+
+    Newton's method on a convex, piecewise linear function: monotone from the left, and
+    exact after finitely many steps, without a sort.
+    """
+
+    def level(tau: Scalar) -> Scalar:
+        above = x > tau
+        count = jnp.sum(above, dtype=x.dtype)
+        kept = jnp.sum(jnp.where(above, x, 0.0))
+        return (kept - total) / jnp.maximum(count, 1.0)
+
+    def rises(state: Any) -> Any:
+        before, tau, count = state
+        return (tau > before) & (count < 100)
+
+    def step(state: Any) -> Any:
+        _, tau, count = state
+        return tau, level(tau), count + 1
+
+    lowest = jnp.full((), -jnp.inf, x.dtype)  # entries of -inf are never above
+    start = (lowest, level(lowest), jnp.zeros((), int))
+    # the loop finds which entries are above; one step outside it has the derivative
+    found = jax.lax.while_loop(rises, step, jax.lax.stop_gradient(start))
+    return level(jax.lax.stop_gradient(found[0]))
 
 
 # Projection on the unit l_p ball, 1 < p < inf, p != 2. Outside the ball the solution
@@ -128,7 +145,7 @@ def _project_unit(x: Weights, p: float) -> Weights:
 
 
 @_project_unit.defjvp
-def _(p, primals, tangents):
+def _(p: float, primals: Any, tangents: Any) -> Any:
     (x,), (dx,) = primals, tangents
     out, nu = _unit_projection(x, p)
     u = jnp.abs(out)
@@ -152,7 +169,7 @@ def _roots(a: Weights, nu: Scalar, p: float) -> Weights:
     if p > 2.0:
         start = jnp.minimum(a, (a / nu) ** (1.0 / e))
 
-        def newton(_, u):
+        def newton(_: Any, u: Weights) -> Weights:
             power = u ** (e - 1.0)
             return u - (u + nu * u * power - a) / (1.0 + nu * e * power)
 
@@ -160,11 +177,13 @@ def _roots(a: Weights, nu: Scalar, p: float) -> Weights:
     else:  # in v = u^{p-1}: v^{1/e} + nu v = a
         start = jnp.minimum(a / nu, a**e)
 
-        def newton(_, v):
+        def newton_raised(_: Any, v: Weights) -> Weights:
             power = v ** (1.0 / e - 1.0)
             return v - (v * power + nu * v - a) / (power / e + nu)
 
-        u = jnp.maximum(jax.lax.fori_loop(0, 12, newton, start), 0.0) ** (1.0 / e)
+        u = jnp.maximum(jax.lax.fori_loop(0, 12, newton_raised, start), 0.0) ** (
+            1.0 / e
+        )
     return jnp.where(positive, u, 0.0)
 
 
@@ -178,7 +197,7 @@ def _unit_projection(x: Weights, p: float) -> tuple[Weights, Scalar]:
     low = jnp.log((length - 1.0) / a.size)
     high = jnp.log(p_norm(a, q))
 
-    def gap(log_nu):
+    def gap(log_nu: Scalar) -> tuple[Scalar, Scalar]:
         u = _roots(a, jnp.exp(log_nu), p)
         positive = u > 0
         safe = jnp.where(positive, u, 1.0)
@@ -197,7 +216,7 @@ def _unit_projection(x: Weights, p: float) -> tuple[Weights, Scalar]:
         )
         return jnp.log(total), slope / total
 
-    def narrow(state):
+    def narrow(state: Any) -> Any:
         low, high, at, _, count = state
         value, slope = gap(at)
         low = jnp.where(value > 0, at, low)
@@ -207,8 +226,8 @@ def _unit_projection(x: Weights, p: float) -> tuple[Weights, Scalar]:
         following = jnp.where(within, step, 0.5 * (low + high))
         return low, high, following, jnp.abs(following - at), count + 1
 
-    def unfinished(state):
-        low, high, at, moved, count = state
+    def unfinished(state: Any) -> Any:
+        _, _, at, moved, count = state
         precise = moved > 4e-16 * (1.0 + jnp.abs(at))
         return (count < 100) & precise
 

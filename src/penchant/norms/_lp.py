@@ -67,13 +67,13 @@ class L1(AbstractLp):
     coordinate descent.
     """
 
-    p = 1.0
+    p: float = eqx.field(default=1.0, init=False, static=True)
 
 
 class L2(AbstractLp):
     r"""Euclidean norm $\|w\|_2 = \sqrt{\sum_i w_i^2}$; dual to itself."""
 
-    p = 2.0
+    p: float = eqx.field(default=2.0, init=False, static=True)
 
 
 class Linf(AbstractLp):
@@ -84,7 +84,7 @@ class Linf(AbstractLp):
     4.0
     """
 
-    p = math.inf
+    p: float = eqx.field(default=math.inf, init=False, static=True)
 
 
 def lp(p: float) -> AbstractLp:

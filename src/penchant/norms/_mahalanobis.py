@@ -1,3 +1,5 @@
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -114,18 +116,24 @@ class Mahalanobis(AbstractNorm):
         r = jnp.asarray(radius, u.dtype)
         m = self.values
 
-        def excess(nu):  # ||x(nu)||_M^2 - r^2 at x = u / (1 + nu m), and its slope
+        def excess(
+            nu: Scalar,
+        ) -> tuple[
+            Scalar, Scalar
+        ]:  # ||x(nu)||_M^2 - r^2 at x = u / (1 + nu m), and its slope
             x = u / (1.0 + nu * m)
             value = jnp.sum(m * x**2) - r**2
             return value, -2.0 * jnp.sum((m * x) ** 2 / (1.0 + nu * m))
 
-        def refine(state):  # convex and decreasing in nu: Newton from 0 is monotone
+        def refine(
+            state: Any,
+        ) -> Any:  # convex and decreasing in nu: Newton from 0 is monotone
             nu, _, count = state
             value, slope = excess(nu)
             step = -value / jnp.where(slope < 0, slope, 1.0)
             return nu + step, step, count + 1
 
-        def unfinished(state):
+        def unfinished(state: Any) -> Any:
             nu, step, count = state
             return (step > 1e-15 * nu) & (count < 200)
 

@@ -109,13 +109,13 @@ class Nuclear(AbstractSchatten):
     Its steepest direction has rank one: $u_1 v_1^\top$.
     """
 
-    p = 1.0
+    p: float = eqx.field(default=1.0, init=False, static=True)
 
 
 class Frobenius(AbstractSchatten):
     r"""Frobenius norm $\sqrt{\sum_{ij}W_{ij}^2}$, Schatten and entry-wise at once."""
 
-    p = 2.0
+    p: float = eqx.field(default=2.0, init=False, static=True)
 
 
 class Spectral(AbstractSchatten):
@@ -125,7 +125,7 @@ class Spectral(AbstractSchatten):
     Spectral descent and Muon take.
     """
 
-    p = math.inf
+    p: float = eqx.field(default=math.inf, init=False, static=True)
 
 
 def schatten(p: float) -> AbstractSchatten:

@@ -9,6 +9,7 @@ has no such trouble: its derivative is written with divided differences
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +41,7 @@ def singular_values(W: Matrix) -> Values:
 
 
 @singular_values.defjvp
-def _(primals, tangents):
+def _(primals: Any, tangents: Any) -> Any:
     (W,), (dW,) = primals, tangents
     U, s, Vt = svd(W)
     ds = jnp.einsum("ki,kd,id->i", U, dW, Vt)
@@ -49,7 +50,7 @@ def _(primals, tangents):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def spectral_map(W: Matrix, phi: Callable[[Values], Values]) -> Matrix:
-    r"""$U\,\mathrm{diag}(\varphi(\sigma))\,V^\top$ for $W = U\,\mathrm{diag}(\sigma)V^\top$.
+    r"""$U\,\mathrm{diag}(\varphi(\sigma))\,V^\top$, $U,\sigma,V$ the SVD of $W$.
 
     Args:
         W: A matrix of any rank.
@@ -61,7 +62,7 @@ def spectral_map(W: Matrix, phi: Callable[[Values], Values]) -> Matrix:
 
 
 @spectral_map.defjvp
-def _(phi, primals, tangents):
+def _(phi: Callable[[Values], Values], primals: Any, tangents: Any) -> Any:
     (W,), (dW,) = primals, tangents
     U, s, Vt = svd(W)
     value, J = phi(s), jax.jacfwd(phi)(s)
@@ -78,7 +79,9 @@ def _(phi, primals, tangents):
     total = s[:, None] + s[None, :]
     positive = total > near
     at_zero = 0.5 * (diag[:, None] + diag[None, :])
-    for_odd = jnp.where(positive, (row + col) / jnp.where(positive, total, 1.0), at_zero)
+    for_odd = jnp.where(
+        positive, (row + col) / jnp.where(positive, total, 1.0), at_zero
+    )
     along = jnp.diag(J @ jnp.diagonal(inner))
     off = 1.0 - jnp.eye(s.size, dtype=s.dtype)
     core = along + off * (for_even * even + for_odd * odd)

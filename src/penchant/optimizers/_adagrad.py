@@ -10,7 +10,7 @@ from penchant.problems import ScaledGradient
 
 
 class Accumulator(eqx.Module):
-    r"""$\sum_\tau g_\tau^2$ as `value` $\cdot e^{2S}$, `log_frame` $S$ the largest scale."""
+    r"""$\sum_\tau g_\tau^2$ as `value` $\cdot e^{2S}$, $S$ = `log_frame`."""
 
     value: Parameters
     log_frame: Scalar

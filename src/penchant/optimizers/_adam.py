@@ -17,8 +17,8 @@ from penchant.problems import ScaledGradient
 class Adam(AbstractOptimizer):
     r"""Adam: $w\leftarrow w-\eta\,\dfrac{m}{\sqrt v+\varepsilon}$ of `kingma2015adam`.
 
-    $m\leftarrow\beta_1m+(1-\beta_1)g$, $v\leftarrow\beta_2v+(1-\beta_2)g^2$ from 0. With
-    $\varepsilon=0$ a coordinate whose gradient was always 0 stays where it is
+    $m\leftarrow\beta_1m+(1-\beta_1)g$, $v\leftarrow\beta_2v+(1-\beta_2)g^2$ from 0.
+    With $\varepsilon=0$ a coordinate whose gradient was always 0 stays where it is
     ($0/0=0$).
 
     Args:

@@ -1,7 +1,7 @@
 r"""Moments of gradients of any scale.
 
-A moment is stored as $\tilde m$ with $m=\tilde m\,e^{S}$, the log frame $S$ running with
-the optimizer. Per step a moment shrinks at most by its decay, so the frame
+A moment is stored as $\tilde m$ with $m=\tilde m\,e^{S}$, the log frame $S$ running
+with the optimizer. Per step a moment shrinks at most by its decay, so the frame
 
 $$S_t = \max(S_{t-1} + \log(\text{decay}),\ s_t),$$
 
@@ -14,6 +14,7 @@ moments have the frame $2S$, and decay by $\sqrt{\beta_2}$ in it.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from penchant._types import Parameters, Real, Scalar
 from penchant.problems import ScaledGradient
@@ -34,14 +35,14 @@ def memory_of(decay: Real, w: Parameters) -> FirstMoment | None:
 def remember(
     memory: FirstMoment | None, gradient: ScaledGradient, keep: Real, add: Real
 ) -> FirstMoment:
-    r"""The memory with `gradient` in it: the scaled gradient itself without a memory."""
+    r"""The memory with `gradient` in it; without one, the gradient itself."""
     if memory is None:
         return FirstMoment(gradient.direction, gradient.log_scale)
     return decay_first(memory, gradient, jnp.asarray(keep), jnp.asarray(add))
 
 
 class TwoMoments(eqx.Module):
-    r"""$m=$ `first` $\cdot e^{S}$, $v=$ `second` $\cdot e^{2S}$, and the steps taken."""
+    r"""$m=$ `first` $\cdot e^{S}$, $v=$ `second` $\cdot e^{2S}$, and steps taken."""
 
     first: Parameters
     second: Parameters
@@ -107,7 +108,7 @@ def adaptive_ratio(
         framed = jnp.exp(jnp.log(eps) - log_frame)
         root = lambda v: jnp.sqrt(v) + framed
 
-    def ratio(m, v):
+    def ratio(m: Array, v: Array) -> Array:
         below = root(v)
         alive = below > 0
         return jnp.where(alive, m / jnp.where(alive, below, 1.0), 0.0)

@@ -10,7 +10,7 @@ from penchant.problems import ScaledGradient
 
 
 class RMSProp(AbstractOptimizer):
-    r"""$w\leftarrow w-\eta\,g/(\sqrt v+\varepsilon)$, $v\leftarrow\beta_2v+(1-\beta_2)g^2$.
+    r"""$w\leftarrow w-\eta\,g/(\sqrt v+\varepsilon)$, $v$ a running mean of $g^2$.
 
     Adam without a first moment. With `bias_correction` it is what
     `wang2021adaptive` calls Adam without momentum. Without, the first step is

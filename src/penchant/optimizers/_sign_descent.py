@@ -8,7 +8,7 @@ from penchant.problems import ScaledGradient
 
 
 class SignDescent(AbstractOptimizer):
-    r"""$w\leftarrow w-\eta\,\mathrm{sign}(g)$: normalised steepest descent in the max norm."""
+    r"""$w\leftarrow w-\eta\,\mathrm{sign}(g)$: steepest descent in the max norm."""
 
     def init(self, w: Parameters) -> None:
         return None

@@ -1,5 +1,6 @@
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from penchant._checks import check_instance, check_number
 from penchant._types import Parameters, Real, Scalar
@@ -17,9 +18,10 @@ from penchant.problems import ScaledGradient
 class SteepestDescent(AbstractOptimizer):
     r"""Steepest descent in a norm, with momentum: $w\leftarrow w-\eta\,d$.
 
-    $m\leftarrow\beta_1m+(1-\beta_1)g$ and $d=\arg\max_{\|d\|\le1}\langle m,d\rangle$, times
-    $\|m\|_*$ unless `normalized`. The algorithms NSD and NMD of `fan2025spectral`; with
-    `normalized=False` and `b1=0` that of `gunasekar2018geometry`.
+    $m\leftarrow\beta_1m+(1-\beta_1)g$ and
+    $d=\arg\max_{\|d\|\le1}\langle m,d\rangle$, times $\|m\|_*$ unless `normalized`. The
+    algorithms NSD and NMD of `fan2025spectral`; with `normalized=False` and `b1=0` that
+    of `gunasekar2018geometry`.
 
     Args:
         norm: The geometry. A pytree of parameters takes the norm leaf by leaf.

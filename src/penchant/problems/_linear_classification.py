@@ -18,8 +18,9 @@ RowWeights = Float[Array, " b"] | None
 class LinearClassification(eqx.Module):
     r"""A linear classifier under a loss of its margins, averaged over the samples.
 
-    Two classes, $y_i=\pm1$: weights $w\in\mathbb R^d$, margins $y_i\langle w,x_i\rangle$.
-    `k` classes, $y_i\in\{0..k-1\}$: weights $W\in\mathbb R^{k\times d}$, pairwise margins
+    Two classes, $y_i=\pm1$: weights $w\in\mathbb R^d$, margins
+    $y_i\langle w,x_i\rangle$. `k` classes, $y_i\in\{0..k-1\}$: weights
+    $W\in\mathbb R^{k\times d}$, pairwise margins
     $\langle W_{y_i}-W_c, x_i\rangle$ for $c\neq y_i$. The training loss is the **mean**
     of the samples' losses.
 
@@ -82,7 +83,7 @@ class LinearClassification(eqx.Module):
         return (d,) if self.binary else (self.classes, d)
 
     def pair_margins(self, w: Weights, rows: Rows = None) -> Float[Array, "b c"]:
-        r"""Margins against each opponent: `(n, 1)`, or `(n, k)` with $+\infty$ for $c=y_i$."""
+        r"""Margins against each opponent: `(n, 1)`; `(n, k)`, $+\infty$ for $c=y_i$."""
         X, y = self._take(rows)
         if self.binary:
             return (y.astype(X.dtype) * _scores(X, w))[:, None]
@@ -191,7 +192,9 @@ def _check_labels(y: Any, n: int) -> tuple[np.ndarray, int]:
             "y must be an array of numbers: -1 and +1, or classes 0..k-1."
         ) from None
     if given.shape != (n,):
-        raise ValueError(f"y must have shape ({n},), a label a row of X; got {given.shape}.")
+        raise ValueError(
+            f"y must have shape ({n},), a label a row of X; got {given.shape}."
+        )
     labels = given.astype(np.int32)
     values = np.unique(given)
     if not np.array_equal(labels, given):

@@ -39,7 +39,7 @@ class AbstractLoss(eqx.Module):
 
     @abc.abstractmethod
     def log_slopes(self, margins: Margins) -> Margins:
-        r"""$\log(-\partial\ell_i/\partial m_{ic})$; $-\infty$ at a margin of $+\infty$."""
+        r"""$\log(-\partial\ell_i/\partial m_{ic})$; $-\infty$ for infinite margins."""
 
     def scaled_slopes(self, margins: Margins) -> "Slopes":
         """All slopes in one common frame."""
@@ -63,7 +63,7 @@ class Exponential(AbstractLoss):
 
 
 class Logistic(AbstractLoss):
-    r"""Cross-entropy $\ell=\log(1+\sum_{c\ne y}e^{-m_c})$; with two classes $\log(1+e^{-m})$.
+    r"""Cross-entropy $\ell=\log(1+\sum_{c\ne y}e^{-m_c})$, for two classes logistic.
 
     The slope is $e^{-m_c-\ell}$: the softmax probability of the *wrong* class, never
     the difference of the right one from 1, which rounds to 0 once $e^{-m}<2^{-53}$.

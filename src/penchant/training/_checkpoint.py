@@ -23,7 +23,7 @@ def fingerprint(rule: Rule, initial: Any) -> dict[str, str]:
     if not isinstance(schedule, (Constant, Power)):
         # any function of the step: known by its values
         schedule = [
-            np.asarray(table(rule.schedule, np.int64(t), 64))
+            np.asarray(table(rule.schedule, jax.numpy.asarray(t), 64))
             for t in (0, 1_000, 1_000_000)
         ]
     return {
@@ -58,7 +58,8 @@ def save(path: Path, meta: dict[str, Any], arrays: dict[str, Any]) -> None:
     fresh = path.with_suffix(".partial")
     text = np.frombuffer(json.dumps({"format": FORMAT, **meta}).encode(), np.uint8)
     with fresh.open("wb") as file:
-        np.savez(file, meta=text, **{k: np.asarray(v) for k, v in arrays.items()})
+        numbers: dict[str, Any] = {k: np.asarray(v) for k, v in arrays.items()}
+        np.savez(file, meta=text, **numbers)
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)

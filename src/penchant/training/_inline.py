@@ -27,7 +27,7 @@ _SUPPORTED = frozenset(
     reduce_max reduce_min reduce_or reduce_sum rem reshape rev round rsqrt
     select_and_n select_n sign slice sqrt square squeeze stop_gradient sub tanh
     transpose while xor
-    """.split()
+    """.split()  # noqa: SIM905
 )
 
 

@@ -93,7 +93,7 @@ def _steps(
 ) -> tuple[Parameters, Any]:
     problem, optimizer = eqx.combine(arrays, frozen)
 
-    def one(carry):
+    def one(carry: Any) -> Any:
         j, w, memory = carry
         rows = row_weights = None
         if batches is not None:

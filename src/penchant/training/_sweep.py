@@ -146,7 +146,8 @@ class _Job:
             "grid": repr([(axis.name, _listed(axis.values)) for axis in axes]),
             "steps": repr(at.tolist()),
         }
-        self.box, self.state = 0, None
+        self.box = 0
+        self.state: Any = None
         self.first = 0  # index of the first pending record
         self.pending: list[dict[str, np.ndarray]] = []
         self.saved = time.monotonic()
@@ -343,4 +344,3 @@ def _listed(values: Sequence[Any]) -> list[str]:
         repr(np.asarray(v).tolist()) if eqx.is_array_like(v) else repr(v)
         for v in values
     ]
-

@@ -122,7 +122,9 @@ def record_steps(steps: int, record: int) -> np.ndarray:
         trial += record - len(grid)
         grid = np.unique(np.rint(np.geomspace(1, steps, trial)).astype(np.int64))
     if steps >= 4:
-        near = 1 + int(np.argmin(np.abs(grid[1:-1] - steps // 2))) if len(grid) > 2 else 0
+        near = (
+            1 + int(np.argmin(np.abs(grid[1:-1] - steps // 2))) if len(grid) > 2 else 0
+        )
         if near:
             grid[near] = steps // 2
         else:

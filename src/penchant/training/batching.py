@@ -124,7 +124,7 @@ class Shuffled(_Sized):
         first = start // per_epoch
         touched = (length - 2) // per_epoch + 2  # epochs that `length` steps may meet
 
-        def order(epoch):
+        def order(epoch: Scalar) -> Array:
             return jax.random.permutation(jax.random.fold_in(key, epoch), samples)
 
         orders = jax.vmap(order)(first + jnp.arange(max(touched, 1)))
@@ -153,7 +153,7 @@ class WithReplacement(_Sized):
     def batches(
         self, key: PRNGKeyArray, start: Scalar, length: int, samples: int
     ) -> Batches:
-        def draw(step):
+        def draw(step: Scalar) -> Array:
             return jax.random.randint(
                 jax.random.fold_in(key, step), (self.size,), 0, samples, jnp.int32
             )

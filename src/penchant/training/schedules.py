@@ -61,7 +61,7 @@ def constant(scale: Real) -> Constant:
 
 
 def power(scale: Real, exponent: Real, offset: Real = 2.0) -> Power:
-    r"""$\eta_t = \text{scale}\cdot(t+\text{offset})^{-\text{exponent}}$, $t=0,1,2,\dots$
+    r"""A power law: scale times $(t+\text{offset})^{-\text{exponent}}$, $t=0,1,\dots$.
 
     >>> import penchant as pn
     >>> float(pn.schedules.power(0.1, 0.5, offset=1)(3.0))

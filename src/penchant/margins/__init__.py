@@ -1,0 +1,13 @@
+"""Margins, the largest margin in a norm, and certificates for both."""
+
+from penchant.margins._certificate import Certificate as Certificate, certify as certify
+from penchant.margins._max_margin import (
+    AbstractSolver as AbstractSolver,
+    Exact as Exact,
+    FirstOrder as FirstOrder,
+    LooseMarginWarning as LooseMarginWarning,
+    MaxMargin as MaxMargin,
+    max_margin as max_margin,
+    promised_gap as promised_gap,
+)
+from penchant.margins._separability import NotSeparableError as NotSeparableError

@@ -1,0 +1,312 @@
+import functools
+import math
+import warnings
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from penchant._checks import check_count, check_instance, check_number
+from penchant._pretty import pretty
+from penchant._types import Scalar, Vector, Weights
+from penchant.margins._first_order import first_order
+from penchant.margins._interior_point import Bounds, interior_point
+from penchant.margins._min_norm import min_norm
+from penchant.margins._plan import Plan
+from penchant.margins._rows import PairRows
+from penchant.margins._separability import SEPARABLE, NotSeparableError
+from penchant.margins._vertex import vertex
+from penchant.margins._working_set import working_set
+from penchant.norms import AbstractNorm, AbstractSchatten, Mahalanobis
+from penchant.problems import LinearClassification
+
+LARGEST_SYSTEM = 3000
+"""Weights up to which the interior-point method is the default."""
+
+
+SUPPORT = 1e-6
+"""Dual weights above this share of the largest belong to support vectors."""
+
+
+class LooseMarginWarning(UserWarning):
+    """A maximum margin is returned with a wider gap than is promised."""
+
+
+class MaxMargin(eqx.Module):
+    r"""The largest margin in a norm, $\gamma=\max_{\|w\|\le1}\min_iq_i(w)$, certified.
+
+    `margin` is that of `weights` (of unit norm), so a lower bound; `upper_bound` is
+    what the dual weights prove, $\|\sum_{ic}q_{ic}a_{ic}\|_*\ge\gamma$, and `gap` is
+    1 - margin / upper_bound. `dual` `(n,)` are the dual weights of the samples, on the
+    simplex; `pairs` `(n, c)` those of sample and opponent that they sum. `support`
+    marks the support vectors: samples with more than $10^{-6}$ of the largest weight
+    (an interior-point method leaves every other one a trace).
+
+    In the sum, max, nuclear and spectral norms other weights may have the same margin;
+    compare margins there, not directions.
+    """
+
+    weights: Weights
+    margin: Scalar
+    upper_bound: Scalar
+    gap: Scalar
+    dual: Vector
+    pairs: Float[Array, "n c"]
+    support: Bool[Array, " n"]
+    norm: AbstractNorm
+    method: str = eqx.field(static=True)
+
+    def __repr__(self) -> str:
+        return (
+            f"MaxMargin({self.norm.label}: margin={float(self.margin):.9g}, "
+            f"gap={float(self.gap):.1e}, support={int(self.support.sum())}, "
+            f"by {self.method})"
+        )
+
+
+class AbstractSolver(eqx.Module):
+    """A way to compute maximum margins."""
+
+    def __repr__(self) -> str:
+        return pretty(self)
+
+
+class Exact(AbstractSolver):
+    """Interior-point method, working sets, quadratic and linear programs, on the host.
+
+    To a gap of $10^{-9}$ in tens of Newton steps; a step costs a factorisation in the
+    number of weights, which is sensible up to some thousands.
+    """
+
+
+class FirstOrder(AbstractSolver):
+    """Primal--dual first-order method: any size, and on a GPU where there is one.
+
+    Args:
+        steps: At most so many steps. A gap of $10^{-3}$ takes hundreds to some
+            thousands; the gap reached is always stated.
+    """
+
+    steps: int = eqx.field(default=20_000, static=True)
+
+    def __check_init__(self):
+        check_count("steps", self.steps)
+
+
+def promised_gap(norm: AbstractNorm) -> float:
+    """The relative gap that `max_margin` promises: 1e-6 where p is 1, 2 or inf."""
+    if isinstance(norm, Mahalanobis):
+        return 1e-6
+    p = getattr(norm, "p", 0.0)
+    return 1e-6 if p in (1.0, 2.0, math.inf) else 1e-4
+
+
+def max_margin(
+    problem: LinearClassification,
+    norm: AbstractNorm,
+    *,
+    tol: float = 1e-9,
+    solver: AbstractSolver | None = None,
+) -> MaxMargin:
+    r"""The largest margin $\max_{\|w\|\le1}\min_iq_i(w)$, with a duality certificate.
+
+    >>> import penchant as pn
+    >>> X = jnp.array([[1.0, 2.0], [2.0, 1.0]])
+    >>> problem = pn.LinearClassification(
+    ...     X, jnp.array([1, 1]), loss=pn.losses.Exponential()
+    ... )
+    >>> round(float(pn.max_margin(problem, pn.norms.L2()).margin), 6)  # 3 / sqrt(2)
+    2.12132
+
+    Args:
+        problem: Separable data.
+        norm: Any norm of `penchant.norms`.
+        tol: Relative gap to stop at. A result may have a wider one; it is in `gap`.
+        solver: `Exact()`, or `FirstOrder()`; None takes `FirstOrder()` and what
+            refines it for more than some thousands of weights, else `Exact()`.
+
+    Raises:
+        NotSeparableError: If no weights classify every sample, with the certificate.
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If `tol` is not in (0, 1), or the norm does not fit the weights.
+
+    Warns:
+        LooseMarginWarning: If the gap is wider than 1e-6 for p in {1, 2, inf} and
+            Mahalanobis norms, or 1e-4 for other p.
+    """
+    check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    check_instance("norm", norm, AbstractNorm, "one of penchant.norms")
+    check_number("tol", tol, above=0.0, below=1.0)
+    norm(jnp.zeros(problem.weight_shape))  # a norm that doesn't fit says so here
+    if solver is None:
+        size = math.prod(problem.weight_shape)
+        small = size <= LARGEST_SYSTEM or _is_binary_quadratic(problem, norm)
+        solver = Exact() if small else FirstOrder()
+    else:
+        check_instance("solver", solver, AbstractSolver, "Exact() or FirstOrder()")
+    if isinstance(solver, FirstOrder):
+        W, q, method = _by_first_order(problem, norm, tol, solver)
+    else:
+        W, q, method = _by_exact(problem, norm, tol)
+    return _certified(problem, norm, W, q, method, tol)
+
+
+def _certified(
+    problem: LinearClassification,
+    norm: AbstractNorm,
+    W: Any,
+    q: Any,
+    method: str,
+    tol: float,
+) -> MaxMargin:
+    """Bounds from weights and dual weights, computed afresh on the problem itself."""
+    W, q = jnp.asarray(W, dtype=float), np.asarray(q, dtype=float)
+    length = float(norm(W))
+    weights = W / length if length > 0 else W
+    margin = float(jnp.min(problem.margins(weights)))
+    q = _sparsest(problem, norm, q, margin, tol)
+    q_array = jnp.asarray(q)
+    upper = float(norm.dual(problem.pull(q_array)))
+    scale = _scale(problem, norm)
+    if upper <= SEPARABLE * scale:
+        raise NotSeparableError(PairRows.of(problem), q, margin, scale)
+    gap = 1.0 - margin / upper
+    if gap > promised_gap(norm):
+        warnings.warn(
+            f"The {norm.label} maximum margin is only known to lie in "
+            f"[{margin:.6g}, {upper:.6g}], a relative gap of {gap:.1e}.",
+            LooseMarginWarning,
+            stacklevel=3,
+        )
+    dual = q.sum(axis=1)
+    return MaxMargin(
+        weights=weights,
+        margin=jnp.asarray(margin),
+        upper_bound=jnp.asarray(upper),
+        gap=jnp.asarray(gap),
+        dual=jnp.asarray(dual),
+        pairs=q_array,
+        support=jnp.asarray(dual > SUPPORT * dual.max()),
+        norm=norm,
+        method=method,
+    )
+
+
+def _sparsest(
+    problem: LinearClassification,
+    norm: AbstractNorm,
+    q: np.ndarray,
+    margin: float,
+    tol: float,
+) -> np.ndarray:
+    """Dual weights without those that only rounding or a barrier left positive.
+
+    The bound they prove may loosen by half, or up to `tol`, and no more.
+    """
+    q = np.maximum(q, 0.0)
+    q = q / q.sum()
+    bound = lambda q: float(norm.dual(problem.pull(jnp.asarray(q))))
+    most = max(margin / (1.0 - tol), 1.5 * bound(q) - 0.5 * max(margin, 0.0))
+    for share in (1e-4, 1e-5, 1e-6, 1e-7, 1e-9, 1e-12):
+        trial = np.where(q > share * q.max(), q, 0.0)
+        trial = trial / trial.sum()
+        if bound(trial) <= most:
+            return trial
+    return q
+
+
+def _is_binary_quadratic(problem: LinearClassification, norm: AbstractNorm) -> bool:
+    euclidean = getattr(norm, "p", None) == 2.0
+    diagonal = isinstance(norm, Mahalanobis) and norm.vectors is None
+    # a vector is one column: its Schatten norms are all Euclidean
+    column = isinstance(norm, AbstractSchatten)
+    return problem.binary and (euclidean or diagonal or column)
+
+
+def _by_first_order(
+    problem: LinearClassification, norm: AbstractNorm, tol: float, solver: FirstOrder
+) -> tuple[Any, Any, str]:
+    floor = SEPARABLE * _scale(problem, norm)
+    W, q, _, _ = first_order(problem, norm, steps=solver.steps, tol=tol, floor=floor)
+    return W, q, "first-order method"
+
+
+def _scale(problem: LinearClassification, norm: AbstractNorm) -> float:
+    """At least the mean, at most the largest dual norm of a row."""
+    n = min(problem.samples, 256)
+    q = np.zeros((problem.samples, 1 if problem.binary else problem.classes))
+    best = 0.0
+    order = np.argsort(-np.abs(np.asarray(problem.X)).sum(axis=1))[:n]
+    for i in order[:8]:
+        row = q.copy()
+        if problem.binary:
+            row[i] = 1.0
+        else:
+            row[i, (int(problem.y[i]) + 1) % problem.classes] = 1.0
+        dual = float(norm.dual(problem.pull(jnp.asarray(row))))
+        best = max(best, dual if math.isfinite(dual) else 0.0)  # a seminorm's may be
+    return best
+
+
+def _by_exact(
+    problem: LinearClassification, norm: AbstractNorm, tol: float
+) -> tuple[Any, Any, str]:
+    rows = PairRows.of(problem)
+    scale = np.abs(rows.X).max()
+    if scale == 0:  # all rows are zero: any weights have margin 0
+        uniform = np.where(rows.real, 1.0 / rows.count, 0.0)
+        return np.zeros(rows.weight_shape), uniform, "inspection"
+    plan = Plan(rows.with_features(rows.X / scale), norm)
+    tol = 0.5 * tol  # a little is lost in rounding on the way back
+    floor = 0.5 * SEPARABLE * plan.scale()
+    plan.refuse_unbounded()
+    if plan.binary_quadratic:
+        best = min_norm(plan.rows, tol=tol, floor=floor)
+        if best is not None:
+            return plan.back(best.W), best.q, "quadratic program"
+    solve = functools.partial(_interior, plan, tol=tol, floor=floor)
+    first = max(4 * math.prod(plan.rows.weight_shape), 500)
+    if len(plan.rows.X) > 5 * first:
+        best = working_set(
+            plan.rows, solve, plan.norm, first=first, tol=tol, floor=floor
+        )
+        method = "interior point on a working set"
+    else:
+        best, method = solve(plan.rows), "interior point"
+    if best.upper > floor and best.lower <= 0:
+        _decide(plan, best)
+    if best.gap > tol and plan.polyhedral and best.upper > floor:
+        vertex(plan.rows, best, sum_norm=plan.p == 1.0, tol=tol)
+        method += " and linear program"
+    return plan.back(best.W), plan.cancel(best.q), method
+
+
+def _decide(plan: Plan, best: Bounds) -> None:
+    """Whether the data are separable at all, where the method could not tell.
+
+    A linear program answers exactly, in the max norm; its weights, or its certificate,
+    bound the margin in any norm.
+    """
+    rows = plan.rows
+    largest = np.abs(best.W).max()
+    W = best.W / largest if largest > 0 else best.W
+    trial = Bounds(W, best.q, rows.least(W).min(), np.abs(rows.adjoint(best.q)).sum())
+    vertex(rows, trial, sum_norm=False, tol=1e-6)
+    length = plan.norm(trial.W)
+    lower = trial.lower * float(np.abs(trial.W).max()) / length if length > 0 else 0.0
+    best.offer(trial.W, lower, trial.q, plan.dual(rows.adjoint(trial.q)))
+
+
+def _interior(plan: Plan, rows: PairRows, *, tol: float, floor: float) -> Bounds:
+    conjugate, of_weights = plan.conjugate()
+    return interior_point(
+        rows,
+        conjugate,
+        plan.norm,
+        plan.dual,
+        of_weights=of_weights,
+        tol=tol,
+        floor=floor,
+    )
