@@ -2,6 +2,7 @@ import abc
 
 import equinox as eqx
 
+from penchant._pretty import pretty
 from penchant._types import Real, Scalar, Weights
 
 
@@ -44,3 +45,6 @@ class AbstractNorm(eqx.Module):
     def dual(self, g: Weights) -> Scalar:
         r"""$\|g\|_* = \max_{\|d\|\le 1} \langle g, d\rangle$."""
         return self.conjugate(g)
+
+    def __repr__(self) -> str:
+        return pretty(self)

@@ -67,13 +67,19 @@ class L1(AbstractLp):
     coordinate descent.
     """
 
-    p: float = eqx.field(default=1.0, init=False, static=True)
+    p: float = eqx.field(static=True, repr=False)
+
+    def __init__(self):
+        self.p = 1.0
 
 
 class L2(AbstractLp):
     r"""Euclidean norm $\|w\|_2 = \sqrt{\sum_i w_i^2}$; dual to itself."""
 
-    p: float = eqx.field(default=2.0, init=False, static=True)
+    p: float = eqx.field(static=True, repr=False)
+
+    def __init__(self):
+        self.p = 2.0
 
 
 class Linf(AbstractLp):
@@ -84,7 +90,10 @@ class Linf(AbstractLp):
     4.0
     """
 
-    p: float = eqx.field(default=math.inf, init=False, static=True)
+    p: float = eqx.field(static=True, repr=False)
+
+    def __init__(self):
+        self.p = math.inf
 
 
 def lp(p: float) -> AbstractLp:

@@ -36,8 +36,9 @@ class Mahalanobis(AbstractNorm):
     """
 
     M: Weights
-    values: Weights  # eigenvalues of a matrix, or the diagonal itself
-    vectors: Weights | None  # eigenvectors as columns; None for a diagonal
+    # eigenvalues and eigenvectors of a matrix; the diagonal itself and None else
+    values: Weights = eqx.field(repr=False)
+    vectors: Weights | None = eqx.field(repr=False)
 
     def __init__(self, M: Weights):
         self.M = jnp.asarray(M, dtype=float)

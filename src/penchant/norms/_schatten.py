@@ -109,13 +109,19 @@ class Nuclear(AbstractSchatten):
     Its steepest direction has rank one: $u_1 v_1^\top$.
     """
 
-    p: float = eqx.field(default=1.0, init=False, static=True)
+    p: float = eqx.field(static=True, repr=False)
+
+    def __init__(self):
+        self.p = 1.0
 
 
 class Frobenius(AbstractSchatten):
     r"""Frobenius norm $\sqrt{\sum_{ij}W_{ij}^2}$, Schatten and entry-wise at once."""
 
-    p: float = eqx.field(default=2.0, init=False, static=True)
+    p: float = eqx.field(static=True, repr=False)
+
+    def __init__(self):
+        self.p = 2.0
 
 
 class Spectral(AbstractSchatten):
@@ -125,7 +131,10 @@ class Spectral(AbstractSchatten):
     Spectral descent and Muon take.
     """
 
-    p: float = eqx.field(default=math.inf, init=False, static=True)
+    p: float = eqx.field(static=True, repr=False)
+
+    def __init__(self):
+        self.p = math.inf
 
 
 def schatten(p: float) -> AbstractSchatten:
