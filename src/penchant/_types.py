@@ -2,13 +2,13 @@
 
 from typing import Any, TypeAlias
 
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 Scalar: TypeAlias = Float[Array, ""]
 Vector: TypeAlias = Float[Array, " d"]
+PerSample: TypeAlias = Float[Array, " n"]
 Examples: TypeAlias = Float[Array, "n d"]
 Labels: TypeAlias = Int[Array, " n"]
-Mask: TypeAlias = Bool[Array, " n"]
 
 Weights: TypeAlias = Float[Array, "..."]
 """A parameter array: `(d,)` for two classes, `(k, d)` for several."""

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
-from penchant._types import Scalar, Vector, Weights
+from penchant._types import PerSample, Scalar, Weights
 from penchant.margins._first_order import first_order
 from penchant.margins._interior_point import Bounds, interior_point
 from penchant.margins._min_norm import min_norm
@@ -52,7 +52,7 @@ class MaxMargin(eqx.Module):
     margin: Scalar
     upper_bound: Scalar
     gap: Scalar
-    dual: Vector
+    dual: PerSample
     pairs: Float[Array, "n c"]
     support: Bool[Array, " n"]
     norm: AbstractNorm

@@ -20,7 +20,9 @@ Matrix = Float[Array, "k d"]
 Values = Float[Array, " r"]
 
 
-def svd(W: Matrix) -> tuple[Matrix, Values, Matrix]:
+def svd(
+    W: Matrix,
+) -> tuple[Float[Array, "k r"], Values, Float[Array, "r d"]]:
     """The reduced decomposition `U, s, Vt`.
 
     Small tall matrices by the QR iteration: on a CPU twice as fast as the default,
@@ -58,7 +60,7 @@ def spectral_map(W: Matrix, phi: Callable[[Values], Values]) -> Matrix:
             under permutation and odd in each entry, so that $F$ is well defined.
     """
     U, s, Vt = svd(W)
-    return (U * phi(s)) @ Vt
+    return (U * phi(s)[None, :]) @ Vt
 
 
 @spectral_map.defjvp
@@ -89,6 +91,6 @@ def _(phi: Callable[[Values], Values], primals: Any, tangents: Any) -> Any:
     # directions outside the row and column spaces see the chord phi(s)/s
     nonzero = s > near
     chord = jnp.where(nonzero, value / jnp.where(nonzero, s, 1.0), diag)
-    left = (dW @ Vt.T - U @ inner) * chord
+    left = (dW @ Vt.T - U @ inner) * chord[None, :]
     right = (U.T @ dW - inner @ Vt) * chord[:, None]
-    return (U * value) @ Vt, U @ core @ Vt + left @ Vt + U @ right
+    return (U * col) @ Vt, U @ core @ Vt + left @ Vt + U @ right

@@ -35,8 +35,15 @@ class AbstractOptimizer(eqx.Module):
 
 
 def as_leaf(value: Any) -> Any:
-    """A hyper-parameter as the array leaf that a sweep can batch."""
-    return jnp.asarray(value, dtype=float)
+    """A hyper-parameter as the array leaf that a sweep can batch.
+
+    Raises:
+        TypeError: If it is no number.
+    """
+    try:
+        return jnp.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise TypeError(f"A hyper-parameter must be a number; got {value!r}.") from None
 
 
 def as_memory(decay: Any) -> Any:

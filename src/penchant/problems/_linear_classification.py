@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from penchant._checks import check_instance
-from penchant._types import Examples, Scalar, Vector, Weights
+from penchant._types import Examples, PerSample, Scalar, Vector, Weights
 from penchant.problems._scaled_gradient import ScaledGradient
 from penchant.problems.losses import AbstractLoss
 
@@ -91,11 +91,11 @@ class LinearClassification(eqx.Module):
         own = jnp.take_along_axis(Z, y[None, :], axis=0, mode="clip")
         return jnp.where(self._is_own(y), jnp.inf, own - Z).T
 
-    def margins(self, w: Weights) -> Vector:
+    def margins(self, w: Weights) -> PerSample:
         r"""$q_i(w)$, `(n,)`: the least margin of each sample over its opponents."""
         return jnp.min(self.pair_margins(w), axis=1)
 
-    def log_losses(self, w: Weights) -> Vector:
+    def log_losses(self, w: Weights) -> PerSample:
         """The logarithm of each sample's loss, `(n,)`."""
         return self.loss.log_losses(self.pair_margins(w))
 
@@ -104,7 +104,7 @@ class LinearClassification(eqx.Module):
         return jax.nn.logsumexp(self.log_losses(w)) - jnp.log(float(self.samples))
 
     def pull(
-        self, q: Float[Array, "b c"], rows: Rows = None, totals: Vector | None = None
+        self, q: Float[Array, "b c"], rows: Rows = None, totals: PerSample | None = None
     ) -> Weights:
         r"""$\sum_{ic}q_{ic}\,a_{ic}$ with $a_{ic}$ the gradient of margin $(i,c)$.
 
@@ -147,7 +147,7 @@ class LinearClassification(eqx.Module):
         return jnp.arange(self.classes, dtype=y.dtype)[:, None] == y[None, :]
 
 
-def _scores(X: Examples, w: Vector) -> Vector:
+def _scores(X: Examples, w: Vector) -> PerSample:
     # a batch of few rows is memory traffic, not a matrix product: the plain sum fuses
     # with what surrounds it
     if X.shape[0] <= 8:
@@ -155,7 +155,7 @@ def _scores(X: Examples, w: Vector) -> Vector:
     return X @ w
 
 
-def _combine(q: Vector, X: Examples) -> Vector:
+def _combine(q: PerSample, X: Examples) -> Vector:
     if X.shape[0] <= 8:
         return jnp.sum(q[:, None] * X, axis=0)
     return q @ X
@@ -195,12 +195,11 @@ def _check_labels(y: Any, n: int) -> tuple[np.ndarray, int]:
         raise ValueError(
             f"y must have shape ({n},), a label a row of X; got {given.shape}."
         )
-    labels = given.astype(np.int32)
     values = np.unique(given)
-    if not np.array_equal(labels, given):
-        strange = values[values != np.round(values)]
-        seen = strange[0] if strange.size else values[~np.isfinite(values)][0]
-        raise ValueError(f"y must hold whole numbers; got {seen}.")
+    strange = values[~np.isfinite(values) | (values != np.round(values))]
+    if strange.size:
+        raise ValueError(f"y must hold whole numbers; got {strange[0]}.")
+    labels = given.astype(np.int32)
     if set(values) <= {-1.0, 1.0}:
         return labels, 0
     if values[0] < 0:

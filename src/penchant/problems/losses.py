@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from penchant._types import Scalar, Vector
+from penchant._types import Scalar, PerSample
 
 Margins = Float[Array, "n c"]
 
@@ -26,7 +26,7 @@ class Slopes(eqx.Module):
     """
 
     entries: Margins
-    totals: Vector
+    totals: PerSample
     log_scale: Scalar
 
 
@@ -34,7 +34,7 @@ class AbstractLoss(eqx.Module):
     r"""A loss $\ell$ of the margins of one sample; the training loss is the mean."""
 
     @abc.abstractmethod
-    def log_losses(self, margins: Margins) -> Vector:
+    def log_losses(self, margins: Margins) -> PerSample:
         r"""$\log\ell_i$ for each row, finite for every finite margin."""
 
     @abc.abstractmethod
@@ -55,7 +55,7 @@ class Exponential(AbstractLoss):
     The multi-class form is the one of `fan2025spectral`.
     """
 
-    def log_losses(self, margins: Margins) -> Vector:
+    def log_losses(self, margins: Margins) -> PerSample:
         return jax.nn.logsumexp(-margins, axis=1)
 
     def log_slopes(self, margins: Margins) -> Margins:
@@ -69,7 +69,7 @@ class Logistic(AbstractLoss):
     the difference of the right one from 1, which rounds to 0 once $e^{-m}<2^{-53}$.
     """
 
-    def log_losses(self, margins: Margins) -> Vector:
+    def log_losses(self, margins: Margins) -> PerSample:
         return _log_log1p_exp(jax.nn.logsumexp(-margins, axis=1))
 
     def log_slopes(self, margins: Margins) -> Margins:
@@ -95,7 +95,7 @@ class PairLog(AbstractLoss):
     With two classes it is [`Logistic`][penchant.losses.Logistic].
     """
 
-    def log_losses(self, margins: Margins) -> Vector:
+    def log_losses(self, margins: Margins) -> PerSample:
         return jax.nn.logsumexp(_log_log1p_exp(-margins), axis=1)
 
     def log_slopes(self, margins: Margins) -> Margins:

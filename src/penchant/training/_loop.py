@@ -16,9 +16,9 @@ from penchant.training.schedules import Schedule, table
 
 
 class RunState(eqx.Module):
-    """All that a run carries from step to step."""
+    """All that a run carries from step to step; `step` counts updates done."""
 
-    step: Int[Array, "..."]  # updates done
+    step: Any
     weights: Parameters
     optimizer: Any
 

@@ -33,7 +33,7 @@ SAVE_SECONDS = 5.0
 FEWEST_LANES = 8
 """Fewer lanes than this are not dealt to another thread."""
 
-_STATE_AXES: Any = RunState(None, 0, 0)  # pyright: ignore[reportArgumentType]
+_STATE_AXES: Any = RunState(None, 0, 0)
 
 
 def sweep(

@@ -1,0 +1,347 @@
+"""Every rule against an independent implementation in the ordinary range."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import penchant as pn
+from penchant import optimizers as rules
+from penchant.problems import ScaledGradient
+from tests.cases import multiclass
+
+STEPS = 1_000
+ETA = 0.003
+# eps of RMSProp is 1e-3 below: at 1e-6 its steps jump in sign once a gradient crosses 0,
+# and any two programs then part by 2 ETA, whatever they compute
+
+
+def signum(b1):
+    return optax.chain(optax.ema(b1, debias=False), optax.scale_by_sign())
+
+
+def scaled(tx):
+    """Ascent directions into descent steps of length one."""
+    return optax.chain(tx, optax.scale(-1.0))
+
+
+PAIRS = {
+    "gradient descent": (rules.GradientDescent(), optax.sgd(1.0)),
+    "heavy ball": (rules.GradientDescent(0.9), optax.sgd(1.0, momentum=0.9)),
+    "sign descent": (rules.SignDescent(), scaled(optax.scale_by_sign())),
+    "Signum": (rules.Signum(0.9), scaled(signum(0.9))),
+    "Signum without memory": (rules.Signum(0.0), scaled(optax.scale_by_sign())),
+    "Adam": (
+        rules.Adam(0.9, 0.99, 1e-8, bias_correction=True),
+        optax.adam(1.0, 0.9, 0.99, eps=1e-8),
+    ),
+    "Adam, large eps": (
+        rules.Adam(0.9, 0.99, 1e-2, bias_correction=True),
+        optax.adam(1.0, 0.9, 0.99, eps=1e-2),
+    ),
+    "Adam, eps inside": (
+        rules.Adam(0.9, 0.99, 1e-4, eps_inside=True, bias_correction=True),
+        optax.adam(1.0, 0.9, 0.99, eps=0.0, eps_root=1e-4),
+    ),
+    "RMSProp, eps outside": (
+        rules.RMSProp(0.95, 1e-3),
+        optax.rmsprop(1.0, decay=0.95, eps=1e-3, eps_in_sqrt=False),
+    ),
+    "RMSProp, eps inside": (
+        rules.RMSProp(0.95, 1e-6, eps_inside=True),
+        optax.rmsprop(1.0, decay=0.95, eps=1e-6),
+    ),
+    "RMSProp, corrected": (
+        rules.RMSProp(0.95, 1e-3, bias_correction=True),
+        optax.adam(1.0, 0.0, 0.95, eps=1e-3),
+    ),
+    "AdaGrad": (
+        rules.AdaGrad(1e-7, eps_inside=True, initial=0.1),
+        optax.adagrad(1.0, initial_accumulator_value=0.1, eps=1e-7),
+    ),
+    "Lion": (rules.Lion(0.9, 0.95), optax.lion(1.0, 0.9, 0.95, weight_decay=0.0)),
+    "Muon, Newton-Schulz": (
+        rules.Muon(0.9, rules.NewtonSchulz(5)),
+        # optax multiplies by the root of the matrix's aspect ratio, here 6 / 4
+        optax.contrib.muon(1.5**-0.5, beta=0.9, eps=0.0, nesterov=False, ns_steps=5),
+    ),
+}
+
+
+def run(optimizer, problem):
+    @jax.jit
+    def loop(w):
+        def step(carry, _):
+            w, state = carry
+            gradient = problem.scaled_gradient(w)
+            return optimizer.update(gradient, state, w, jnp.asarray(ETA)), None
+
+        return jax.lax.scan(step, (w, optimizer.init(w)), None, length=STEPS)[0][0]
+
+    return loop(0.1 * jax.random.normal(jax.random.key(0), problem.weight_shape))
+
+
+@pytest.mark.parametrize("case", PAIRS, ids=str)
+def test_agrees_with_optax_over_a_thousand_steps(case):
+    ours, theirs = PAIRS[case]
+    problem = multiclass(0, spread=1.0)  # losses of order one: the ordinary range
+    w = run(ours, problem)
+    with jax.numpy_dtype_promotion("standard"):  # optax counts steps in int32
+        v = run(rules.FromOptax(theirs), problem)
+    assert jnp.max(jnp.abs(w - v)) <= 1e-10 * jnp.max(jnp.abs(v))
+
+
+def test_nesterov_is_the_one_of_torch():
+    # optax corrects its Nesterov mean for the start, torch computes in bfloat16: the
+    # formula of torch.optim.Muon in numpy, with an exact polar factor
+    problem = multiclass(0, spread=1.0)
+    X, y = np.asarray(problem.X), np.asarray(problem.y)
+    w = 0.1 * np.asarray(jax.random.normal(jax.random.key(0), problem.weight_shape))
+    ours = run(rules.Muon(0.9, nesterov=True), problem)
+    buffer = np.zeros_like(w)
+    for _ in range(STEPS):
+        P = np.exp(X @ w.T)
+        P /= P.sum(1, keepdims=True)
+        P[np.arange(len(y)), y] -= 1.0
+        g = P.T @ X / len(y)
+        buffer += (1 - 0.9) * (g - buffer)
+        U, s, Vt = np.linalg.svd(g + 0.9 * (buffer - g), full_matrices=False)
+        r = s > 1e-12 * s[0]
+        w = w - ETA * U[:, r] @ Vt[r]
+    assert np.max(np.abs(np.asarray(ours) - w)) <= 1e-10 * np.max(np.abs(w))
+
+
+TORCH = {
+    "Adam": (
+        rules.Adam(0.9, 0.99, 1e-8, bias_correction=True),
+        lambda torch, w: torch.optim.Adam([w], lr=ETA, betas=(0.9, 0.99), eps=1e-8),
+    ),
+    "RMSProp": (
+        rules.RMSProp(0.95, 1e-3),
+        lambda torch, w: torch.optim.RMSprop([w], lr=ETA, alpha=0.95, eps=1e-3),
+    ),
+    "AdaGrad": (
+        rules.AdaGrad(1e-10),
+        lambda torch, w: torch.optim.Adagrad([w], lr=ETA, eps=1e-10),
+    ),
+    "SGD": (
+        rules.GradientDescent(0.9),
+        lambda torch, w: torch.optim.SGD([w], lr=ETA, momentum=0.9),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TORCH, ids=str)
+def test_agrees_with_torch_over_a_thousand_steps(case):
+    torch = pytest.importorskip("torch")
+    ours, make = TORCH[case]
+    problem = multiclass(0, spread=1.0)
+    w = run(ours, problem)
+    X = torch.tensor(np.asarray(problem.X))
+    y = torch.tensor(np.asarray(problem.y), dtype=torch.long)
+    start = 0.1 * jax.random.normal(jax.random.key(0), problem.weight_shape)
+    v = torch.tensor(np.asarray(start), requires_grad=True)
+    theirs = make(torch, v)
+    for _ in range(STEPS):
+        theirs.zero_grad()
+        torch.nn.functional.cross_entropy(X @ v.T, y).backward()
+        theirs.step()
+    v = v.detach().numpy()
+    assert np.max(np.abs(np.asarray(w) - v)) <= 1e-10 * np.max(np.abs(v))
+
+
+EVERY = (
+    rules.GradientDescent(),
+    rules.GradientDescent(0.9),
+    rules.SteepestDescent(pn.norms.Lp(3.0), 0.9),
+    rules.SteepestDescent(pn.norms.L2(), normalized=False),
+    rules.SignDescent(),
+    rules.Signum(0.9),
+    rules.Adam(0.9, 0.99, 0.0),
+    rules.Adam(0.9, 0.99, 1e-6, eps_inside=True, bias_correction=True),
+    rules.RMSProp(0.9, 0.0),
+    rules.AdaGrad(0.0),
+    rules.Muon(0.9),
+    rules.Muon(0.9, rules.NewtonSchulz(5), nesterov=True),
+    rules.Muon(0.0, rules.CubicNewtonSchulz(8)),
+    rules.Lion(0.9, 0.99),
+)
+SCALE_FREE = tuple(
+    rule
+    for rule in EVERY
+    if not isinstance(rule, rules.GradientDescent)
+    and getattr(rule, "normalized", True)
+    and float(getattr(rule, "eps", 0.0)) == 0.0
+)
+every_rule = pytest.mark.parametrize("rule", EVERY, ids=repr)
+
+
+def follow(rule, gradients, log_scales, w):
+    state = rule.init(w)
+    for d, s in zip(gradients, log_scales, strict=True):
+        gradient = ScaledGradient(d, jnp.asarray(s))
+        w, state = rule.update(gradient, state, w, jnp.asarray(0.1))
+    return w
+
+
+@pytest.mark.parametrize("rule", SCALE_FREE, ids=repr)
+@pytest.mark.parametrize("shift", [-1e6, -800.0, 500.0])
+def test_scale_free_rules_never_see_the_scale(rule, shift):
+    gradients = jax.random.normal(jax.random.key(0), (12, 2, 3))
+    log_scales = np.random.default_rng(0).uniform(-4, 0, size=12)
+    w = follow(rule, gradients, log_scales, jnp.zeros((2, 3)))
+    moved = follow(rule, gradients, log_scales + shift, jnp.zeros((2, 3)))
+    # a shift of 1e6 leaves the differences of scales ten digits
+    assert jnp.allclose(moved, w, rtol=1e-8, atol=1e-9)
+
+
+@every_rule
+def test_how_a_gradient_is_split_does_not_matter(rule):
+    gradients = jax.random.normal(jax.random.key(1), (12, 2, 3))
+    log_scales = np.random.default_rng(1).uniform(-4, 0, size=12)
+    w = follow(rule, gradients, log_scales, jnp.zeros((2, 3)))
+    split = np.random.default_rng(2).uniform(-3, 3, size=12)
+    again = follow(
+        rule,
+        gradients * jnp.exp(jnp.asarray(split))[:, None, None],
+        log_scales - split,
+        jnp.zeros((2, 3)),
+    )
+    assert jnp.allclose(again, w, rtol=1e-10, atol=1e-12)
+
+
+@every_rule
+def test_a_gradient_that_is_zero_moves_nothing_and_makes_no_nan(rule):
+    w = follow(rule, jnp.zeros((3, 2, 3)), [-5.0, -5.0, -5.0], jnp.ones((2, 3)))
+    assert jnp.array_equal(w, jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("eps", "inside"), [(1e-8, False), (1e-16, True), (1e-300, False), (0.1, False)]
+)
+def test_eps_is_met_exactly_at_any_scale(eps, inside):
+    # one step of Adam from rest, in exact arithmetic by logarithms
+    d = np.array([1.0, -2.0, 0.5])
+    b1, b2 = 0.9, 0.99
+    rule = rules.Adam(b1, b2, eps, eps_inside=inside)
+    for log_scale in (0.0, -10.0, -18.4, -30.0, -300.0, -690.0, -1500.0, -1e5):
+        w = follow(rule, jnp.asarray(d)[None], [log_scale], jnp.zeros(3))
+        log_m = np.log(1 - b1) + np.log(np.abs(d)) + log_scale
+        log_v = np.log(1 - b2) + 2 * (np.log(np.abs(d)) + log_scale)
+        if inside:
+            log_below = 0.5 * np.logaddexp(log_v, np.log(eps))
+        else:
+            log_below = np.logaddexp(0.5 * log_v, np.log(eps))
+        wanted = -0.1 * np.sign(d) * np.exp(log_m - log_below)
+        assert np.allclose(w, wanted, rtol=1e-11, atol=1e-290)
+
+
+def test_memories_decay_through_a_sudden_drop_of_the_gradient():
+    # after a large gradient, tiny ones: m/sqrt(v) falls like (b1/sqrt b2)^t exactly
+    b1, b2 = 0.9, 0.99
+    rule = rules.Adam(b1, b2, 0.0)
+    w, state = jnp.zeros(2), rule.init(jnp.zeros(2))
+    one = jnp.ones(2)
+    ratios = []
+    for s in [0.0, *[-2000.0] * 50]:
+        before = w
+        w, state = rule.update(ScaledGradient(one, jnp.asarray(s)), state, w, jnp.ones(()))
+        ratios.append(float((before - w)[0]))
+    first = (1 - b1) / np.sqrt(1 - b2)
+    wanted = first * (b1 / np.sqrt(b2)) ** np.arange(51)
+    assert np.allclose(ratios, wanted, rtol=1e-10)
+
+
+def test_special_cases_within_the_general():
+    gradients = jax.random.normal(jax.random.key(3), (9, 2, 3))
+    scales = np.linspace(0, -3, 9)
+    pairs = [
+        (rules.Signum(0.8), rules.SteepestDescent(pn.norms.Linf(), 0.8)),
+        (rules.Muon(0.8), rules.SteepestDescent(pn.norms.Spectral(), 0.8)),
+        (rules.Lion(0.8, 0.8), rules.Signum(0.8)),
+        (rules.RMSProp(0.9, 1e-3), rules.Adam(0.0, 0.9, 1e-3)),
+        (rules.Adam(0.0, 0.0, 0.0), rules.SignDescent()),
+        (rules.Muon(0.7, rules.CubicNewtonSchulz(40)), rules.Muon(0.7)),
+        (rules.SteepestDescent(pn.norms.L2(), normalized=False), rules.GradientDescent()),
+    ]
+    for a, b in pairs:
+        w = follow(a, gradients, scales, jnp.zeros((2, 3)))
+        v = follow(b, gradients, scales, jnp.zeros((2, 3)))
+        assert jnp.allclose(w, v, rtol=1e-9, atol=1e-10), (a, b)
+
+
+def test_polar_factors():
+    M = jax.random.normal(jax.random.key(0), (4, 7))
+    U, _, Vt = np.linalg.svd(np.asarray(M), full_matrices=False)
+    for X in (M, M.T, 1e-150 * M):
+        exact = rules.ExactPolar()(X)
+        polar = U @ Vt
+        assert jnp.allclose(exact, polar if X.shape == M.shape else polar.T, atol=1e-12)
+        assert jnp.allclose(rules.CubicNewtonSchulz(30)(X), exact, atol=1e-10)
+        s = jnp.linalg.svd(rules.NewtonSchulz(5)(X), compute_uv=False)
+        assert jnp.all((s > 0.6) & (s < 1.25))
+    per_step = [(3.4445, -4.7750, 2.0315)] * 3
+    assert jnp.array_equal(
+        rules.NewtonSchulz(3, per_step)(M), rules.NewtonSchulz(3)(M)
+    )
+    v = jnp.array([3.0, 4.0])
+    assert jnp.allclose(rules.ExactPolar()(v), v / 5)
+
+
+def test_rules_take_pytrees():
+    w = {"a": jnp.ones((2, 3)), "b": [jnp.ones(4)]}
+    g = jax.tree.map(lambda x: 0.5 * x, w)
+    for rule in EVERY:
+        state = rule.init(w)
+        gradient = ScaledGradient(g, jnp.asarray(-1.0))
+        v, _ = rule.update(gradient, state, w, jnp.asarray(0.1))
+        assert jax.tree.structure(v) == jax.tree.structure(w)
+        assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(v))
+
+
+def test_hyper_parameters_are_leaves_that_vmap():
+    betas = jnp.array([0.5, 0.9])
+    batch = eqx.tree_at(lambda r: r.b1, rules.Adam(0.0, 0.99, 0.0), betas)
+    gradients = jax.random.normal(jax.random.key(0), (5, 3))
+    none = jax.tree.map(lambda _: None, batch)
+    axes = eqx.tree_at(lambda r: r.b1, none, 0, is_leaf=lambda x: x is None)
+    both = jax.vmap(
+        lambda r: follow(r, gradients, [0.0] * 5, jnp.zeros(3)), in_axes=(axes,)
+    )(batch)
+    for b, w in zip([0.5, 0.9], both, strict=True):
+        alone = follow(rules.Adam(b, 0.99, 0.0), gradients, [0.0] * 5, jnp.zeros(3))
+        assert jnp.allclose(w, alone)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: rules.Adam(b1=1.0), r"b1 must be >= 0 and < 1; got 1.0"),
+        (lambda: rules.Adam(b2=-0.1), "b2"),
+        (lambda: rules.Adam(eps=-1e-8), "eps must be >= 0"),
+        (lambda: rules.RMSProp(b2=float("nan")), "NaN"),
+        (lambda: rules.GradientDescent(1.5), "momentum"),
+        (lambda: rules.AdaGrad(initial=-1.0), "initial"),
+        (lambda: rules.NewtonSchulz(0), "steps must be at least 1"),
+        (lambda: rules.NewtonSchulz(5, (1.0, 2.0)), "one such triple a step"),
+    ],
+)
+def test_values_out_of_range_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: rules.SteepestDescent("linf"),
+        lambda: rules.Muon(polar="exact"),
+        lambda: rules.FromOptax(3),
+        lambda: rules.Adam(b1="large"),
+    ],
+)
+def test_wrong_kinds_are_refused(make):
+    with pytest.raises(TypeError):
+        make()
