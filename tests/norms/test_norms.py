@@ -88,7 +88,8 @@ def test_projection_solves_its_variational_inequality(norm):
     excess = radius * e["dual of rest"] - np.einsum("nij,nij->n", w - x, x)
     assert np.all(excess <= 1e-9 * (1e-3 + np.einsum("nij,nij->n", w, w)))
     inside = e["value"] <= radius
-    assert inside.any() and not inside.all()
+    assert inside.any()
+    assert not inside.all()
     assert np.allclose(x[inside], w[inside], rtol=1e-12, atol=0)
 
 

@@ -250,7 +250,9 @@ def test_memories_decay_through_a_sudden_drop_of_the_gradient():
     ratios = []
     for s in [0.0, *[-2000.0] * 50]:
         before = w
-        w, state = rule.update(ScaledGradient(one, jnp.asarray(s)), state, w, jnp.ones(()))
+        w, state = rule.update(
+            ScaledGradient(one, jnp.asarray(s)), state, w, jnp.ones(())
+        )
         ratios.append(float((before - w)[0]))
     first = (1 - b1) / np.sqrt(1 - b2)
     wanted = first * (b1 / np.sqrt(b2)) ** np.arange(51)
@@ -267,7 +269,10 @@ def test_special_cases_within_the_general():
         (rules.RMSProp(0.9, 1e-3), rules.Adam(0.0, 0.9, 1e-3)),
         (rules.Adam(0.0, 0.0, 0.0), rules.SignDescent()),
         (rules.Muon(0.7, rules.CubicNewtonSchulz(40)), rules.Muon(0.7)),
-        (rules.SteepestDescent(pn.norms.L2(), normalized=False), rules.GradientDescent()),
+        (
+            rules.SteepestDescent(pn.norms.L2(), normalized=False),
+            rules.GradientDescent(),
+        ),
     ]
     for a, b in pairs:
         w = follow(a, gradients, scales, jnp.zeros((2, 3)))
@@ -286,9 +291,7 @@ def test_polar_factors():
         s = jnp.linalg.svd(rules.NewtonSchulz(5)(X), compute_uv=False)
         assert jnp.all((s > 0.6) & (s < 1.25))
     per_step = [(3.4445, -4.7750, 2.0315)] * 3
-    assert jnp.array_equal(
-        rules.NewtonSchulz(3, per_step)(M), rules.NewtonSchulz(3)(M)
-    )
+    assert jnp.array_equal(rules.NewtonSchulz(3, per_step)(M), rules.NewtonSchulz(3)(M))
     v = jnp.array([3.0, 4.0])
     assert jnp.allclose(rules.ExactPolar()(v), v / 5)
 

@@ -71,9 +71,7 @@ def test_no_precision_wall_in_the_gradient():
     # softmax minus one-hot is exactly 0 in the true class beyond a margin of 36.8
     problem = multiclass(0)
     W = pn.max_margin(problem, pn.norms.Frobenius()).weights
-    directions = [
-        problem.scaled_gradient(c * W).direction for c in (500.0, 5e3, 5e5)
-    ]
+    directions = [problem.scaled_gradient(c * W).direction for c in (500.0, 5e3, 5e5)]
     for d in directions:
         assert jnp.all(jnp.isfinite(d))
         assert jnp.max(jnp.abs(d)) > 1e-3
@@ -91,7 +89,11 @@ def test_bias_is_one_more_feature():
 
 
 def test_single_precision_and_integers_are_taken_as_float64():
-    for X in (np.ones((2, 3), np.float32), np.ones((2, 3), int), [[1, 2, 3], [4, 5, 6]]):
+    for X in (
+        np.ones((2, 3), np.float32),
+        np.ones((2, 3), int),
+        [[1, 2, 3], [4, 5, 6]],
+    ):
         problem = pn.LinearClassification(X, [1, -1], loss=pn.losses.Logistic())
         assert problem.X.dtype == jnp.float64
 

@@ -59,6 +59,9 @@ class Conjugate(abc.ABC):
     invertible = False
     """Whether `inverse` exists."""
 
+    settled = True
+    """Whether the map is that of the norm itself, not one on the way to it."""
+
     invariant = False
     """Whether orthogonal maps of the rows leave the norm as it is."""
 
@@ -116,41 +119,63 @@ class Quadratic(Conjugate):
         return self.g
 
 
-class SmoothEntrywise(Conjugate):
-    r"""$\nu=\|\cdot\|_p$, $2<p<\infty$."""
+class Smooth(Conjugate):
+    r"""Norms of exponent $2<p<\infty$, approached from $p=2$ step by step.
+
+    $\frac12\|x\|_p^2$ with large $p$ is flat where an entry is small, and a Newton step
+    from far off goes nowhere. Two things prevent that: the exponent grows by `growth` a
+    step, and curvature is added in proportion to how far the pair still is from the map
+    (Levenberg). Both are gone near the end, which stays quadratic.
+    """
 
     separate = False
 
-    def __init__(self, p: float):
-        self.p = p
+    def __init__(self, p: float, growth: float):
+        self.final, self.growth = p, growth
+        self.p = 2.0
+        self.settled = False
+        self.g: Array = np.zeros(0)
 
-    def linearise(self, x: Array, partner: Array) -> Diagonal:
-        g, h, c, u = half_square(x.ravel(), self.p)
-        self.g = g.reshape(x.shape)
-        return Diagonal(h + damping(g, partner.ravel(), h, self.p), c, u)
+    def grow(self) -> None:
+        """Take the exponent of the next step."""
+        self.p = min(self.final, self.p * self.growth)
+        self.settled = self.p == self.final
+
+    def damping(self, g: Array, partner: Array, h: Array) -> float:
+        r"""Curvature to add while the partner is far from $g=\nabla\varphi(x)$."""
+        q = self.p / (self.p - 1.0)
+        length = lambda x: (np.abs(x) ** q).sum() ** (1.0 / q)
+        far = length(g - partner) / max(length(g), 1e-300)
+        return DAMPING * min(1.0, far) * float(h.mean())
 
     def target(self, mu: float, affine: Any) -> Array:
         return self.g
 
 
-class SmoothSpectral(Conjugate):
-    r"""$\nu$ the Schatten norm of exponent $2<p<\infty$."""
+class SmoothEntrywise(Smooth):
+    r"""$\nu=\|\cdot\|_p$."""
 
-    separate = False
+    def linearise(self, x: Array, partner: Array) -> Diagonal:
+        self.grow()
+        g, h, c, u = half_square(x.ravel(), self.p)
+        self.g = g.reshape(x.shape)
+        return Diagonal(h + self.damping(g, partner.ravel(), h), c, u)
+
+
+class SmoothSpectral(Smooth):
+    r"""$\nu$ the Schatten norm of exponent $p$."""
+
     invariant = True
 
-    def __init__(self, p: float):
-        self.p = p
-
     def linearise(self, x: Array, partner: Array) -> Array:
+        self.grow()
         k, d = x.shape
         U, s, Vt = np.linalg.svd(x, full_matrices=True)
         r = len(s)
         g, h, c, u = half_square(s, self.p)
         self.g = (U[:, :r] * g) @ Vt[:r]
-        h = h + damping(
-            g, np.einsum("ki,kd,id->i", U[:, :r], partner, Vt[:r]), h, self.p
-        )
+        shares = np.einsum("ki,kd,id->i", U[:, :r], partner, Vt[:r])
+        h = h + self.damping(g, shares, h)
         near = 1e-9 * max(s[0], 1e-300)
         # divided differences of g, odd in s; its derivative where they are 0/0
         middle = 0.5 * (h[:, None] + h[None, :])
@@ -179,24 +204,8 @@ class SmoothSpectral(Conjugate):
         B = np.kron(U, Vt.T)  # rotates the basis back
         return B @ H.reshape(k * d, k * d) @ B.T
 
-    def target(self, mu: float, affine: Any) -> Array:
-        return self.g
-
 
 DAMPING = 0.03
-
-
-def damping(g: Array, partner: Array, h: Array, p: float) -> float:
-    r"""Curvature to add while the partner is still far from $g=\nabla\varphi(x)$.
-
-    $\frac12\|x\|_p^2$ with large $p$ is flat where an entry is small, and a Newton
-    step goes much too far there. Curvature in proportion to the relative residual
-    (Levenberg) prevents that, and vanishes fast enough not to slow the end.
-    """
-    q = p / (p - 1.0)
-    length = lambda x: (np.abs(x) ** q).sum() ** (1.0 / q)
-    far = length(g - partner) / max(length(g), 1e-300)
-    return DAMPING * min(1.0, far) * float(h.mean())
 
 
 def half_square(x: Array, p: float) -> tuple[Array, Array, float, Array]:

@@ -76,7 +76,7 @@ def _apply(problem: LinearClassification, W: Weights) -> Pairs:
 @eqx.filter_jit
 def _start(problem: LinearClassification, norm: AbstractNorm) -> tuple[Saddle, Scalar]:
     real = jnp.isfinite(problem.pair_margins(jnp.zeros(problem.weight_shape)))
-    q = real / jnp.sum(real)
+    q = jnp.where(real, 1.0, 0.0) / jnp.sum(real, dtype=float)
     G = problem.pull(q)
 
     def power(_: Any, W: Weights) -> Weights:

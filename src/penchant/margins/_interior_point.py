@@ -30,7 +30,8 @@ Array = NDArray[np.float64]
 Length = Callable[[Array], float]
 
 MOST_STEPS = 100
-PATIENCE = 8  # steps in a row that better neither bound
+PATIENCE = 15  # steps in a row that better neither bound
+HOLD = 0.3  # least share of mu that is kept while the norm is still approached
 TO_THE_BOUNDARY = 0.99
 FIRST_SCALE = 5.0  # the optimum is usually longer than its first bound: start longer
 
@@ -176,6 +177,8 @@ def _step(
         cone, *((primal, dual) if of_weights else (dual, primal))
     )[0]
     sigma = min(1.0, max(after / (mu * pairs), 0.1)) ** 3
+    if not conjugate.settled:
+        sigma = max(sigma, HOLD)
     dW, dz, dlam, cone, primal, dual = direction(sigma * mu, dlam * dz, cone)
     if not (np.isfinite(dW).all() and np.isfinite(dlam).all()):
         return None

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
 from penchant._types import PerSample, Scalar, Weights
+from penchant.margins._conjugates import Smooth
 from penchant.margins._first_order import first_order
 from penchant.margins._interior_point import Bounds, interior_point
 from penchant.margins._min_norm import min_norm
@@ -25,6 +26,12 @@ from penchant.problems import LinearClassification
 LARGEST_SYSTEM = 3000
 """Weights up to which the interior-point method is the default."""
 
+
+PACES = (1.3, 1.5, 1.15)
+"""Paces at which large exponents are approached, one after another while they fail."""
+
+ACCEPTED = 1e-7
+"""A gap with which another pace is not tried."""
 
 SUPPORT = 1e-6
 """Dual weights above this share of the largest belong to support vectors."""
@@ -300,13 +307,23 @@ def _decide(plan: Plan, best: Bounds) -> None:
 
 
 def _interior(plan: Plan, rows: PairRows, *, tol: float, floor: float) -> Bounds:
-    conjugate, of_weights = plan.conjugate()
-    return interior_point(
-        rows,
-        conjugate,
-        plan.norm,
-        plan.dual,
-        of_weights=of_weights,
-        tol=tol,
-        floor=floor,
-    )
+    best: Bounds | None = None
+    for growth in PACES:
+        conjugate, of_weights = plan.conjugate(growth)
+        found = interior_point(
+            rows,
+            conjugate,
+            plan.norm,
+            plan.dual,
+            of_weights=of_weights,
+            tol=tol,
+            floor=floor,
+        )
+        if best is None:
+            best = found
+        best.offer(found.W, found.lower, found.q, found.upper)
+        done = best.gap <= max(tol, ACCEPTED) or best.upper <= floor
+        if done or not isinstance(conjugate, Smooth):
+            break
+    assert best is not None
+    return best

@@ -161,8 +161,12 @@ class Plan:
             best = max(best, dual if math.isfinite(dual) else 0.0)
         return best if best > 0 else 1.0
 
-    def conjugate(self) -> tuple[conjugates.Conjugate, bool]:
-        """The map for the interior-point method, and whether it is that of weights."""
+    def conjugate(self, growth: float) -> tuple[conjugates.Conjugate, bool]:
+        """The map for the interior-point method, and whether it is that of weights.
+
+        Args:
+            growth: Pace at which a smooth norm's exponent is approached.
+        """
         if self.family == "quadratic":
             assert self.M is not None
             size = math.prod(self.rows.weight_shape)
@@ -176,10 +180,10 @@ class Plan:
         if self.family == "schatten":
             if math.isinf(larger):
                 return conjugates.SpectralCone(), of_weights
-            return conjugates.SmoothSpectral(larger), of_weights
+            return conjugates.SmoothSpectral(larger, growth), of_weights
         if math.isinf(larger):
             return conjugates.Box(), of_weights
-        return conjugates.SmoothEntrywise(larger), of_weights
+        return conjugates.SmoothEntrywise(larger, growth), of_weights
 
 
 def _family(norm: AbstractNorm, vector: bool) -> tuple[str, float, np.ndarray | None]:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from penchant._types import Scalar, PerSample
+from penchant._types import PerSample, Scalar
 
 Margins = Float[Array, "n c"]
 

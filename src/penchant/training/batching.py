@@ -5,6 +5,7 @@ from step to step, which is why runs resume bit by bit.
 """
 
 import abc
+from typing import TypeAlias
 
 import equinox as eqx
 import jax
@@ -13,7 +14,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._checks import check_count
 from penchant._pretty import pretty
-from penchant._types import Scalar
+
+Step: TypeAlias = Int[Array, ""]
 
 
 class Batches(eqx.Module):
@@ -36,7 +38,7 @@ class AbstractBatching(eqx.Module):
 
     @abc.abstractmethod
     def batches(
-        self, key: PRNGKeyArray, start: Scalar, length: int, samples: int
+        self, key: PRNGKeyArray, start: Step, length: int, samples: int
     ) -> Batches | None:
         """Batches of the steps `start, …, start + length - 1`; None for all samples."""
 
@@ -54,7 +56,7 @@ class FullBatch(AbstractBatching):
         return 1
 
     def batches(
-        self, key: PRNGKeyArray, start: Scalar, length: int, samples: int
+        self, key: PRNGKeyArray, start: Step, length: int, samples: int
     ) -> Batches | None:
         return None
 
@@ -96,7 +98,7 @@ class Cyclic(_Sized):
         check_count("size", self.size)
 
     def batches(
-        self, key: PRNGKeyArray, start: Scalar, length: int, samples: int
+        self, key: PRNGKeyArray, start: Step, length: int, samples: int
     ) -> Batches:
         position = (start + jnp.arange(length)) % self.steps_per_epoch(samples)
         rows = position[:, None] * self.size + jnp.arange(self.size)
@@ -117,14 +119,14 @@ class Shuffled(_Sized):
         check_count("size", self.size)
 
     def batches(
-        self, key: PRNGKeyArray, start: Scalar, length: int, samples: int
+        self, key: PRNGKeyArray, start: Step, length: int, samples: int
     ) -> Batches:
         per_epoch = self.steps_per_epoch(samples)
         step = start + jnp.arange(length)
         first = start // per_epoch
         touched = (length - 2) // per_epoch + 2  # epochs that `length` steps may meet
 
-        def order(epoch: Scalar) -> Array:
+        def order(epoch: Step) -> Array:
             return jax.random.permutation(jax.random.fold_in(key, epoch), samples)
 
         orders = jax.vmap(order)(first + jnp.arange(max(touched, 1)))
@@ -151,9 +153,9 @@ class WithReplacement(_Sized):
         """Any size will do: samples may repeat within a batch."""
 
     def batches(
-        self, key: PRNGKeyArray, start: Scalar, length: int, samples: int
+        self, key: PRNGKeyArray, start: Step, length: int, samples: int
     ) -> Batches:
-        def draw(step: Scalar) -> Array:
+        def draw(step: Step) -> Array:
             return jax.random.randint(
                 jax.random.fold_in(key, step), (self.size,), 0, samples, jnp.int32
             )

@@ -100,7 +100,7 @@ def as_schedule(step_size: Any) -> Schedule:
         ) from None
 
 
-def table(schedule: Schedule, start: Scalar, length: int) -> jax.Array:
+def table(schedule: Schedule, start: Any, length: int) -> jax.Array:
     r"""$\eta_t$ for `length` steps from `start`."""
     t = start + jnp.arange(length)
     if isinstance(schedule, Constant):
