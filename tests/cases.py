@@ -1,4 +1,4 @@
-"""Cases that many tests share: a new norm or optimizer joins a list and gets them all."""
+"""Cases that many tests share: what joins a list gets all of its tests."""
 
 import jax
 import jax.numpy as jnp

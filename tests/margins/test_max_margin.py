@@ -62,7 +62,9 @@ def test_certified_on_random_multi_class_data(norm):
 def test_certified_on_random_binary_data(norm, shape):
     d, n = shape
     problem = binary(3, d=d, n=n) if d > n else _teacher(n, d)
-    check(problem, norm, pn.max_margin(problem, norm), gap=2e-9)
+    # exponents such as 10 are promised 1e-4; they stop where rounding does
+    gap = 2e-9 if norm.p in {1.0, 2.0, np.inf} else 1e-6
+    check(problem, norm, pn.max_margin(problem, norm), gap=gap)
 
 
 def _teacher(n, d):

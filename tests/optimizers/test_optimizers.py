@@ -14,8 +14,8 @@ from tests.cases import multiclass
 
 STEPS = 1_000
 ETA = 0.003
-# eps of RMSProp is 1e-3 below: at 1e-6 its steps jump in sign once a gradient crosses 0,
-# and any two programs then part by 2 ETA, whatever they compute
+# eps of RMSProp is 1e-3 below: at 1e-6 its steps jump in sign once a gradient
+# crosses 0, and any two programs then part by 2 ETA, whatever they compute
 
 
 def signum(b1):
