@@ -2,12 +2,18 @@
 
 from penchant import (
     _engine as _engine,
+    datasets as datasets,
+    diagnosis as diagnosis,
     margins as margins,
     norms as norms,
     optimizers as optimizers,
+    plotting as plotting,
     problems as problems,
+    theory as theory,
     training as training,
 )
+from penchant._cite import cite as cite
+from penchant.diagnosis import Diagnosis as Diagnosis, diagnose as diagnose
 from penchant.margins import (
     Certificate as Certificate,
     MaxMargin as MaxMargin,
@@ -18,6 +24,12 @@ from penchant.margins import (
 from penchant.problems import (
     LinearClassification as LinearClassification,
     losses as losses,
+)
+from penchant.theory import (
+    Assumption as Assumption,
+    Prediction as Prediction,
+    Verdict as Verdict,
+    predict as predict,
 )
 from penchant.training import (
     Trajectory as Trajectory,

@@ -11,3 +11,4 @@ from penchant.margins._max_margin import (
     promised_gap as promised_gap,
 )
 from penchant.margins._separability import NotSeparableError as NotSeparableError
+from penchant.margins._uniqueness import is_unique as is_unique

@@ -141,7 +141,7 @@ def max_margin(
 
     Warns:
         LooseMarginWarning: If the gap is wider than 1e-6 for p in {1, 2, inf} and
-            Mahalanobis norms, or 1e-4 for other p.
+            Mahalanobis norms, or 1e-4 for other p, and wider than the `tol` asked for.
     """
     check_instance("problem", problem, LinearClassification, "a LinearClassification")
     check_instance("norm", norm, AbstractNorm, "one of penchant.norms")
@@ -180,7 +180,7 @@ def _certified(
     if upper <= SEPARABLE * scale:
         raise NotSeparableError(PairRows.of(problem), q, margin, scale)
     gap = 1.0 - margin / upper
-    if gap > promised_gap(norm):
+    if gap > max(tol, promised_gap(norm)):
         warnings.warn(
             f"The {norm.label} maximum margin is only known to lie in "
             f"[{margin:.6g}, {upper:.6g}], a relative gap of {gap:.1e}.",

@@ -52,6 +52,16 @@ class AdaGrad(AbstractOptimizer):
             jax.tree.map(lambda w: jnp.full_like(w, unit), w), jnp.asarray(frame)
         )
 
+    def denominators(self, state: Accumulator) -> Parameters:
+        r"""$\sqrt S+\varepsilon$, or $\sqrt{S+\varepsilon}$: what steps are divided by.
+
+        At the end of a run these weigh the Euclidean norm whose margin it maximises.
+        """
+        total = jax.tree.map(jnp.exp, state.log_sum())
+        if self.eps_inside:
+            return jax.tree.map(lambda s: jnp.sqrt(s + self.eps), total)
+        return jax.tree.map(lambda s: jnp.sqrt(s) + self.eps, total)
+
     def update(
         self,
         gradient: ScaledGradient,

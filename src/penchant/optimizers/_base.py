@@ -41,6 +41,8 @@ def as_leaf(value: Any) -> Any:
         TypeError: If it is no number.
     """
     try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError  # "0.1" would be read as a number
         return jnp.asarray(value, dtype=float)
     except (TypeError, ValueError):
         raise TypeError(f"A hyper-parameter must be a number; got {value!r}.") from None

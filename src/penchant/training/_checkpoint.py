@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,24 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from penchant.optimizers import FromOptax
+from penchant.problems import ScaledGradient
 from penchant.training._loop import Rule
 from penchant.training.schedules import Constant, Power, table
 
 FORMAT = 1
+
+# what numpy and zipfile raise on damaged bytes; RuntimeError where a flag is hit
+UNREADABLE = (
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def fingerprint(rule: Rule, initial: Any) -> dict[str, str]:
@@ -27,8 +42,8 @@ def fingerprint(rule: Rule, initial: Any) -> dict[str, str]:
             for t in (0, 1_000, 1_000_000)
         ]
     return {
-        "problem": _digest(rule.problem),
-        "optimizer": f"{rule.optimizer!r} {_digest(rule.optimizer)}",
+        "problem": f"{_digest(rule.problem)} {getattr(rule.problem, 'loss', None)!r}",
+        "optimizer": f"{rule.optimizer!r} {_digest(_behaviour(rule, initial))}",
         "step_size": f"{rule.schedule!r} {_digest(schedule)}"
         if eqx.is_array(schedule) or isinstance(schedule, (Constant, Power))
         else _digest(schedule),
@@ -36,6 +51,22 @@ def fingerprint(rule: Rule, initial: Any) -> dict[str, str]:
         "key": _digest(jax.random.key_data(rule.key)),
         "init": _digest(initial),
     }
+
+
+def _behaviour(rule: Rule, w: Any) -> Any:
+    """A rule's numbers; an optax rule is code, so known by what it does."""
+    optimizer = rule.optimizer
+    if not isinstance(optimizer, FromOptax):
+        return optimizer
+    state = optimizer.init(w)
+    for log_scale in (0.0, -3.0):
+        g = jax.tree.map(
+            lambda x: jax.numpy.cos(jax.numpy.arange(1.0, x.size + 1)).reshape(x.shape),
+            w,
+        )
+        gradient = ScaledGradient(g, jax.numpy.asarray(log_scale))
+        w, state = optimizer.update(gradient, state, w, jax.numpy.ones(()))
+    return w, state
 
 
 def _digest(tree: Any) -> str:
@@ -74,15 +105,16 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays.pop("meta").tobytes())
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path} is no readable checkpoint: {error}.") from None
-    if meta.get("format") != FORMAT:
+    written = meta.get("format") if isinstance(meta, dict) else None
+    if written != FORMAT:
         raise ValueError(
             f"{path} was written by another version of penchant "
-            f"(format {meta.get('format')}, this one reads {FORMAT})."
+            f"(format {written}, this one reads {FORMAT})."
         )
     return meta, arrays
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from penchant.optimizers._base import as_leaf
 from penchant.training._loop import Rule
 from penchant.training.schedules import Constant, Power
 
@@ -51,7 +52,7 @@ class Lanes(eqx.Module):
     count: int = eqx.field(static=True)
 
 
-def read_grid(grid: Mapping[str, Sequence[Any]], rule: Rule) -> list[Axis]:
+def read_grid(grid: Mapping[str, Sequence[Any] | np.ndarray], rule: Rule) -> list[Axis]:
     """Check a grid against what the rule has to vary.
 
     Raises:
@@ -118,12 +119,15 @@ def lanes(rule: Rule, initial: Any, points: Sequence[dict[str, Any]]) -> Lanes:
 
 def _locate(rule: Rule, name: str, values: list[Any]) -> tuple[Any, Any]:
     if name == "seed":
+        odd = [v for v in values if not isinstance(v, (int, np.integer))]
+        if odd:
+            raise TypeError(f"grid['seed'] must hold whole numbers; got {odd[0]!r}.")
         return (lambda r: r.key), jax.vmap(jax.random.key)(jnp.asarray(values))
     if name == "step_size":
-        if all(isinstance(v, (Constant, Power)) for v in values):
+        if any(all(isinstance(v, kind) for v in values) for kind in (Constant, Power)):
             stack = lambda *leaves: jnp.stack(leaves)
             return (lambda r: r.schedule), jax.tree.map(stack, *values)
-        numbers = jnp.asarray(values, dtype=float)
+        numbers = _numbers(name, values)
         if not isinstance(rule.schedule, (Constant, Power)):
             raise ValueError(
                 'grid["step_size"] needs a number or schedules.power(...) as step_size;'
@@ -131,8 +135,15 @@ def _locate(rule: Rule, name: str, values: list[Any]) -> tuple[Any, Any]:
             )
         return (lambda r: r.schedule.scale), numbers
     owner = "optimizer" if hasattr(rule.optimizer, name) else "schedule"
-    numbers = jnp.asarray(values, dtype=float)
+    numbers = _numbers(name, values)
     return (lambda r: getattr(getattr(r, owner), name)), numbers
+
+
+def _numbers(name: str, values: list[Any]) -> Any:
+    try:
+        return jnp.stack([jnp.reshape(as_leaf(value), ()) for value in values])
+    except TypeError:
+        raise TypeError(f"grid[{name!r}] must hold numbers; got {values!r}.") from None
 
 
 def blocks(shape: tuple[int, ...], entries: int) -> Iterator[tuple[slice, ...]]:

@@ -40,7 +40,7 @@ def sweep(
     problem: Any,
     optimizer: AbstractOptimizer,
     *,
-    grid: Mapping[str, Sequence[Any]],
+    grid: Mapping[str, Sequence[Any] | np.ndarray],
     steps: int,
     step_size: Any = None,
     batching: AbstractBatching = FullBatch(),
@@ -59,7 +59,7 @@ def sweep(
     `weights`.
 
     >>> import penchant as pn
-    >>> problem = pn.datasets.gaussian(10, 50, seed=0)
+    >>> problem = pn.datasets.gaussian(10, 50, seed=0).problem()
     >>> runs = pn.sweep(
     ...     problem,
     ...     pn.optimizers.Adam(0.9, 0.95, 0.0),
@@ -95,7 +95,7 @@ def sweep(
             or the store holds something else.
     """
     steps = check_count("steps", steps)
-    check_count("record", record, least=2)
+    record = check_count("record", record, least=2)
     if step_size is None:
         if "step_size" not in grid:
             raise ValueError('Give step_size, or "step_size" in the grid.')
@@ -145,6 +145,7 @@ class _Job:
         self.identity = checkpoints.fingerprint(rule, initial) | {
             "grid": repr([(axis.name, _listed(axis.values)) for axis in axes]),
             "steps": repr(at.tolist()),
+            "weights": repr("weights" in layout),
         }
         self.box = 0
         self.state: Any = None

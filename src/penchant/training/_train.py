@@ -66,7 +66,7 @@ def train(
             checkpoint is of another run (the message says what differs).
     """
     steps = check_count("steps", steps)
-    check_count("record", record, least=2)
+    record = check_count("record", record, least=2)
     rule, initial = make_rule(problem, optimizer, step_size, batching, init, key)
     at = record_steps(steps, record)
     file = None if checkpoint is None else Path(checkpoint) / "checkpoint.npz"
@@ -74,6 +74,11 @@ def train(
     identity = {} if file is None else checkpoints.fingerprint(rule, initial)
     if file is not None and (found := checkpoints.load(file)) is not None:
         state = _restore(file, found, identity, state, recorder)
+        if int(state.step) > steps and steps not in recorder.steps:
+            raise ValueError(
+                f"{file} has gone on to step {int(state.step)} and has no record of "
+                f"step {steps}. Ask for more steps, or give another folder."
+            )
 
     begun, saved = time.monotonic(), time.monotonic()
     outcome = Outcome.COMPLETE
@@ -95,10 +100,11 @@ def train(
                     saved = time.monotonic()
         except KeyboardInterrupt:
             outcome = Outcome.INTERRUPTED
-    if not recorder.steps or recorder.steps[-1] != int(state.step):
-        recorder.add(state, float(problem.log_loss(state.weights)))
-    if file is not None:
+    if file is not None and recorder.steps:
         _save(file, identity, state, recorder)
+    if not recorder.steps or recorder.steps[-1] < int(state.step):
+        # where it stopped; not saved, so that a resumed run has the same records
+        recorder.add(state, float(problem.log_loss(state.weights)))
     recorded = recorder.upto(steps)
     return Trajectory(
         steps=jnp.asarray(recorded.steps),

@@ -5,7 +5,7 @@ from step to step, which is why runs resume bit by bit.
 """
 
 import abc
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -61,6 +61,10 @@ class FullBatch(AbstractBatching):
         return None
 
 
+def _as_size(size: Any) -> int:
+    return check_count("size", size)
+
+
 class _Sized(AbstractBatching):
     size: eqx.AbstractVar[int]
 
@@ -78,8 +82,12 @@ class _Sized(AbstractBatching):
         """Row factors; None where the batch size divides the number of samples."""
         if samples % self.size == 0:
             return None
-        within = position[:, None] * self.size + jnp.arange(self.size) < samples
+        within = (self._columns(position) < samples).astype(float)
         return within / jnp.sum(within, axis=1, keepdims=True)
+
+    def _columns(self, position: Array) -> Array:
+        """Places in the epoch's order that the batches at `position` take."""
+        return position[:, None] * self.size + jnp.arange(self.size)[None, :]
 
 
 class Cyclic(_Sized):
@@ -92,17 +100,13 @@ class Cyclic(_Sized):
         size: `b`.
     """
 
-    size: int = eqx.field(static=True)
-
-    def __check_init__(self):
-        check_count("size", self.size)
+    size: int = eqx.field(static=True, converter=_as_size)
 
     def batches(
         self, key: PRNGKeyArray, start: Step, length: int, samples: int
     ) -> Batches:
         position = (start + jnp.arange(length)) % self.steps_per_epoch(samples)
-        rows = position[:, None] * self.size + jnp.arange(self.size)
-        rows = jnp.minimum(rows, samples - 1)
+        rows = jnp.minimum(self._columns(position), samples - 1)
         return Batches(rows.astype(jnp.int32), self._fill(position, samples))
 
 
@@ -113,10 +117,7 @@ class Shuffled(_Sized):
         size: `b`.
     """
 
-    size: int = eqx.field(static=True)
-
-    def __check_init__(self):
-        check_count("size", self.size)
+    size: int = eqx.field(static=True, converter=_as_size)
 
     def batches(
         self, key: PRNGKeyArray, start: Step, length: int, samples: int
@@ -131,8 +132,7 @@ class Shuffled(_Sized):
 
         orders = jax.vmap(order)(first + jnp.arange(max(touched, 1)))
         position = step % per_epoch
-        column = position[:, None] * self.size + jnp.arange(self.size)
-        column = jnp.minimum(column, samples - 1)
+        column = jnp.minimum(self._columns(position), samples - 1)
         rows = orders[(step // per_epoch - first)[:, None], column]
         return Batches(rows.astype(jnp.int32), self._fill(position, samples))
 
@@ -144,10 +144,7 @@ class WithReplacement(_Sized):
         size: `b`.
     """
 
-    size: int = eqx.field(static=True)
-
-    def __check_init__(self):
-        check_count("size", self.size)
+    size: int = eqx.field(static=True, converter=_as_size)
 
     def check(self, samples: int) -> None:
         """Any size will do: samples may repeat within a batch."""

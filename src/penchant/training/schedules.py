@@ -10,7 +10,8 @@ import numpy as np
 
 from penchant._checks import check_number
 from penchant._pretty import pretty
-from penchant._types import Real, Scalar
+from penchant._types import Real
+from penchant.optimizers._base import as_leaf
 
 Schedule: TypeAlias = Callable[[Any], Any]
 
@@ -18,12 +19,12 @@ Schedule: TypeAlias = Callable[[Any], Any]
 class Constant(eqx.Module):
     r"""$\eta_t=$ `scale`."""
 
-    scale: Real = eqx.field(converter=lambda x: jnp.asarray(x, dtype=float))
+    scale: Real = eqx.field(converter=as_leaf)
 
     def __check_init__(self):
         check_number("step_size", self.scale, above=0.0)
 
-    def __call__(self, t: Scalar) -> Scalar:
+    def __call__(self, t: Real) -> Real:
         return self.scale * jnp.ones_like(t, dtype=float)
 
     def __repr__(self) -> str:
@@ -33,19 +34,17 @@ class Constant(eqx.Module):
 class Power(eqx.Module):
     r"""$\eta_t = \text{scale}\cdot(t+\text{offset})^{-\text{exponent}}$."""
 
-    scale: Real = eqx.field(converter=lambda x: jnp.asarray(x, dtype=float))
-    exponent: Real = eqx.field(converter=lambda x: jnp.asarray(x, dtype=float))
-    offset: Real = eqx.field(
-        default=2.0, converter=lambda x: jnp.asarray(x, dtype=float)
-    )
+    scale: Real = eqx.field(converter=as_leaf)
+    exponent: Real = eqx.field(converter=as_leaf)
+    offset: Real = eqx.field(default=2.0, converter=as_leaf)
 
     def __check_init__(self):
         check_number("scale", self.scale, above=0.0)
         check_number("exponent", self.exponent, least=0.0)
         check_number("offset", self.offset, above=0.0)
 
-    def __call__(self, t: Scalar) -> Scalar:
-        return self.scale * (t + self.offset) ** -self.exponent
+    def __call__(self, t: Real) -> Real:
+        return self.scale * (jnp.asarray(t, float) + self.offset) ** -self.exponent
 
     def __repr__(self) -> str:
         return pretty(self)
@@ -92,22 +91,29 @@ def as_schedule(step_size: Any) -> Schedule:
     if callable(step_size):
         return step_size
     try:
-        return Constant(step_size)
+        number = Constant(step_size)
     except TypeError:
+        number = None
+    if number is None or number.scale.ndim != 0:
         raise TypeError(
             "step_size must be a positive number, penchant.schedules.power(...) or a "
             f"function of the step such as an optax schedule; got {step_size!r}."
-        ) from None
+        )
+    return number
+
+
+def values(schedule: Schedule, t: jax.Array) -> jax.Array:
+    r"""$\eta_t$ at each of the whole numbers `t`."""
+    if isinstance(schedule, Constant):
+        return jnp.broadcast_to(jnp.asarray(schedule.scale), t.shape)
+    if isinstance(schedule, Power):
+        return schedule(t.astype(float))
+    return jax.vmap(lambda s: jnp.asarray(schedule(s), dtype=float))(t)
 
 
 def table(schedule: Schedule, start: Any, length: int) -> jax.Array:
     r"""$\eta_t$ for `length` steps from `start`."""
-    t = start + jnp.arange(length)
-    if isinstance(schedule, Constant):
-        return jnp.broadcast_to(jnp.asarray(schedule.scale), (length,))
-    if isinstance(schedule, Power):
-        return schedule(t.astype(float))
-    return jax.vmap(lambda s: jnp.asarray(schedule(s), dtype=float))(t)
+    return values(schedule, start + jnp.arange(length))
 
 
 def cumulative(step_size: Any, steps: np.ndarray) -> np.ndarray:
@@ -124,8 +130,8 @@ def cumulative(step_size: Any, steps: np.ndarray) -> np.ndarray:
     for i, t in enumerate(steps):
         while done < t:
             count = int(min(block, t - done))
-            values = np.asarray(table(schedule, jnp.asarray(done), block))
-            total += float(values[:count].sum())
+            etas = np.asarray(table(schedule, jnp.asarray(done), block))
+            total += float(etas[:count].sum())
             done += count
         out[i] = total
     return out

@@ -1,0 +1,72 @@
+"""`python -m benchmarks`: measure everything and write `benchmarks/RESULTS.md`."""
+
+import argparse
+import time
+from pathlib import Path
+
+from benchmarks import (
+    _report,
+    adam_per_sample,
+    diagnose,
+    full_batch,
+    growth,
+    max_margin,
+    svm,
+)
+
+MODULES = {
+    "adam_per_sample": adam_per_sample,
+    "full_batch": full_batch,
+    "max_margin": max_margin,
+    "svm": svm,
+    "diagnose": diagnose,
+}
+GROWTH = "growth"
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+def main() -> None:
+    arguments = _parse()
+    begun = time.monotonic()
+    print(f"device: {_report.device()}", flush=True)
+    names = [arguments.only] if arguments.only else [*MODULES, GROWTH]
+    rows, reasons = [], {}
+    for name in names:
+        if name == GROWTH:
+            continue
+        reasons |= MODULES[name].REASONS
+        for row in MODULES[name].rows(arguments.quick):
+            print(_report.one_line(row), flush=True)
+            rows.append(row)
+    out = arguments.out
+    if out is None and not (arguments.only or arguments.quick):
+        out = RESULTS
+    drawn = ""
+    if GROWTH in names and out is not None and not arguments.no_growth:
+        drawn = growth.section(out.with_name("growth.svg"), arguments.quick)
+    if out is not None:
+        out.write_text(_report.write(rows, reasons, drawn))
+    print(f"took {time.monotonic() - begun:.0f} s")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only",
+        choices=[*MODULES, GROWTH],
+        help="one part; without --out it is printed and not written",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="small sizes, to see that all runs; without --out not written",
+    )
+    parser.add_argument("--no-growth", action="store_true", help="leave out the plots")
+    parser.add_argument(
+        "--out", type=Path, help="file to write; growth.svg goes beside it"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""How costs grow with samples, features, classes and steps."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import penchant as pn
+from benchmarks import adam_per_sample
+from benchmarks._timing import clock, measure
+from benchmarks.full_batch import class_centres
+
+BUDGET = 120.0
+SLOWEST = 20.0  # seconds of one call beyond which a line is not carried on
+BASE = {"n": 500, "d": 32, "k": 10}
+POINTS = {
+    "n": (125, 500, 2000, 8000),
+    "d": (16, 32, 64, 128),
+    "k": (3, 5, 10, 20, 40),
+}
+AXES = {
+    "n": "samples n",
+    "d": "features d",
+    "k": "classes k",
+    "steps": "steps",
+}
+SIGN = "sign descent"
+SPECTRAL = "spectral descent"
+ADAM = "Adam, one sample a step"
+STEPS = {
+    SIGN: (1_000, 10_000, 100_000),
+    SPECTRAL: (1_000, 10_000, 100_000),
+    ADAM: (1_000, 10_000, 100_000, 1_000_000, 4_000_000),
+}
+RULES = {
+    SIGN: pn.optimizers.SignDescent(),
+    SPECTRAL: pn.optimizers.SteepestDescent(pn.norms.Spectral()),
+    ADAM: adam_per_sample.ADAM,
+}
+NORMS = (pn.norms.L2(), pn.norms.Linf(), pn.norms.Spectral())
+
+# Okabe and Ito's colours, which the colour-blind can tell apart
+STYLES = {
+    SIGN: ("#0072B2", "o"),
+    SPECTRAL: ("#D55E00", "s"),
+    ADAM: ("#009E73", "^"),
+    "max_margin, ℓ2": ("#56B4E9", "v"),
+    "max_margin, ℓ∞": ("#E69F00", "D"),
+    "max_margin, spectral": ("#CC79A7", "P"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """Seconds of one kind of work as one size grows."""
+
+    axis: str
+    work: str
+    sizes: tuple[int, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def exponent(self) -> float:
+        """The slope on logarithmic axes over the larger half of the sizes."""
+        half = len(self.sizes) // 2
+        if len(self.sizes) - half < 2:
+            return math.nan
+        slope, _ = np.polyfit(
+            np.log(self.sizes[half:]), np.log(self.seconds[half:]), deg=1
+        )
+        return float(slope)
+
+
+def section(file: Path, quick: bool) -> str:
+    """Measure, draw to `file`, and describe as Markdown."""
+    mpl.use("Agg")
+    lines = list(_lines(time.monotonic() + (15.0 if quick else BUDGET), quick))
+    draw(lines, file)
+    return "\n\n".join([
+        "## How costs grow",
+        f"![Time against samples, features, classes and steps]({file.name})",
+        "In the first three panels one size varies and the others stay at "
+        + ", ".join(f"{name}={size}" for name, size in BASE.items())
+        + " (classes about Gaussian centres, cross-entropy): full lines are the time "
+        "of one full-batch training step, dashed ones that of `max_margin` to a gap "
+        "of 1e-5. The fourth is the time of whole training runs with 50 records, "
+        f"after compilation; Adam there is the run of the table, n=10, d=50. "
+        "Legends give the exponent over the larger half of the sizes. Points that "
+        f"did not fit in {BUDGET:.0f} seconds are left out.",
+    ])
+
+
+def _lines(deadline: float, quick: bool) -> Iterator[Line]:
+    for work, steps in STEPS.items():
+        sizes = steps[:2] if quick else steps
+        yield _grow("steps", work, sizes, _whole_runs(work), deadline)
+    for axis in POINTS:
+        sizes = POINTS[axis][:2] if quick else POINTS[axis]
+        for work in (SIGN, SPECTRAL):
+            yield _grow(axis, work, sizes, _steps_of(axis, work), deadline)
+        for norm in NORMS:
+            work = f"max_margin, {norm.label}"
+            yield _grow(axis, work, sizes, _margins_of(axis, norm), deadline)
+
+
+def _grow(
+    axis: str,
+    work: str,
+    sizes: Sequence[int],
+    time_at: Callable[[int], float],
+    deadline: float,
+) -> Line:
+    taken: list[float] = []
+    for size in sizes:
+        if time.monotonic() > deadline:
+            break
+        begun = time.monotonic()
+        taken.append(time_at(size))
+        if time.monotonic() - begun > SLOWEST:
+            break
+    return Line(axis, work, tuple(sizes[: len(taken)]), tuple(taken))
+
+
+def _problem(sizes: dict[str, int]) -> pn.LinearClassification:
+    return class_centres(**(BASE | sizes))
+
+
+def _steps_of(axis: str, work: str) -> Callable[[int], float]:
+    def time_at(size: int) -> float:
+        problem = _problem({axis: size})
+        run = lambda steps: _train(problem, work, steps)
+        pilot = measure(lambda: run(64), repeats=1, units=64).best
+        steps = max(64, int(0.2 / pilot))
+        return min(clock(lambda: run(steps))[0] for _ in range(2)) / steps
+
+    return time_at
+
+
+def _whole_runs(work: str) -> Callable[[int], float]:
+    problem = adam_per_sample.gaussian(n=10, d=50) if work == ADAM else _problem({})
+
+    def time_at(steps: int) -> float:
+        _train(problem, work, steps=64)  # compiles
+        return clock(lambda: _train(problem, work, steps))[0]
+
+    return time_at
+
+
+def _margins_of(axis: str, norm: pn.norms.AbstractNorm) -> Callable[[int], float]:
+    def time_at(size: int) -> float:
+        problem = _problem({axis: size})
+        return measure(lambda: pn.max_margin(problem, norm, tol=1e-5), repeats=1).best
+
+    return time_at
+
+
+def _train(problem: pn.LinearClassification, work: str, steps: int) -> pn.Trajectory:
+    batching = pn.batching.Cyclic(1) if work == ADAM else pn.batching.FullBatch()
+    return pn.train(
+        problem,
+        RULES[work],
+        batching=batching,
+        step_size=pn.schedules.power(0.1, 0.5),
+        steps=steps,
+        record=50,
+    )
+
+
+def draw(lines: Sequence[Line], file: Path) -> None:
+    """A panel for each axis, as SVG that depends on `lines` alone."""
+    with mpl.rc_context({"svg.hashsalt": "penchant", "font.size": 9.0}):
+        figure = Figure(figsize=(9.0, 7.5), layout="constrained")
+        panels = figure.subplots(2, 2).ravel()
+        for panel, (axis, label) in zip(panels, AXES.items(), strict=True):
+            here = [line for line in lines if line.axis == axis and line.sizes]
+            _draw_panel(panel, here, label)
+        metadata = {"Date": None} if file.suffix == ".svg" else {}
+        figure.savefig(file, metadata=metadata, dpi=150)
+
+
+def _draw_panel(panel: Axes, lines: Sequence[Line], label: str) -> None:
+    for line in lines:
+        colour, marker = STYLES[line.work]
+        dashed = line.work.startswith("max_margin")
+        panel.loglog(
+            line.sizes,
+            line.seconds,
+            color=colour,
+            marker=marker,
+            markersize=4.5,
+            linestyle="--" if dashed else "-",
+            label=f"{line.work}: {line.exponent:.1f}",
+        )
+    whole = label == AXES["steps"]
+    panel.set_xlabel(label)
+    panel.set_ylabel("seconds a run" if whole else "seconds a step, or a solution")
+    panel.grid(visible=True, which="major", color="0.9")
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(title="exponent", fontsize=7.5, title_fontsize=7.5, frameon=False)

@@ -1,0 +1,120 @@
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from penchant.datasets._errors import DataError, counted, listing
+from penchant.datasets._findings import constant_features
+from penchant.problems import LinearClassification
+from penchant.problems.losses import AbstractLoss, Logistic
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Samples, labels, and what the user called them.
+
+    >>> import numpy as np
+    >>> X = np.array([[0.0, 1.0], [2.0, 3.0]])
+    >>> data = Dataset(X, np.array([-1, 1]), ("a", "b"), ("no", "yes"), "mine")
+    >>> data.standardized().X
+    array([[-1., -1.],
+           [ 1.,  1.]])
+
+    Args:
+        X: `(n, d)` examples, finite float64.
+        y: `(n,)` labels: -1 and +1 for two classes, 0..k-1 for `k > 2`; all +1 where
+            labels are absorbed in `X`.
+        features: The names of the `d` columns.
+        classes: The labels as the user wrote them, in the order of `y`'s values (for
+            two classes the first is -1, the second +1); empty where absorbed.
+        name: Where the data are from.
+        notes: What a user must know of them, a sentence each.
+
+    Raises:
+        DataError: If shapes, labels and names don't fit together.
+    """
+
+    X: Float[np.ndarray, "n d"]
+    y: Int[np.ndarray, " n"]
+    features: tuple[str, ...]
+    classes: tuple[str, ...]
+    name: str
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.X.ndim != 2 or 0 in self.X.shape:
+            raise DataError(
+                f"{self.name}: X must have shape (n, d) with at least one row and one "
+                f"feature; got shape {self.X.shape}."
+            )
+        if not np.isfinite(self.X).all():
+            raise DataError(f"{self.name}: X must be finite; it has NaN or infinity.")
+        n, d = self.X.shape
+        if self.y.shape != (n,):
+            raise DataError(
+                f"{self.name}: y must have shape ({n},), a label a row of X; "
+                f"got {self.y.shape}."
+            )
+        if len(self.features) != d:
+            raise DataError(
+                f"{self.name}: features must be {d} names, one a column of X; "
+                f"got {len(self.features)}."
+            )
+        k = len(self.classes)
+        wanted = {0: [1], 2: [-1, 1]}.get(k, list(range(k)))
+        if k == 1 or np.unique(self.y).tolist() != wanted:
+            raise DataError(
+                f"{self.name}: y must hold -1 and +1 for two classes, each of 0..k-1 "
+                f"for k > 2, and only +1 where classes is empty; got values "
+                f"{np.unique(self.y)[:10].tolist()} for {k} classes."
+            )
+
+    @property
+    def samples(self) -> int:
+        """The number `n` of rows."""
+        return self.X.shape[0]
+
+    def problem(
+        self, loss: AbstractLoss = Logistic(), bias: bool = False
+    ) -> LinearClassification:
+        """A linear classifier on these data.
+
+        Args:
+            loss: One of `penchant.losses`.
+            bias: Append a feature that is 1.
+        """
+        return LinearClassification(self.X, self.y, loss=loss, bias=bias)
+
+    def standardized(self) -> "Dataset":
+        """Every feature shifted and scaled to mean 0 and standard deviation 1.
+
+        The deviation is the population's (divided by n). A feature that is constant
+        becomes 0. This changes every margin, and which solution each norm prefers.
+        """
+        # powers of two scale without rounding, so that sums neither overflow nor vanish
+        _, exponents = np.frexp(np.abs(self.X).max(axis=0))
+        Z = np.ldexp(self.X, -exponents)
+        constant = (Z[0] == Z).all(axis=0)
+        Z -= Z.mean(axis=0)
+        Z -= Z.mean(axis=0)  # once more: the first mean is rounded at the offset's size
+        deviation = Z.std(axis=0)
+        Z /= np.where(constant, 1.0, deviation)
+        Z[:, constant] = 0.0
+        stale = constant_features(self.X, self.features)
+        notes = [note for note in self.notes if note not in stale]
+        notes.append("Standardised: every feature has mean 0 and standard deviation 1.")
+        if constant.any():
+            names = listing(np.array(self.features)[constant].tolist(), write=str)
+            notes.append(
+                f"{counted(int(constant.sum()), 'constant feature')} ({names}) became "
+                "0: no bias is left but the one that bias=True adds."
+            )
+        return dataclasses.replace(self, X=Z, notes=tuple(notes))
+
+    def __repr__(self) -> str:
+        n, d = self.X.shape
+        parts = [counted(n, "sample"), counted(d, "feature")]
+        parts.append(f"{len(self.classes)} classes" if self.classes else "labels +1")
+        notes = f"; {counted(len(self.notes), 'note')}" if self.notes else ""
+        return f"Dataset({self.name!r}: {', '.join(parts)}{notes})"

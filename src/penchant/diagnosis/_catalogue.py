@@ -1,0 +1,71 @@
+"""The maximum margins a run is held against, computed once each."""
+
+import math
+import warnings
+from collections.abc import Callable
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from penchant.margins import FirstOrder, LooseMarginWarning, MaxMargin, max_margin
+from penchant.norms import L1, L2, AbstractNorm, Linf, Nuclear, Spectral
+from penchant.problems import LinearClassification
+from penchant.training import Trajectory
+
+TOLERANCE = 1e-6
+
+EXACT_WEIGHTS = 3000
+"""Weights up to which margins are computed exactly."""
+
+WORK = 4e10
+"""Multiplications that a first-order method may spend on one norm."""
+
+
+class Catalogue:
+    """Maximum margins of one problem by norm."""
+
+    def __init__(
+        self, problem: LinearClassification, report: Callable[[str], None] | None = None
+    ):
+        self.problem = problem
+        self.report = report or (lambda text: None)
+        self.found: dict[str, MaxMargin] = {}
+
+    def best(self, norm: AbstractNorm) -> MaxMargin:
+        """The maximum margin in a norm; its gap says how well it is known."""
+        name = repr(norm) if not hasattr(norm, "M") else f"{norm!r} {id(norm)}"
+        if name not in self.found:
+            self.report(f"largest {norm.label} margin")
+            with warnings.catch_warnings():
+                # the gap is stated in the table and drawn as a band
+                warnings.simplefilter("ignore", LooseMarginWarning)
+                self.found[name] = max_margin(
+                    self.problem, norm, tol=TOLERANCE, solver=self._solver()
+                )
+        return self.found[name]
+
+    def improve(self, run: Trajectory) -> None:
+        """Take the run's own weights for the best ones where they have more margin."""
+        for name, best in self.found.items():
+            for w in (run.weights[-1], run.increment()):
+                length = float(best.norm(w))
+                margin = float(jnp.min(self.problem.margins(w)))
+                if length > 0 and margin > float(best.margin) * length:
+                    known = lambda m: (m.weights, m.margin, m.gap)
+                    gap = 1.0 - margin / length / float(best.upper_bound)
+                    found = (w / length, jnp.asarray(margin / length), jnp.asarray(gap))
+                    best = eqx.tree_at(known, best, found)
+            self.found[name] = best
+
+    def _solver(self) -> FirstOrder | None:
+        size = math.prod(self.problem.weight_shape)
+        if size <= EXACT_WEIGHTS or self.problem.binary:
+            return None  # what `max_margin` takes by itself
+        return FirstOrder(int(min(max(WORK / (self.problem.samples * size), 300), 2e4)))
+
+
+def usual_norms(problem: LinearClassification) -> tuple[AbstractNorm, ...]:
+    """The norms that algorithms are known to choose, on weights of this shape."""
+    if problem.binary:  # a vector has one singular value: all Schatten norms are ℓ2
+        return (L1(), L2(), Linf())
+    return (L1(), L2(), Linf(), Spectral(), Nuclear())

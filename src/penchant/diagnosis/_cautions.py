@@ -1,0 +1,234 @@
+"""What a reader of a diagnosis must know besides its verdict."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from penchant.diagnosis._convergence import Convergence
+from penchant.diagnosis._measure import Row
+from penchant.optimizers import AdaGrad, Adam, FromOptax, RMSProp
+from penchant.problems import LinearClassification, losses
+from penchant.theory import Prediction, Verdict
+from penchant.training import Outcome, Trajectory
+
+WALLS = {"float32": (16.3, 87.3), "float64": (36.8, 708.4)}
+"""Margins past which a framework's gradients freeze (cross-entropy as
+softmax minus one-hot, true class rounded to 1) and vanish (the exponential loss
+itself below the smallest normal number)."""
+
+LOOSE = 1e-3
+"""Relative width of a bracket of the best margin from which it is worth a word."""
+
+
+class Caution(eqx.Module):
+    """One warning: a `kind` for programs, a `headline`, and the `detail`."""
+
+    kind: str = eqx.field(static=True)
+    headline: str = eqx.field(static=True)
+    detail: str = eqx.field(static=True)
+
+    def __repr__(self) -> str:
+        return f"{self.headline} {self.detail}"
+
+
+def ended_early(run: Trajectory, steps: int) -> list[Caution]:
+    """The run was interrupted or blew up."""
+    if run.outcome is Outcome.COMPLETE:
+        return []
+    reached = int(run.steps[-1])
+    headline = (
+        f"The run diverged at step {reached:,}."
+        if run.outcome is Outcome.DIVERGED
+        else f"The run was interrupted at step {reached:,} of {steps:,}."
+    )
+    return [Caution(run.outcome.name.lower(), headline, run.outcome.value)]
+
+
+def precision_wall(run: Trajectory) -> list[Caution]:
+    """Where the user's own framework would have parted from this run."""
+    problem = run.rule.problem
+    least = np.asarray(jnp.min(run.margins, axis=1))
+    exponential = isinstance(problem.loss, losses.Exponential)
+    what = (
+        "the loss is below the smallest number, and its gradient 0"
+        if exponential
+        else "the true class's probability rounds to 1 and gradients freeze (weights "
+        "may go on growing)"
+    )
+    found = []
+    for precision, (frozen, vanished) in WALLS.items():
+        wall = vanished if exponential else frozen
+        past = np.flatnonzero(least > wall)
+        if past.size == 0:
+            continue
+        step = int(run.steps[past[0]])
+        found.append(f"in {precision} at margin {wall:g}, passed here at step {step:,}")
+    if not found:
+        return []
+    return [
+        Caution(
+            "precision",
+            "Your own framework would stop learning before the end of this run:",
+            f"{' and '.join(found)}. There {what}. This run works with logarithms of "
+            "losses and has no such wall; compare with your own only up to there.",
+        )
+    ]
+
+
+def reached_eps(run: Trajectory, prediction: Prediction | None) -> list[Caution]:
+    """How far ε has taken over, measured from the moments at the end."""
+    share = eps_share(run)
+    if share is None or share < 0.01:
+        return []
+    crossing = ""
+    if prediction is not None:
+        last = [r for r in prediction.regimes if r.name == "below ε"]
+        if last and math.isfinite(last[0].start):
+            crossing = f" Theory put the crossover near step {last[0].start:,.0f}."
+    eps = float(np.asarray(getattr(run.rule.optimizer, "eps", 0.0)))
+    return [
+        Caution(
+            "eps",
+            f"ε = {eps:g} now decides {100 * share:.0f} % of the step.",
+            "Entries of the gradient have fallen to its size, where the rule stops "
+            "normalising and becomes gradient descent with step η/ε." + crossing,
+        )
+    ]
+
+
+def eps_share(run: Trajectory) -> float | None:
+    r"""$\sum|g|\kappa/\sum|g|$, $\kappa=\varepsilon/(\sqrt v+\varepsilon)$, at the end.
+
+    0: the rule normalises, as without ε; 1: it is gradient descent. None for rules
+    without an ε.
+    """
+    optimizer, state = run.rule.optimizer, run.state.optimizer
+    if not isinstance(optimizer, (Adam, RMSProp)):
+        return None
+    log_eps = jnp.log(optimizer.eps) * (0.5 if optimizer.eps_inside else 1.0)
+    log_root = 0.5 * jnp.log(state.second) + state.log_frame
+    kappa = jax.nn.sigmoid(log_eps - log_root)
+    g = jnp.abs(run.rule.problem.scaled_gradient(run.state.weights).direction)
+    total = float(jnp.sum(g))
+    return float(jnp.sum(jnp.where(g > 0, g * kappa, 0.0))) / total if total else None
+
+
+def step_too_large(run: Trajectory, row: Row, fit: Convergence) -> list[Caution]:
+    """Separable data that are not separated, or a ratio that no longer rises."""
+    advice = "Try a step size several times smaller, or one that falls faster."
+    if row.reading <= 0:
+        return [
+            Caution(
+                "not-separated",
+                f"After {int(run.steps[-1]):,} steps some samples are still "
+                "misclassified, though the data are separable.",
+                "Either the run is too short, or its steps are too large to settle. "
+                + advice,
+            )
+        ]
+    lengths = np.asarray(jax.lax.map(lambda w: jnp.sqrt(jnp.sum(w**2)), run.weights))
+    steps = np.asarray(run.steps)
+    decade = int(np.searchsorted(steps, steps[-1] / 10.0))
+    grown = lengths[-1] / max(lengths[decade], 1e-300)
+    stuck = fit.exponent <= 2.0 * min(fit.error, 0.05) and grown > 2.0
+    if fit.gap > 0.02 and stuck and not isinstance(run.rule.optimizer, FromOptax):
+        return [
+            Caution(
+                "stalled",
+                f"The ratio stopped rising at {100 * row.ratio:.1f} % while weights "
+                f"grew {grown:.1f}-fold.",
+                "Steps this large keep overshooting the samples in turn: a floor, not "
+                "a limit. " + advice,
+            )
+        ]
+    return []
+
+
+def not_converged(row: Row, fit: Convergence) -> list[Caution]:
+    """The gap left, how fast it falls, and what the rest would cost."""
+    if fit.gap <= fit.target or row.reading <= 0:
+        return []
+    gap = f"{100 * fit.gap:.2g} % below the best {row.label} margin"
+    if not math.isfinite(fit.error):
+        rate = "the run is too short to fit a rate"
+    else:
+        rate = f"the gap falls like t^-{fit.exponent:.2f} (± {fit.error:.2f})"
+    if math.isfinite(fit.needed):
+        low, high = sorted(fit.needed_range)
+        cost = f"at that rate {100 * fit.target:g} % takes about {fit.needed:.2g} steps"
+        if math.isfinite(high):
+            cost += f" ({low:.2g} to {high:.2g})"
+    else:
+        cost = f"{100 * fit.target:g} % is not in sight"
+    detail = f"Over the last decade of steps {rate}; {cost}."
+    if not fit.settled:
+        detail += (
+            " Margins are still below 30, where such fits describe a transient: take "
+            "the figure as an order of magnitude at best."
+        )
+    return [Caution("not-converged", f"The run ends {gap}.", detail)]
+
+
+def broken_assumptions(prediction: Prediction) -> list[Caution]:
+    """Assumptions of the theorem that fail here."""
+    failed = [a for a in prediction.assumptions if a.verdict is Verdict.FAILS]
+    if not failed:
+        return []
+    listing = "; ".join(f"{a.statement}: {a.why}" for a in failed)
+    number = "One assumption" if len(failed) == 1 else f"{len(failed)} assumptions"
+    return [
+        Caution(
+            "assumptions",
+            f"{number} of {prediction.source} fail"
+            f"{'s' if len(failed) == 1 else ''} here.",
+            f"Needed — {listing}.",
+        )
+    ]
+
+
+def loose_bounds(rows: tuple[Row, ...]) -> list[Caution]:
+    """Best margins that are known to a few per cent only."""
+    loose = [
+        f"{row.label} ±{50 * (row.upper / row.best - 1):.1f} %"
+        for row in rows
+        if row.upper > row.best * (1.0 + LOOSE)
+    ]
+    if not loose:
+        return []
+    return [
+        Caution(
+            "bounds",
+            "Some best margins are known within a bracket only:",
+            f"{', '.join(loose)}. The problem is large, and a first-order method "
+            "stopped at its limit of steps. Ratios are against the lower end.",
+        )
+    ]
+
+
+def frozen_coordinates(problem: LinearClassification, run: Trajectory) -> list[Caution]:
+    """AdaGrad's accumulators at 0."""
+    if not isinstance(run.rule.optimizer, AdaGrad):
+        return []
+    state: Any = run.state.optimizer
+    zero = int(jnp.sum(state.value == 0))
+    if zero == 0:
+        return []
+    return [
+        Caution(
+            "frozen",
+            f"{zero} weights never had a gradient.",
+            "Their features are constant 0 or their gradients cancel exactly; they "
+            "stay at their start.",
+        )
+    ]
+
+
+def _count(steps: float) -> str:
+    """Two digits of a number of steps."""
+    if math.isinf(steps):
+        return "never"
+    return f"{float(f'{steps:.2g}'):,.0f}" if steps < 1e9 else f"{steps:.1e}"

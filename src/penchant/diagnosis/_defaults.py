@@ -1,0 +1,71 @@
+"""Step sizes and lengths of runs for those who have not chosen any."""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+
+from penchant.norms import L2, AbstractNorm, Linf, Spectral
+from penchant.optimizers import (
+    AbstractOptimizer,
+    FromOptax,
+    GradientDescent,
+    Muon,
+    SteepestDescent,
+)
+from penchant.problems import LinearClassification
+from penchant.theory import longest_row
+from penchant.training import schedules
+from penchant.training.batching import AbstractBatching
+
+WORK = 3e10
+"""Multiplications of data and weights that a default run makes."""
+
+FEWEST, MOST = 3_000, 300_000
+
+
+def default_step_size(
+    problem: LinearClassification, optimizer: AbstractOptimizer
+) -> Any:
+    r"""A step size that no rescaling of the data changes the meaning of.
+
+    $\eta_t=\frac{4}{R_*}(t+2)^{-1/2}$ for rules with steps of a fixed length, $R_*$
+    being the longest row's dual norm in the rule's geometry: no first step moves a
+    margin by more than 3. For gradient descent one over the smoothness of the loss
+    at the start, for unnormalised steepest descent $1/(R_*^2L)$, both constant. For
+    optax rules 1, since they bring their own.
+    """
+    if isinstance(optimizer, FromOptax):
+        return 1.0
+    R = longest_row(problem, geometry(optimizer))
+    if _shrinks(optimizer):
+        first = math.exp(float(problem.log_loss(jnp.zeros(problem.weight_shape))))
+        return float(f"{1.0 / (R**2 * first):.3g}")
+    return schedules.power(float(f"{4.0 / R:.3g}"), 0.5)
+
+
+def default_steps(problem: LinearClassification, batching: AbstractBatching) -> int:
+    """As many steps as a fixed amount of arithmetic allows, by the size of the data.
+
+    Never by the clock: a result must not depend on the machine's speed.
+    """
+    batch = min(getattr(batching, "size", problem.samples), problem.samples)
+    weights = math.prod(problem.weight_shape)
+    steps = min(max(WORK / (batch * weights), FEWEST), MOST)
+    return int(float(f"{steps:.1g}"))
+
+
+def geometry(optimizer: AbstractOptimizer) -> AbstractNorm:
+    """The norm in which an optimizer's steps have the length of its step size."""
+    if isinstance(optimizer, SteepestDescent):
+        return optimizer.norm
+    if isinstance(optimizer, GradientDescent):
+        return L2()
+    return Spectral() if isinstance(optimizer, Muon) else Linf()
+
+
+def _shrinks(optimizer: AbstractOptimizer) -> bool:
+    """Whether steps are multiples of the gradient."""
+    return isinstance(optimizer, GradientDescent) or (
+        isinstance(optimizer, SteepestDescent) and not optimizer.normalized
+    )

@@ -1,0 +1,125 @@
+"""What a run reached in each norm, against the best there is."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from penchant._types import Weights
+from penchant.margins import MaxMargin, certify, is_unique
+from penchant.norms import AbstractNorm
+from penchant.problems import LinearClassification
+from penchant.training import Trajectory
+
+CERTIFIED_RECORDS = 24
+"""Records at which the run's own upper bounds are computed."""
+
+
+class Row(eqx.Module):
+    r"""One norm: what the run reached in it, and the best there is.
+
+    `reached` is the margin of the last weights, $\min_iq_i(w_T)/\|w_T\|$. The best
+    margin lies in `[best, upper]`, certified on both sides. `ratio` is reached / best;
+    the true one lies in `[lowest_ratio, ratio]`. `limit_ratio` is the same of the
+    increment $w_T-w_{T/2}$, from which what is bounded in $w$ has dropped out:
+    the better estimate of the limit late in a run, and a noisy one early. `cosine` is
+    that of the better of the two with the optimum, where it is `unique`, else None.
+    """
+
+    norm: AbstractNorm
+    reached: float = eqx.field(static=True)
+    best: float = eqx.field(static=True)
+    upper: float = eqx.field(static=True)
+    limit_reached: float = eqx.field(static=True)
+    cosine: float | None = eqx.field(static=True)
+    unique: bool | None = eqx.field(static=True)
+    method: str = eqx.field(static=True)
+
+    @property
+    def label(self) -> str:
+        """How tables name the norm."""
+        return self.norm.label
+
+    @property
+    def ratio(self) -> float:
+        """Of the margin reached to the best one found."""
+        return self.reached / self.best
+
+    @property
+    def lowest_ratio(self) -> float:
+        """What is certain: of the margin reached to the bound no weights beat."""
+        return self.reached / self.upper
+
+    @property
+    def limit_ratio(self) -> float:
+        """The ratio of the increment."""
+        return self.limit_reached / self.best
+
+    @property
+    def reading(self) -> float:
+        """The larger of the two ratios: the best evidence there is for this norm."""
+        return max(self.ratio, self.limit_ratio)
+
+
+class Path(eqx.Module):
+    """The ratios along a run, `(r,)` each; `proved` needs no solver.
+
+    `ratio` is against the best margin found. `proved` is against the least upper bound
+    that the run's own weights have given up to there (softmax duality, `certify`).
+    """
+
+    ratio: Float[Array, " r"]
+    proved: Float[Array, " r"]
+
+
+def measure(
+    problem: LinearClassification, run: Trajectory, best: MaxMargin
+) -> tuple[Row, Path]:
+    """One norm's row of the table, and its path."""
+    norm = best.norm
+    least = np.asarray(jnp.min(run.margins, axis=1))
+    lengths = np.asarray(jax.lax.map(norm, run.weights))
+    reached = least / np.where(lengths > 0, lengths, 1.0)
+    increment = run.increment()
+    limit_reached = _margin(problem, increment, norm)
+
+    at = np.unique(
+        np.rint(np.linspace(0, len(least) - 1, CERTIFIED_RECORDS)).astype(int)
+    )
+    bounds = np.full(len(least), math.inf)
+    for i in at:
+        if np.any(np.asarray(run.weights[i]) != 0):
+            seen = certify(problem, run.weights[i], norm)
+            bounds[i] = float(seen.upper_bound)
+    proved = np.minimum.accumulate(bounds)
+    # the run may know more than the solver, on either side
+    lower = max(float(best.margin), float(reached[-1]), limit_reached)
+    upper = max(min(float(best.upper_bound), float(proved[-1])), lower)
+    unique = is_unique(problem, best)
+    direction = increment if limit_reached > reached[-1] else run.weights[-1]
+    row = Row(
+        norm=norm,
+        reached=float(reached[-1]),
+        best=lower,
+        upper=upper,
+        limit_reached=limit_reached,
+        cosine=cosine(direction, best.weights) if unique else None,
+        unique=unique,
+        method=best.method,
+    )
+    path = Path(jnp.asarray(reached / lower), jnp.asarray(reached / proved))
+    return row, path
+
+
+def cosine(u: Weights, v: Weights) -> float:
+    """The cosine of the angle between two weight arrays; 0 if one is 0."""
+    lengths = float(jnp.linalg.norm(jnp.ravel(u)) * jnp.linalg.norm(jnp.ravel(v)))
+    return float(jnp.sum(u * v)) / lengths if lengths > 0 else 0.0
+
+
+def _margin(problem: LinearClassification, w: Weights, norm: AbstractNorm) -> float:
+    length = float(norm(w))
+    return float(jnp.min(problem.margins(w))) / length if length > 0 else 0.0

@@ -1,0 +1,9 @@
+"""Figures from results, with matplotlib, which is imported when one is drawn."""
+
+from penchant.plotting._bars import ratio_bars as ratio_bars
+from penchant.plotting._paths import (
+    excess_path as excess_path,
+    loss_path as loss_path,
+    ratio_paths as ratio_paths,
+)
+from penchant.plotting._svg import themed_svg as themed_svg

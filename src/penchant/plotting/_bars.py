@@ -1,0 +1,49 @@
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from penchant.plotting._style import FAINT, colour, house_style, own_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def ratio_bars(
+    labels: Sequence[str],
+    ratios: Sequence[float],
+    lowest: Sequence[float] | None = None,
+    *,
+    size: tuple[float, float] = (7.2, 2.4),
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Bars of the share of the largest margin that was reached in each norm, in %.
+
+    Args:
+        labels: Names of the norms.
+        ratios: Margin reached over the best one found. Below 0 is drawn as 0.
+        lowest: Margin reached over the upper bound on the best one; where it differs
+            from the ratio visibly, the uncertain part is drawn pale.
+        size: Of a new figure, in inches.
+        ax: Draw here instead.
+    """
+    with house_style():
+        ax = own_axes(ax, size)
+        places = np.arange(len(labels))[::-1]
+        lowest = ratios if lowest is None else lowest
+        for i, (y, label) in enumerate(zip(places, labels, strict=True)):
+            hue = colour(label, i)
+            sure = 100 * max(lowest[i], 0.0)
+            shown = 100 * max(ratios[i], 0.0)
+            ax.barh(y, shown, height=0.62, color=hue, alpha=0.35, linewidth=0)
+            ax.barh(y, min(sure, shown), height=0.62, color=hue, linewidth=0)
+            text = "not separated" if ratios[i] <= 0 else f"{100 * ratios[i]:.1f} %"
+            ax.text(shown + 1, y, text, va="center", fontweight="bold")
+        ax.axvline(100, color=FAINT, linewidth=1, linestyle=(0, (3, 2)))
+        ax.set_yticks(places, list(labels))
+        ax.set_xlim(0, 114)
+        ax.set_xticks([0, 25, 50, 75, 100])
+        ax.set_xlabel("margin reached, % of the largest there is in that norm")
+        ax.grid(visible=False, axis="y")
+        ax.tick_params(axis="y", length=0)
+    return ax

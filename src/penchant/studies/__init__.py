@@ -1,0 +1,18 @@
+"""A paper's figures and tables, as functions: one folder a paper."""
+
+from penchant.studies import fan2025spectral as fan2025spectral
+from penchant.studies._study import Result as Result, Study as Study
+
+STUDIES: dict[str, Study] = {study.name: study for study in (fan2025spectral.STUDY,)}
+"""The studies there are, by name."""
+
+
+def find(name: str) -> Study:
+    """A study by its name.
+
+    Raises:
+        ValueError: If there is no such study; the message says which there are.
+    """
+    if name not in STUDIES:
+        raise ValueError(f"no study {name!r}; have: {', '.join(STUDIES)}.")
+    return STUDIES[name]

@@ -1,0 +1,170 @@
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from penchant._checks import check_instance
+from penchant.margins import MaxMargin, max_margin
+from penchant.norms import AbstractNorm, Linf
+from penchant.optimizers import (
+    AbstractOptimizer,
+    AdaGrad,
+    Adam,
+    GradientDescent,
+    Lion,
+    Muon,
+    RMSProp,
+    SignDescent,
+    Signum,
+    SteepestDescent,
+)
+from penchant.problems import LinearClassification
+from penchant.theory import (
+    fan2025spectral,
+    gunasekar2018geometry,
+    soudry2018implicit,
+    wang2021adaptive,
+    zhang2024adam,
+)
+from penchant.theory._adam_regimes import Decays, adam_regimes
+from penchant.theory._prediction import Prediction
+from penchant.theory._setting import Setting, canonical
+from penchant.training import Trajectory
+from penchant.training.batching import AbstractBatching, FullBatch
+from penchant.training.schedules import as_schedule
+
+
+def predict(
+    problem: LinearClassification,
+    optimizer: AbstractOptimizer,
+    *,
+    batching: AbstractBatching = FullBatch(),
+    step_size: Any = None,
+    trajectory: Trajectory | None = None,
+) -> Prediction:
+    r"""Which maximum margin the direction of the weights tends to, and why.
+
+    | algorithm | geometry of the limit | source |
+    |---|---|---|
+    | gradient descent, any momentum, any batches | ℓ2 | `soudry2018implicit` |
+    | steepest descent in a norm | that norm | `gunasekar2018geometry` |
+    | the same normalised, with momentum; sign descent, Signum, Muon with exact polar | that norm; ℓ∞; spectral | `fan2025spectral` |
+    | Adam, RMSProp, ε = 0, full batch | ℓ∞ | `zhang2024adam` |
+    | Adam, RMSProp, ε > 0, full batch | ℓ∞ on the way, then ℓ2 | `wang2021adaptive` |
+    | AdaGrad | ℓ2, weighted by its own accumulators | `qian2019adagrad` |
+    | anything else | unknown, and said so | |
+
+    Only linear classifiers of separable data: `NotSeparableError` says that these are
+    not. What is foretold is the limit; how far a run is from it, `diagnose` measures.
+
+    >>> import penchant as pn
+    >>> problem = pn.LinearClassification(
+    ...     [[1.0, 2.0], [2.0, 1.0]], [1, 1], loss=pn.losses.Logistic()
+    ... )
+    >>> pn.predict(problem, pn.optimizers.SignDescent()).norm
+    Linf()
+
+    Args:
+        problem: Data, model and loss.
+        optimizer: The update rule.
+        batching: Which samples an update sees.
+        step_size: As `train` takes it; None leaves assumptions on it unknown, and
+            regimes without their steps.
+        trajectory: A run of this optimizer, from which AdaGrad's norm is filled in.
+
+    Raises:
+        NotSeparableError: If no weights classify every sample.
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If one is out of its range.
+    """  # noqa: E501
+    check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    seen: dict[str, MaxMargin] = {}
+
+    def best(norm: AbstractNorm) -> MaxMargin:
+        name = repr(norm)
+        if name not in seen:
+            seen[name] = max_margin(problem, norm, tol=1e-6)
+        return seen[name]
+
+    return predict_from(best, problem, optimizer, batching, step_size, trajectory)
+
+
+def predict_from(
+    best: Callable[[AbstractNorm], MaxMargin],
+    problem: LinearClassification,
+    optimizer: AbstractOptimizer,
+    batching: AbstractBatching,
+    step_size: Any,
+    trajectory: Trajectory | None = None,
+) -> Prediction:
+    """As `predict`, with maximum margins that the caller computes.
+
+    Raises:
+        NotSeparableError: If no weights classify every sample.
+        TypeError: If an argument is of the wrong kind.
+    """
+    check_instance(
+        "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
+    )
+    check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
+    batching.check(problem.samples)
+    schedule = None if step_size is None else as_schedule(step_size)
+    setting = Setting(problem, optimizer, batching, schedule, trajectory, best)
+    best(canonical(Linf(), problem))  # data that no weights separate stop here
+    return _of(setting)
+
+
+def _of(setting: Setting) -> Prediction:
+    """The table of `predict`, a line an algorithm."""
+    optimizer = setting.optimizer
+    if isinstance(optimizer, GradientDescent):
+        return soudry2018implicit.gradient_descent(setting)
+    if isinstance(optimizer, AdaGrad):
+        return wang2021adaptive.adagrad(setting)
+    if not setting.full_batch:
+        return setting.unknown(
+            f"No theorem here says where {type(optimizer).__name__} ends with batches "
+            "of part of the samples: the mean of its steps over an epoch is not the "
+            "step of the mean gradient.",
+        )
+    if isinstance(optimizer, SteepestDescent):
+        if not optimizer.normalized:
+            return gunasekar2018geometry.steepest_descent(setting)
+        return fan2025spectral.normalized_descent(setting, optimizer.norm, optimizer.b1)
+    if isinstance(optimizer, SignDescent):
+        return fan2025spectral.normalized_descent(setting, Linf(), 0.0)
+    if isinstance(optimizer, Signum):
+        return fan2025spectral.normalized_descent(setting, Linf(), optimizer.b1)
+    if isinstance(optimizer, Muon):
+        return fan2025spectral.muon(setting)
+    if isinstance(optimizer, Lion):
+        return _lion(setting, optimizer)
+    if isinstance(optimizer, (Adam, RMSProp)):
+        return _adam(setting, optimizer)
+    return setting.unknown(
+        f"{optimizer!r} is not in the table of algorithms whose limit is known."
+    )
+
+
+def _lion(setting: Setting, optimizer: Lion) -> Prediction:
+    if float(jnp.asarray(optimizer.b1)) == float(jnp.asarray(optimizer.b2)):
+        return fan2025spectral.normalized_descent(setting, Linf(), optimizer.b1)
+    return setting.unknown(
+        "Lion's steps are signs of a mix of two memories. With b1 = b2 it is Signum "
+        "(ℓ∞); else no theorem here covers it.",
+        candidates=(Linf(),),
+    )
+
+
+def _adam(setting: Setting, optimizer: Adam | RMSProp) -> Prediction:
+    eps = float(np.asarray(optimizer.eps))
+    decays = Decays(
+        float(np.asarray(optimizer.b1)) if isinstance(optimizer, Adam) else 0.0,
+        float(np.asarray(optimizer.b2)),
+        eps**0.5 if optimizer.eps_inside else eps,
+    )
+    regimes = adam_regimes(setting, decays)
+    if eps > 0:
+        return wang2021adaptive.adam_with_eps(setting, decays, regimes)
+    return zhang2024adam.adam_without_eps(setting, decays, regimes)

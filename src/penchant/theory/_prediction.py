@@ -1,0 +1,131 @@
+import enum
+import math
+from typing import Any
+
+import equinox as eqx
+
+from penchant._plain import plain
+from penchant._types import Scalar, Weights
+from penchant.norms import AbstractNorm
+
+
+class Verdict(enum.Enum):
+    """Whether an assumption holds for the input at hand."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    UNKNOWN = "unknown"
+
+
+class Assumption(eqx.Module):
+    """What a theorem needs, whether this input has it, and how that was seen."""
+
+    statement: str = eqx.field(static=True)
+    verdict: Verdict = eqx.field(static=True)
+    why: str = eqx.field(static=True)
+
+    def __repr__(self) -> str:
+        return f"{self.verdict.value}: {self.statement} ({self.why})"
+
+
+class Regime(eqx.Module):
+    """A stretch of steps in which an algorithm works in one geometry.
+
+    `norm` is None where it is that of no norm. `start` and `end` are step numbers,
+    good to a factor of about 1.2 where they come from a growth law, and infinite where
+    the regime lasts.
+    """
+
+    name: str = eqx.field(static=True)
+    norm: AbstractNorm | None
+    start: float = eqx.field(static=True)
+    end: float = eqx.field(static=True)
+    why: str = eqx.field(static=True)
+
+    def __repr__(self) -> str:
+        end = "on" if math.isinf(self.end) else f"to {self.end:.3g}"
+        kind = "no norm's" if self.norm is None else self.norm.label
+        return f"{self.name} ({kind} geometry), steps {self.start:.3g} {end}"
+
+
+class Prediction(eqx.Module):
+    r"""What theory says an algorithm's direction tends to, and how far to trust it.
+
+    `norm` is the norm whose margin the limit maximises, `weights` (unit norm) and
+    `margin` its maximum-margin solution. All three are None where theory gives no
+    answer: `statement` then says what is known, and `alternatives` are candidates.
+
+    `assumptions` are the theorem's, each with whether it holds here. `regimes` are the
+    geometries a run passes through on its way, in order, where there are several: the
+    last one is the limit, and `at(step)` is the one a run of so many steps is in.
+
+    In the sum, max, nuclear and spectral norms the limit *direction* need not be
+    unique although its margin is; `weights` are then one of the optima.
+
+    `source` names the theorem, with a key of the bibliography (see `penchant.cite`).
+    """
+
+    norm: AbstractNorm | None
+    weights: Weights | None
+    margin: Scalar | None
+    source: str = eqx.field(static=True)
+    statement: str = eqx.field(static=True)
+    assumptions: tuple[Assumption, ...]
+    regimes: tuple[Regime, ...] = ()
+    alternatives: tuple["Prediction", ...] = ()
+
+    def at(self, step: float) -> Regime:
+        """The regime after so many steps."""
+        for regime in self.regimes:
+            if step < regime.end:
+                return regime
+        return Regime("limit", self.norm, 0.0, math.inf, self.statement)
+
+    @property
+    def holds(self) -> bool:
+        """Whether no assumption is known to fail."""
+        return all(a.verdict is not Verdict.FAILS for a in self.assumptions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the weights, in types that JSON has."""
+        return plain({
+            "norm": _label(self.norm),
+            "margin": None if self.margin is None else float(self.margin),
+            "source": self.source,
+            "statement": self.statement,
+            "assumptions": [
+                {
+                    "statement": a.statement,
+                    "verdict": a.verdict.value,
+                    "why": a.why,
+                }
+                for a in self.assumptions
+            ],
+            "regimes": [
+                {
+                    "name": r.name,
+                    "norm": _label(r.norm),
+                    "start": r.start,
+                    "end": r.end,
+                    "why": r.why,
+                }
+                for r in self.regimes
+            ],
+            "alternatives": [_label(other.norm) for other in self.alternatives],
+        })
+
+    def __repr__(self) -> str:
+        if self.norm is None:
+            limit = "no limit known"
+        else:
+            assert self.margin is not None
+            limit = f"{self.norm.label} max margin {float(self.margin):.6g}"
+        lines = [f"Prediction({limit}; {self.source})", f"  {self.statement}"]
+        lines += [f"  regime: {regime!r}" for regime in self.regimes]
+        lines += [f"  {assumption!r}" for assumption in self.assumptions]
+        lines += [f"  or: {other.statement}" for other in self.alternatives]
+        return "\n".join(lines)
+
+
+def _label(norm: AbstractNorm | None) -> str | None:
+    return None if norm is None else norm.label

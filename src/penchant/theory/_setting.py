@@ -1,0 +1,167 @@
+"""What a prediction is asked of, and assumptions that several theorems share."""
+
+import math
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from penchant._types import Scalar, Vector
+from penchant.margins import MaxMargin
+from penchant.norms import L2, AbstractNorm, AbstractSchatten, Lp, lp
+from penchant.optimizers import AbstractOptimizer
+from penchant.problems import LinearClassification, losses
+from penchant.theory._prediction import Assumption, Prediction, Regime, Verdict
+from penchant.training import Trajectory
+from penchant.training.batching import AbstractBatching, FullBatch
+from penchant.training.schedules import Constant, Power, Schedule
+
+HOLDS, FAILS, UNKNOWN = Verdict.HOLDS, Verdict.FAILS, Verdict.UNKNOWN
+
+STABLE = 0.2
+"""Constant steps below this share of 1/R were measured stable for sign, spectral and
+nuclear descent (`fan2025spectral` data; R is the largest dual norm of a row)."""
+
+
+class Setting(eqx.Module):
+    """One question: a problem and the algorithm run on it.
+
+    `best` computes a maximum margin, and may remember what it has computed.
+    """
+
+    problem: LinearClassification
+    optimizer: AbstractOptimizer
+    batching: AbstractBatching
+    schedule: Schedule | None
+    trajectory: Trajectory | None
+    best: Callable[[AbstractNorm], MaxMargin] = eqx.field(static=True)
+
+    @property
+    def full_batch(self) -> bool:
+        """Whether every update sees every sample."""
+        return self.batching.steps_per_epoch(self.problem.samples) == 1 and (
+            isinstance(self.batching, FullBatch) or _covers(self.batching, self.problem)
+        )
+
+    def predict(
+        self,
+        norm: AbstractNorm | None,
+        source: str,
+        statement: str,
+        assumptions: tuple[Assumption, ...],
+        regimes: tuple[Regime, ...] = (),
+        alternatives: tuple[Prediction, ...] = (),
+    ) -> Prediction:
+        """A prediction, with the solution of its norm filled in."""
+        weights = margin = None
+        if norm is not None:
+            norm = canonical(norm, self.problem)
+            found = self.best(norm)
+            weights, margin = found.weights, found.margin
+        return Prediction(
+            norm, weights, margin, source, statement, assumptions, regimes, alternatives
+        )
+
+    def unknown(
+        self, why: str, source: str = "none", candidates: tuple[AbstractNorm, ...] = ()
+    ) -> Prediction:
+        """No limit known; what else it may be."""
+        others = tuple(
+            self.predict(norm, source, f"the {norm.label} max margin", ())
+            for norm in candidates
+        )
+        return self.predict(None, source, why, (), alternatives=others)
+
+    def separable(self) -> Assumption:
+        """Certified by the maximum margin itself (else there is no prediction)."""
+        margin = float(self.best(L2()).margin)
+        return Assumption(
+            "the data are linearly separable", HOLDS, f"ℓ2 margin {margin:.3g} > 0"
+        )
+
+    def every_sample(self) -> Assumption:
+        """Full batches."""
+        return Assumption(
+            "every update sees every sample",
+            HOLDS if self.full_batch else FAILS,
+            repr(self.batching),
+        )
+
+    def exponential_tail(self) -> Assumption:
+        """The loss is one of those treated."""
+        known = isinstance(
+            self.problem.loss, (losses.Exponential, losses.Logistic, losses.PairLog)
+        )
+        return Assumption(
+            "the loss has an exponential tail",
+            HOLDS if known else UNKNOWN,
+            repr(self.problem.loss),
+        )
+
+    def decreasing_steps(self, norm: AbstractNorm) -> Assumption:
+        r"""$\eta_t\downarrow0$, $\sum\eta_t=\infty$."""
+        statement = "step sizes fall to 0 and their sum does not stay finite"
+        schedule = self.schedule
+        if schedule is None:
+            return Assumption(statement, UNKNOWN, "no step size was given")
+        if isinstance(schedule, Constant):
+            c = float(schedule.scale) * longest_row(self.problem, norm)
+            stable = (
+                f"below the {STABLE:g} under which constant steps were measured to "
+                "reach the same limit"
+                if c <= STABLE
+                else f"above the {STABLE:g} under which constant steps were measured "
+                "to reach the same limit: expect a floor"
+            )
+            return Assumption(
+                statement,
+                FAILS,
+                f"constant; times the longest row it is {c:.2g}, {stable}",
+            )
+        if isinstance(schedule, Power):
+            a = float(schedule.exponent)
+            return Assumption(
+                statement, HOLDS if 0 < a <= 1 else FAILS, f"exponent {a:g} in (0, 1]"
+            )
+        return Assumption(statement, UNKNOWN, "an arbitrary function of the step")
+
+    def largest_step(self) -> float | None:
+        """The largest step size, where it is known: power laws start with it."""
+        if isinstance(self.schedule, (Constant, Power)):
+            return float(self.schedule(jnp.zeros(())))
+        return None
+
+
+def _covers(batching: AbstractBatching, problem: LinearClassification) -> bool:
+    # one step an epoch: a batch of all samples, unless drawn with replacement
+    return type(batching).__name__ in ("Cyclic", "Shuffled") and (
+        getattr(batching, "size", 0) >= problem.samples
+    )
+
+
+def canonical(norm: AbstractNorm, problem: LinearClassification) -> AbstractNorm:
+    """The simplest name of the same norm on this problem's weights."""
+    if isinstance(norm, AbstractSchatten) and (problem.binary or norm.p == 2.0):
+        return L2()  # a vector has one singular value, its length
+    return lp(norm.p) if isinstance(norm, Lp) else norm
+
+
+def longest_row(problem: LinearClassification, norm: AbstractNorm) -> float:
+    r"""$R_*=\max_{ic}\|a_{ic}\|_*$ of the gradients $a_{ic}$ of the margins.
+
+    A step of length $\eta$ in the norm moves no margin by more than $\eta R_*$.
+    """
+    X = problem.X
+    if isinstance(norm, AbstractSchatten):  # (e_y - e_c) x' has one singular value
+        longest = jnp.max(jnp.linalg.norm(X, axis=1))
+        return float(longest) * (1.0 if problem.binary else math.sqrt(2.0))
+
+    def row(x: Vector) -> Scalar:
+        if problem.binary:
+            return norm.dual(x)
+        # which two classes are opposed matters to a weighted norm only
+        a = jnp.zeros(problem.weight_shape)
+        return norm.dual(a.at[0].set(x).at[1].set(-x))
+
+    return float(jnp.max(jax.lax.map(row, X, batch_size=min(256, len(X)))))
