@@ -22,18 +22,19 @@ TORCH = "`torch.optim.Adam` loop, autograd, 1 thread"
 
 REASONS = {
     "one run": (
-        "a step is some 300 operations on 50 numbers, so what is left is the overhead "
-        "of the loop and the 200 records, each of which returns to Python."
+        "of 0.45 s for a million steps, about 0.1 s are the 200 records, each a call "
+        "from Python, and the rest is the compiled loop, at twice the cost of the "
+        "kernel written by hand."
     ),
     "ensemble": (
-        "lanes run one after another within a core: the ratio to one run is the number "
-        "of cores, less the cost of drawing every lane's order of samples."
+        "a core runs its lanes one after another, at the cost of a single run each: "
+        "what is gained over one run is the number of cores and the share of records."
     ),
     "hand-written": (
-        "the compiler that emits the loop as one function does not reorder sums, so "
-        "the inner product is a chain of dependent additions, and it writes each "
-        "intermediate array out. The 200 records, each a return to Python, are in our "
-        "time and not in the kernel's."
+        "about 0.1 s of ours are the 200 records, each a call from Python, which the "
+        "kernel does not make. The loop itself takes about twice as long: a seventh of "
+        "it is the inner product, which the compiler does not vectorise because that "
+        "reorders the sum; the rest is spread over the passes that make up the update."
     ),
 }
 

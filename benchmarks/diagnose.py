@@ -13,10 +13,7 @@ from benchmarks._timing import seconds
 
 SECONDS, GIGABYTES = 60.0, 2.0
 
-REASONS = {
-    "diagnosis, time": "most of it is the maximum margins of all norms, not training.",
-    "diagnosis, memory": "most of it is compiled code and JAX's and SciPy's libraries.",
-}
+REASONS: dict[str, str] = {}
 
 
 def rows(quick: bool) -> Iterator[Row | Skipped]:

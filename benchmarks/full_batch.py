@@ -17,14 +17,16 @@ Direction = Callable[[np.ndarray], np.ndarray]
 
 REASONS = {
     "sign descent": (
-        "5,000 exponentials and two products of 500 by 25 by 10 are little enough "
-        "arithmetic that both sides are bound by single passes over small arrays, "
-        "which NumPy does with hand-vectorised loops. What we save is its "
-        "interpreter's share, about half."
+        "both sides are bound by arithmetic, not by an interpreter. Of our 45 µs a "
+        "step the two matrix products take 20 and the 5,000 exponentials 10 to 20 "
+        "(XLA vectorises them four times better where n is a multiple of 8); of "
+        "NumPy's 80 µs the products take 35, the exponentials 7, and a dozen passes "
+        "over small arrays the rest. Without any interpreter the NumPy loop would "
+        "still take longer than a fifth of its time."
     ),
     "spectral descent": (
-        "as for sign descent; and the decomposition of a 10 by 25 matrix is the same "
-        "LAPACK code on both sides."
+        "as for sign descent; the decomposition of a 10 by 25 matrix is LAPACK's on "
+        "both sides, 16 to 26 µs of our step and some 35 of NumPy's."
     ),
 }
 

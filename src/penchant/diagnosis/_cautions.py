@@ -24,6 +24,10 @@ LOOSE = 1e-3
 """Relative width of a bracket of the best margin from which it is worth a word."""
 
 
+EPS_SHARE = 0.1
+"""Share of the step that ε decides from which it is worth a word."""
+
+
 class Caution(eqx.Module):
     """One warning: a `kind` for programs, a `headline`, and the `detail`."""
 
@@ -82,7 +86,7 @@ def precision_wall(run: Trajectory) -> list[Caution]:
 def reached_eps(run: Trajectory, prediction: Prediction | None) -> list[Caution]:
     """How far ε has taken over, measured from the moments at the end."""
     share = eps_share(run)
-    if share is None or share < 0.01:
+    if share is None or share < EPS_SHARE:
         return []
     crossing = ""
     if prediction is not None:
@@ -156,7 +160,7 @@ def not_converged(row: Row, fit: Convergence) -> list[Caution]:
     if not math.isfinite(fit.error):
         rate = "the run is too short to fit a rate"
     else:
-        rate = f"the gap falls like t^-{fit.exponent:.2f} (± {fit.error:.2f})"
+        rate = f"the gap falls like steps^−{fit.exponent:.2f} (± {fit.error:.2f})"
     if math.isfinite(fit.needed):
         low, high = sorted(fit.needed_range)
         cost = f"at that rate {100 * fit.target:g} % takes about {fit.needed:.2g} steps"

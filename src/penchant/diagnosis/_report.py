@@ -152,8 +152,10 @@ def _settings(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     for name, value in diagnosis.settings.items():
         if name in ("versions", "command", "notes") or value is None:
             continue
-        text = f"{value:,}" if isinstance(value, int) and value is not True else value
-        shown.append((name.replace("_", " "), str(text)))
+        if isinstance(value, bool):
+            value = "yes" if value else "no"  # noqa: PLW2901
+        text = f"{value:,}" if isinstance(value, int) else str(value)
+        shown.append((name.replace("_", " "), text))
     return shown
 
 

@@ -77,6 +77,13 @@ class NewtonSchulz(AbstractPolar):
         a: Any = [tuple(float(x) for x in row) for row in table]
         self.coefficients = tuple(a)
 
+    def __repr__(self) -> str:
+        kinds = set(self.coefficients)
+        shown = self.coefficients[0] if len(kinds) == 1 else self.coefficients
+        if shown == MUON_COEFFICIENTS:
+            return f"NewtonSchulz(steps={self.steps})"
+        return f"NewtonSchulz(steps={self.steps}, coefficients={shown})"
+
     def __call__(self, M: Weights) -> Weights:
         X, restore = _wide_unit(M)
         for a, b, c in self.coefficients:

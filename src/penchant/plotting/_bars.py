@@ -43,7 +43,7 @@ def ratio_bars(
         ax.set_yticks(places, list(labels))
         ax.set_xlim(0, 114)
         ax.set_xticks([0, 25, 50, 75, 100])
-        ax.set_xlabel("margin reached, % of the largest there is in that norm")
+        ax.set_xlabel("% of the largest margin in that norm")
         ax.grid(visible=False, axis="y")
         ax.tick_params(axis="y", length=0)
     return ax

@@ -80,7 +80,9 @@ def ratio_paths(
                     color=INK,
                     fontsize="small",
                 )
-        _steps_axis(ax, steps)
+        seen = [steps[np.asarray(r) > 0] for r in ratios.values()]
+        first = min((s[0] for s in seen if s.size), default=steps[0])
+        _steps_axis(ax, steps[steps >= first / 2])
         ax.axhline(100, color=FAINT, linewidth=1, linestyle=(0, (3, 2)))
         ax.set_ylim(0, 106)
         ax.set_ylabel("% of the largest margin")

@@ -1,0 +1,45 @@
+# Everything here works on a machine with Python 3.11 or newer and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo setup test slow bench docs lint clean
+.DEFAULT_GOAL := demo
+
+.venv/.run: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "penchant needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable .
+	@touch $@
+
+.venv/.dev: .venv/.run
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev,torch]'
+	@touch $@
+
+# The main job on data that are built in, and where to look.
+demo: .venv/.run
+	$(BIN)/penchant diagnose digits --optimizer muon --out demo
+
+setup: .venv/.dev
+
+test: .venv/.dev
+	$(BIN)/python -m pytest
+
+# Studies and properties that take longer.
+slow: .venv/.dev
+	$(BIN)/python -m pytest -m slow
+
+bench: .venv/.dev
+	$(BIN)/python -m benchmarks
+
+docs: .venv/.dev
+	$(BIN)/zensical build --strict --clean --config-file mkdocs.yml
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+clean:
+	rm -rf .venv site demo penchant-report penchant-study .pytest_cache .ruff_cache
