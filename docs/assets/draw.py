@@ -12,10 +12,13 @@ norms = (pn.norms.Linf(), pn.norms.L2(), pn.norms.Spectral())
 best = [float(pn.max_margin(problem, norm, tol=1e-6).margin) for norm in norms]
 rules = {
     "sign descent": (pn.optimizers.SignDescent(), 0.1),
-    "gradient descent (normalised)": (pn.optimizers.SteepestDescent(pn.norms.L2()), 0.1),
+    "normalised gradient descent": (
+        pn.optimizers.SteepestDescent(pn.norms.L2()),
+        0.1,
+    ),
     "Muon": (pn.optimizers.Muon(0.9), 0.05),
 }
-figure, panels = plt.subplots(1, 3, figsize=(9, 2.1), layout="constrained")
+figure, panels = plt.subplots(1, 3, figsize=(10, 2.0), layout="constrained")
 for ax, (name, (rule, scale)) in zip(panels, rules.items(), strict=True):
     eta = pn.schedules.power(scale, 0.5, offset=1)
     w = pn.train(problem, rule, steps=10_000, step_size=eta).weights[-1]
@@ -24,7 +27,8 @@ for ax, (name, (rule, scale)) in zip(panels, rules.items(), strict=True):
     pn.plotting.ratio_bars([n.label for n in norms], ratios, ax=ax)
     ax.set_title(name, fontsize=10)
     ax.set_xlabel("% of the largest margin")
-    ax.set_xlim(0, 130)
+    ax.set_xlim(0, 140)
+    ax.spines[["top", "right"]].set_visible(False)
 figure.set_facecolor("white")
 plt.rcParams["svg.hashsalt"] = "penchant"
 out = Path(__file__).with_name("which_norm_wins.svg")

@@ -46,10 +46,9 @@ def test_cyclic_goes_through_the_data_in_order():
     assert np.array_equal(epoch_orders(Cyclic(3), 7, 2), [range(7), range(7)])
 
 
-@pytest.mark.parametrize(("samples", "size"), [(12, 1), (7, 3)])
-def test_shuffled_visits_every_sample_once_an_epoch(samples, size):
-    orders = epoch_orders(Shuffled(size), samples, 6)
-    assert np.array_equal(np.sort(orders, axis=1), np.tile(range(samples), (6, 1)))
+def test_shuffled_visits_every_sample_once_an_epoch():
+    orders = epoch_orders(Shuffled(3), 7, 6)
+    assert np.array_equal(np.sort(orders, axis=1), np.tile(range(7), (6, 1)))
     assert len({tuple(order) for order in orders}) == 6
 
 
@@ -62,7 +61,7 @@ def test_shuffled_orders_are_uniform():
 
 
 def test_shuffled_depends_on_the_seed():
-    a, b, c = (epoch_orders(Shuffled(1), 12, 3, jax.random.key(s)) for s in (0, 1, 0))
+    a, b, c = (epoch_orders(Shuffled(3), 7, 3, jax.random.key(s)) for s in (0, 1, 0))
     assert not np.array_equal(a, b)
     assert np.array_equal(a, c)
 
@@ -102,24 +101,25 @@ def test_steps_of_an_epoch():
     assert [Cyclic(b).steps_per_epoch(7) for b in (1, 3, 7)] == [7, 3, 1]
 
 
-@pytest.mark.parametrize("batching", [Cyclic(3), Shuffled(3)])
-def test_a_short_last_batch_is_the_mean_of_what_it_holds(batching):
-    weights = factors(batching, 7, 3)
-    assert np.allclose(weights.sum(axis=1), 1.0, rtol=0, atol=1e-15)
-    assert weights[2].tolist() == [1.0, 0.0, 0.0]
-    assert factors(batching, 9, 3) is None  # full batches need none
-
-    seen = rows(batching, 7, 0, 3)
-    for problem in (binary(0, n=7), multiclass(1, n=7)):
-        w = np.linspace(-1.0, 1.0, np.prod(problem.weight_shape))
-        w = jnp.asarray(w.reshape(problem.weight_shape))
-        gradient = eqx.filter_jit(problem.scaled_gradient)
+@pytest.mark.parametrize(
+    "problem", [binary(0, n=7), multiclass(1, n=7)], ids=["binary", "classes"]
+)
+def test_a_short_last_batch_is_the_mean_of_what_it_holds(problem):
+    gradient = eqx.filter_jit(problem.scaled_gradient)
+    w = np.linspace(-1.0, 1.0, np.prod(problem.weight_shape))
+    w = jnp.asarray(w.reshape(problem.weight_shape))
+    for batching in (Cyclic(3), Shuffled(3)):
+        weights = factors(batching, 7, 3)
+        assert np.allclose(weights.sum(axis=1), 1.0, rtol=0, atol=1e-15)
+        assert weights[2].tolist() == [1.0, 0.0, 0.0]
+        seen = rows(batching, 7, 0, 3)
         for j, held in [(0, 3), (2, 1)]:
             padded = gradient(w, jnp.asarray(seen[j]), jnp.asarray(weights[j]))
             alone = gradient(w, jnp.asarray(seen[j, :held]))
             assert padded.log_scale == alone.log_scale
             wanted = np.asarray(alone.direction)
             assert np.allclose(padded.direction, wanted, rtol=1e-13, atol=1e-15)
+    assert factors(Cyclic(3), 9, 3) is None  # full batches need none
 
 
 def test_padding_counts_for_nothing_where_its_loss_is_largest():

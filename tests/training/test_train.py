@@ -23,7 +23,6 @@ POWER = pn.schedules.power(0.1, 0.5)
 BATCHINGS = {
     "full": pn.batching.FullBatch(),
     "cyclic, short last batch": pn.batching.Cyclic(3),
-    "shuffled": pn.batching.Shuffled(1),
     "shuffled, short last batch": pn.batching.Shuffled(3),
     "with replacement": pn.batching.WithReplacement(2),
 }
@@ -139,10 +138,7 @@ def test_increment_is_0_where_the_weights_did_not_move():
 @pytest.fixture(scope="module")
 def classes():
     """A run with several classes."""
-    batching = pn.batching.Shuffled(4)
-    return pn.train(
-        multiclass(0), RULE, steps=50, step_size=POWER, record=5, batching=batching
-    )
+    return pn.train(multiclass(0), RULE, steps=50, step_size=POWER, record=5)
 
 
 def test_margins_are_those_of_the_problem(classes):
@@ -165,7 +161,7 @@ def test_as_xarray(classes):
     assert data.attrs["optimizer"] == "Adam(b1=0.9, b2=0.95, eps=0, " + (
         "eps_inside=False, bias_correction=False)"
     )
-    assert data.attrs["batching"] == "Shuffled(size=4)"
+    assert data.attrs["batching"] == "FullBatch()"
     assert data.attrs["step_size"] == "Power(scale=0.1, exponent=0.5, offset=2)"
     assert data.attrs["outcome"] == "complete"
     assert data.attrs["seconds"] >= 0.0

@@ -153,7 +153,7 @@ def _settings(diagnosis: Diagnosis) -> list[tuple[str, str]]:
         if name in ("versions", "command", "notes") or value is None:
             continue
         if isinstance(value, bool):
-            value = "yes" if value else "no"  # noqa: PLW2901
+            value = "yes" if value else "no"
         text = f"{value:,}" if isinstance(value, int) else str(value)
         shown.append((name.replace("_", " "), text))
     return shown
