@@ -2,9 +2,11 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 
@@ -12,6 +14,7 @@ from benchmarks._report import Row, Skipped
 from benchmarks._timing import seconds
 
 SECONDS, GIGABYTES = 60.0, 2.0
+PATIENCE = 180.0  # seconds after which the command is stopped
 
 REASONS: dict[str, str] = {}
 
@@ -24,15 +27,17 @@ def rows(quick: bool) -> Iterator[Row | Skipped]:
         return
     with tempfile.TemporaryDirectory() as folder:
         status, taken, gigabytes = _run(folder)
-    if status != 0:
-        yield Skipped("diagnosis", work, f"the command ended with status {status}")
+    stopped = status == -signal.SIGKILL and taken > PATIENCE
+    if status != 0 and not stopped:
+        why = f"the command ended with status {status} after {seconds(taken)}"
+        yield Skipped("diagnosis", work, why)
         return
     yield Row(
         name="diagnosis, time",
         work=f"{work}: until the report is written",
         peer="a budget",
         peer_figure=seconds(SECONDS),
-        our_figure=seconds(taken),
+        our_figure=f"stopped at {seconds(taken)}" if stopped else seconds(taken),
         ratio=SECONDS / taken,
         asked=1,
         remark="a fresh process, imports and compilation included.",
@@ -57,7 +62,10 @@ def _run(folder: str) -> tuple[int, float, float]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    stop = threading.Timer(PATIENCE, child.kill)
+    stop.start()
     _, status, usage = os.wait4(child.pid, 0)  # this child's use, not that of all
+    stop.cancel()
     taken = time.perf_counter() - begun
     child.returncode = os.waitstatus_to_exitcode(status)
     per_unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss in bytes or KiB

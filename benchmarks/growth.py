@@ -225,6 +225,7 @@ def _draw_panel(panel: Axes, lines: Sequence[Line], label: str) -> None:
     panel.spines[["top", "right"]].set_visible(False)
     if lines:
         panel.legend(
+            loc="upper right" if whole else "best",
             title="work: exponent",
             alignment="left",
             fontsize=7.5,

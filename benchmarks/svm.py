@@ -22,8 +22,7 @@ REASONS = {
     "hard-margin SVM": (
         "of our 0.12 s with one BLAS thread the quadratic program takes a quarter. The "
         "rest is preparation: copies and scaling of the data, and their size and the "
-        "certificate's bounds, computed by some tens of uncompiled JAX operations. "
-        "With two BLAS threads on two busy cores it takes three times as long."
+        "certificate's bounds, computed by some tens of uncompiled JAX operations."
     )
 }
 

@@ -118,7 +118,9 @@ def eps_share(run: Trajectory) -> float | None:
     kappa = jax.nn.sigmoid(log_eps - log_root)
     g = jnp.abs(run.rule.problem.scaled_gradient(run.state.weights).direction)
     total = float(jnp.sum(g))
-    return float(jnp.sum(jnp.where(g > 0, g * kappa, 0.0))) / total if total else None
+    if not 0 < total < math.inf:  # at rest, or diverged
+        return None
+    return float(jnp.sum(jnp.where(g > 0, g * kappa, 0.0))) / total
 
 
 def step_too_large(run: Trajectory, row: Row, fit: Convergence) -> list[Caution]:

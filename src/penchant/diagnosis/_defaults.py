@@ -37,7 +37,8 @@ def default_step_size(
     """
     if isinstance(optimizer, FromOptax):
         return 1.0
-    R = longest_row(problem, geometry(optimizer))
+    # data that are all 0 have no scale, and gradients of 0: any step size will do
+    R = longest_row(problem, geometry(optimizer)) or 1.0
     if _shrinks(optimizer):
         first = math.exp(float(problem.log_loss(jnp.zeros(problem.weight_shape))))
         return float(f"{1.0 / (R**2 * first):.3g}")

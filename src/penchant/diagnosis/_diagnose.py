@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.metadata
 import math
 import platform
@@ -24,7 +25,7 @@ from penchant.optimizers import AbstractOptimizer
 from penchant.problems import LinearClassification
 from penchant.theory import canonical
 from penchant.theory._predict import predict_from
-from penchant.training import Trajectory, train
+from penchant.training import Outcome, Trajectory, train
 from penchant.training.batching import AbstractBatching, FullBatch
 from penchant.training.schedules import as_schedule
 
@@ -121,6 +122,8 @@ def diagnose(
         *cautions.ended_early(run, steps),
         *cautions.frozen_coordinates(problem, run),
     )
+    if run.outcome is Outcome.DIVERGED:
+        run = _while_finite(run)
     if proof is None:
         catalogue.improve(run)
     if proof is not None or float(catalogue.best(L2()).margin) <= 0:
@@ -173,6 +176,29 @@ def diagnose(
         paths=paths,
         trajectory=run,
         settings=settings,
+    )
+
+
+def _while_finite(run: Trajectory) -> Trajectory:
+    """The records before weights, or margins, became infinite; the start if none."""
+    finite = np.isfinite(np.asarray(run.margins)).all(axis=1)
+    finite &= np.isfinite(np.asarray(run.weights)).all(
+        axis=tuple(range(1, run.weights.ndim))
+    )
+    kept = len(finite) if finite.all() else int(np.argmin(finite))
+    if kept == 0:
+        start = run.rule.problem.log_loss(run.initial)
+        return dataclasses.replace(
+            run,
+            steps=jnp.zeros_like(run.steps[:1]),
+            weights=run.initial[None],
+            log_loss=start[None],
+        )
+    return dataclasses.replace(
+        run,
+        steps=run.steps[:kept],
+        weights=run.weights[:kept],
+        log_loss=run.log_loss[:kept],
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
 LARGEST = 1 << 16
 """Above so many array entries in the loop, the ordinary runtime is as fast."""
@@ -41,8 +41,26 @@ def can_inline(loop: Callable[..., Any], *arguments: Any) -> bool:
 
 def call_inlined(loop: Callable[..., Any], *arguments: Any) -> Any:
     """Call `loop`, asking the compiler to emit it as one function."""
+    leaves, structure = jax.tree.flatten(arguments)
+    jaxpr = jax.make_jaxpr(loop)(*arguments).jaxpr
+    read = {v for e in jaxpr.eqns for v in e.invars if isinstance(v, Var)}
+    read |= {v for v in jaxpr.outvars if isinstance(v, Var)}
+    # an argument that nothing reads, such as the M of a Mahalanobis norm by its
+    # eigenvalues, ends the process in XLA's emitter (a failed check): none is passed
+    kept = [v in read for v in jaxpr.invars]
+
+    def call(*given: Any) -> Any:
+        rest = iter(given)
+        filled = [
+            next(rest) if keep else leaf
+            for keep, leaf in zip(kept, leaves, strict=True)
+        ]
+        return loop(*jax.tree.unflatten(structure, filled))
+
     with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
-        return jax.jit(loop)(*arguments)
+        return jax.jit(call)(
+            *(leaf for keep, leaf in zip(kept, leaves, strict=True) if keep)
+        )
 
 
 def _inner(params: dict[str, Any]) -> list[Jaxpr]:
