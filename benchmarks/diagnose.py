@@ -42,6 +42,8 @@ def rows(quick: bool) -> Iterator[Row | Skipped]:
         asked=1,
         remark="a fresh process, imports and compilation included.",
     )
+    if stopped:
+        return  # its memory had not peaked
     yield Row(
         name="diagnosis, memory",
         work=f"{work}: peak resident memory",

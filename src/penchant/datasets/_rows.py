@@ -60,7 +60,8 @@ def _check_size(request: Request, rows: int) -> None:
         what = "rows" if request.classes is None else "rows of the chosen classes"
         raise DataError(
             f"{request.name} has {rows} {what}, more than the {LIMIT} that are read "
-            "unasked. Give rows=20000 for a random sample, or rows='all'."
+            "unasked. Give rows=20000 (--rows 20000) for a random sample, or "
+            "rows='all'."
         )
 
 
@@ -173,8 +174,8 @@ def _check_missing(
     verb = "has" if bad.sum() == 1 else "have"
     raise DataError(
         f"{name}: {bad.sum()} of {len(X)} rows {verb} missing values, in "
-        f"{listing(columns, write=str)}. drop_missing=True drops the rows, skip "
-        "leaves out columns."
+        f"{listing(columns, write=str)}. drop_missing=True (--drop-missing) "
+        "drops the rows, skip (--skip) leaves out columns."
     )
 
 

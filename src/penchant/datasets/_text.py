@@ -26,8 +26,8 @@ def refuse_text(name: str, examples: dict[str, str]) -> None:
     else:
         shown = tuple(list(examples)[:3])
         advice = (
-            f"Leave such columns out, as by skip={shown!r}, or encode them as numbers, "
-            "a 0/1 column a category."
+            f"Leave such columns out (skip={shown!r}; --skip {','.join(shown)!r}), or "
+            "encode them as numbers, a 0/1 column a category."
         )
     raise DataError(
         f"{name}: features must be numbers; {counted(len(examples), 'column')} "

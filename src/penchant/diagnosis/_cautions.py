@@ -24,6 +24,9 @@ LOOSE = 1e-3
 """Relative width of a bracket of the best margin from which it is worth a word."""
 
 
+BEYOND = 1e12
+"""Steps past which an extrapolation says no more than that it is far."""
+
 EPS_SHARE = 0.1
 """Share of the step that ε decides from which it is worth a word."""
 
@@ -163,13 +166,14 @@ def not_converged(row: Row, fit: Convergence) -> list[Caution]:
         rate = "the run is too short to fit a rate"
     else:
         rate = f"the gap falls like steps^−{fit.exponent:.2f} (± {fit.error:.2f})"
-    if math.isfinite(fit.needed):
+    if fit.needed < BEYOND:
         low, high = sorted(fit.needed_range)
-        cost = f"at that rate {100 * fit.target:g} % takes about {fit.needed:.2g} steps"
-        if math.isfinite(high):
-            cost += f" ({low:.2g} to {high:.2g})"
+        cost = (
+            f"at that rate {100 * fit.target:g} % takes about {_count(fit.needed)} "
+            f"steps ({_count(low)} to {_count(high)})"
+        )
     else:
-        cost = f"{100 * fit.target:g} % is not in sight"
+        cost = f"at that rate {100 * fit.target:g} % is not in sight"
     detail = f"Over the last decade of steps {rate}; {cost}."
     if not fit.settled:
         detail += (

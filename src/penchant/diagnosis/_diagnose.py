@@ -67,8 +67,8 @@ def diagnose(
         steps: Number of updates; None for as many as a fixed amount of arithmetic
             allows, 3 000 to 300 000 by the size of the data.
         step_size: As `train` takes it; None for one that scaling the data does not
-            change: $\frac4{R}(t+2)^{-1/2}$ with `R` the longest row's dual norm in
-            the rule's geometry, or for gradient descent 1 over the smoothness.
+            change: proportional to $(t+2)^{-1/2}/R$ with `R` the longest row's dual
+            norm in the rule's geometry, or for gradient descent a constant $1/(R^2L)$.
         norms: The norms to compare; None for ℓ1, ℓ2, ℓ∞, and for several classes
             spectral and nuclear. The predicted one always joins them.
         init: Initial weights; zeros if None.
