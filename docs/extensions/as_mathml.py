@@ -23,9 +23,6 @@ ORDINARY = "∞∅⊤⊥∀∃∂∇"
 """Signs from the block of operators that are none."""
 
 ACCENTS = {"^": "ˆ", "~": "˜", "¯": "¯", "→": "→", "˙": "˙"}
-STYLES = {"double-struck": "DOUBLE-STRUCK", "script": "SCRIPT", "bold": "BOLD"}
-"""Alphabets that MathML Core has as characters only, and Unicode's names of them."""
-
 REFUSALS = tuple(e for e in vars(exceptions).values() if isinstance(e, type))
 SCRIPTED = {"msub", "msup", "munder", "mover", "msubsup", "munderover"}
 CHILDREN = dict.fromkeys(("mfrac", "msub", "msup", "munder", "mover", "mroot"), 2) | (
@@ -73,8 +70,8 @@ class _Formulas(Treeprocessor):
 def mathml(tex: str, display: bool = False) -> etree.Element:
     r"""The `<math>` element of a formula.
 
-    >>> etree.tostring(mathml(r"\|w\|_2\ge.5"), encoding="unicode")[:42]
-    '<math><mrow><mo stretchy="false" form="pre'
+    >>> etree.tostring(mathml(r"w_\infty\ge.5"), encoding="unicode")[:45]
+    '<math><mrow><msub><mi>w</mi><mi>∞</mi></msub>'
 
     Raises:
         UntranslatableError: If a part of it is not understood.
@@ -168,12 +165,14 @@ def _mend_leaf(element: etree.Element) -> None:
 
 
 def _styled(letter: str, style: str) -> str:
-    if style not in STYLES:
-        raise UntranslatableError(f"no alphabet {style!r} in MathML Core")
-    name = unicodedata.name(letter).removeprefix("LATIN ").replace(" LETTER", "")
+    """A letter of an alphabet such as double-struck: in MathML Core, a character."""
+    alphabet = style.upper()
+    if style not in ("double-struck", "sans-serif"):
+        alphabet = alphabet.replace("-", " ")
+    name = re.sub(r"^(LATIN|GREEK) | LETTER", "", unicodedata.name(letter))
     for prefix in ("MATHEMATICAL ", ""):
         try:
-            return unicodedata.lookup(f"{prefix}{STYLES[style]} {name}")
+            return unicodedata.lookup(f"{prefix}{alphabet} {name}")
         except KeyError:
             continue
     raise UntranslatableError(f"no {style} {letter!r} in Unicode")

@@ -48,11 +48,11 @@ def cosine(a, b):
     [
         ("e1", 1.0, (0.619, 0.886, 0.964)),
         pytest.param("e1.5", 0.1, (0.447, 0.785, 0.897), marks=pytest.mark.slow),
-        ("e2", 0.1, (0.740, 0.884, 0.955)),
+        pytest.param("e2", 0.1, (0.740, 0.884, 0.955), marks=pytest.mark.slow),
         pytest.param("e3", 0.1, (0.861, 0.940, 0.976), marks=pytest.mark.slow),
         ("S1", 0.25, (0.613, 0.851, 0.940)),
         pytest.param("S1.5", 0.05, (0.431, 0.742, 0.894), marks=pytest.mark.slow),
-        ("S3", 0.05, (0.734, 0.861, 0.940)),
+        pytest.param("S3", 0.05, (0.734, 0.861, 0.940), marks=pytest.mark.slow),
         ("S∞", 0.05, (0.893, 0.958, 0.967)),
     ],
 )
@@ -288,6 +288,7 @@ def test_per_sample_signum_nears_the_max_norm_as_its_memory_grows(beta, gap):
     assert abs(1 - seen - gap) <= min(0.0005, 0.1 * gap)
 
 
+@pytest.mark.slow
 def test_with_eps_even_full_batch_adam_is_gradient_descent_in_the_end():
     problem, l2, _ = gaussian()
     run = pn.train(

@@ -16,14 +16,14 @@ from penchant.diagnosis._catalogue import Catalogue, usual_norms
 from penchant.diagnosis._convergence import fit_convergence
 from penchant.diagnosis._defaults import default_step_size, default_steps
 from penchant.diagnosis._diagnosis import Diagnosis, Table
-from penchant.diagnosis._measure import measure
+from penchant.diagnosis._measure import Path, Row, measure
 from penchant.diagnosis._minimiser import Minimiser, find_minimiser
 from penchant.diagnosis._verdict import judge, same
 from penchant.margins import NotSeparableError
 from penchant.norms import L2, AbstractNorm
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import LinearClassification
-from penchant.theory import canonical
+from penchant.theory import Prediction, canonical
 from penchant.theory._predict import predict_from
 from penchant.training import Outcome, Trajectory, train
 from penchant.training.batching import AbstractBatching, FullBatch
@@ -131,21 +131,15 @@ def diagnose(
         return _unseparable(problem, run, proof, catalogue, settings, early)
 
     last = int(run.steps[-1])
-    prediction = predict_from(
-        catalogue.best, problem, optimizer, batching, step_size, run
-    )
-    for norm in (prediction.norm, prediction.at(last).norm):
-        if norm is not None and not any(same(norm, n, problem) for n in chosen):
-            chosen = (*chosen, canonical(norm, problem))
-    rows, paths = [], {}
-    for norm in chosen:
-        tell(f"margins of the run, {norm.label}")
-        row, path = measure(problem, run, catalogue.best(norm))
-        rows.append(row)
-        paths[row.label] = path
-    table = tuple(rows)
-    verdict = judge(problem, table, prediction, type(optimizer).__name__, last)
-    leader = max(table, key=lambda row: row.reading)
+    try:
+        prediction = predict_from(
+            catalogue.best, problem, optimizer, batching, step_size, run
+        )
+        rows, paths = _compare(problem, run, catalogue, chosen, prediction, tell)
+    except NotSeparableError as error:  # by a hair in one norm, in another not
+        return _unseparable(problem, run, error, catalogue, settings, early)
+    verdict = judge(problem, rows, prediction, type(optimizer).__name__, last)
+    leader = max(rows, key=lambda row: row.reading)
     fit = fit_convergence(
         np.asarray(run.steps),
         np.asarray(paths[leader.label].ratio),
@@ -158,13 +152,13 @@ def diagnose(
         *cautions.precision_wall(run),
         *cautions.not_converged(leader, fit),
         *cautions.broken_assumptions(prediction),
-        *cautions.loose_bounds(table),
+        *cautions.loose_bounds(rows),
     )
     return Diagnosis(
         headline=verdict.headline,
         explanation=verdict.explanation,
         separable=True,
-        table=Table(table),
+        table=Table(rows),
         winner=verdict.winner,
         predicted=verdict.expected,
         agrees=verdict.agrees,
@@ -180,12 +174,11 @@ def diagnose(
 
 
 def _while_finite(run: Trajectory) -> Trajectory:
-    """The records before weights, or margins, became infinite; the start if none."""
-    finite = np.isfinite(np.asarray(run.margins)).all(axis=1)
-    finite &= np.isfinite(np.asarray(run.weights)).all(
-        axis=tuple(range(1, run.weights.ndim))
-    )
-    kept = len(finite) if finite.all() else int(np.argmin(finite))
+    """The records before weights, or margins, overflow; the start if none."""
+    # lengths are roots of sums of squares: what is left must have squares
+    within = lambda x: (np.abs(np.asarray(x)) < 1e150).all(axis=tuple(range(1, x.ndim)))
+    broken = np.flatnonzero(~(within(run.weights) & within(run.margins)))
+    kept = int(broken[0]) if broken.size else len(run.steps)
     if kept == 0:
         start = run.rule.problem.log_loss(run.initial)
         return dataclasses.replace(
@@ -200,6 +193,30 @@ def _while_finite(run: Trajectory) -> Trajectory:
         weights=run.weights[:kept],
         log_loss=run.log_loss[:kept],
     )
+
+
+def _compare(
+    problem: LinearClassification,
+    run: Trajectory,
+    catalogue: Catalogue,
+    norms: tuple[AbstractNorm, ...],
+    prediction: Prediction,
+    tell: Callable[[str], None],
+) -> tuple[tuple[Row, ...], dict[str, Path]]:
+    """A row and a path a norm, those that theory names among them."""
+    for norm in (prediction.norm, prediction.at(int(run.steps[-1])).norm):
+        if norm is not None and not any(same(norm, n, problem) for n in norms):
+            norms = (*norms, canonical(norm, problem))
+    rows, paths = [], {}
+    for norm in norms:
+        # two Mahalanobis norms are called the same
+        count = 1 + sum(row.norm.label == norm.label for row in rows)
+        label = norm.label if count == 1 else f"{norm.label} ({count})"
+        tell(f"margins of the run, {label}")
+        row, path = measure(problem, run, catalogue.best(norm), label)
+        rows.append(row)
+        paths[label] = path
+    return tuple(rows), paths
 
 
 def _norms(

@@ -39,6 +39,10 @@ class Table(eqx.Module):
         """
         if isinstance(key, int):
             return self.rows[key]
+        if isinstance(key, AbstractNorm):
+            for row in self.rows:
+                if eqx.tree_equal(row.norm, key):
+                    return row
         label = key.label if isinstance(key, AbstractNorm) else key
         for row in self.rows:
             if row.label == label:

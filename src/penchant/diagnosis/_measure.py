@@ -21,6 +21,7 @@ CERTIFIED_RECORDS = 24
 class Row(eqx.Module):
     r"""One norm: what the run reached in it, and the best there is.
 
+    `label` is how the table names the norm, with a number where another has its name.
     `reached` is the margin of the last weights, $\min_iq_i(w_T)/\|w_T\|$. The best
     margin lies in `[best, upper]`, certified on both sides. `ratio` is reached / best;
     the true one lies in `[lowest_ratio, ratio]`. `limit_ratio` is the same of the
@@ -30,6 +31,7 @@ class Row(eqx.Module):
     """
 
     norm: AbstractNorm
+    label: str = eqx.field(static=True)
     reached: float = eqx.field(static=True)
     best: float = eqx.field(static=True)
     upper: float = eqx.field(static=True)
@@ -37,11 +39,6 @@ class Row(eqx.Module):
     cosine: float | None = eqx.field(static=True)
     unique: bool | None = eqx.field(static=True)
     method: str = eqx.field(static=True)
-
-    @property
-    def label(self) -> str:
-        """How tables name the norm."""
-        return self.norm.label
 
     @property
     def ratio(self) -> float:
@@ -76,7 +73,7 @@ class Path(eqx.Module):
 
 
 def measure(
-    problem: LinearClassification, run: Trajectory, best: MaxMargin
+    problem: LinearClassification, run: Trajectory, best: MaxMargin, label: str
 ) -> tuple[Row, Path]:
     """One norm's row of the table, and its path."""
     norm = best.norm
@@ -102,6 +99,7 @@ def measure(
     direction = increment if limit_reached > reached[-1] else run.weights[-1]
     row = Row(
         norm=norm,
+        label=label,
         reached=float(reached[-1]),
         best=lower,
         upper=upper,

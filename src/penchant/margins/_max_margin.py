@@ -160,19 +160,20 @@ def max_margin(
     if isinstance(solver, FirstOrder):
         W, q, method = _by_first_order(problem, norm, tol, solver)
     else:
-        with _blas_threads(problem):
+        with _blas_threads(problem, norm):
             W, q, method = _by_exact(problem, norm, tol)
     return _certified(problem, norm, W, q, method, tol)
 
 
 @contextlib.contextmanager
-def _blas_threads(problem: LinearClassification) -> Iterator[None]:
+def _blas_threads(problem: LinearClassification, norm: AbstractNorm) -> Iterator[None]:
     """One thread for small systems, where threads wait for each other longer than work.
 
     On a machine with other work to do it is several times faster; on a quiet one, no
     slower.
     """
-    if math.prod(problem.weight_shape) > SEVERAL_THREADS:
+    size = math.prod(problem.weight_shape)
+    if size > SEVERAL_THREADS or _is_binary_quadratic(problem, norm):
         yield
         return
     from threadpoolctl import threadpool_limits
@@ -262,18 +263,15 @@ def _by_first_order(
 
 
 def _scale(problem: LinearClassification, norm: AbstractNorm) -> float:
-    """At least the mean, at most the largest dual norm of a row."""
-    n = min(problem.samples, 256)
-    q = np.zeros((problem.samples, 1 if problem.binary else problem.classes))
+    """The largest dual norm among the eight rows of largest entries: the data's."""
+    X, y = np.asarray(problem.X), np.asarray(problem.y)
     best = 0.0
-    order = np.argsort(-np.abs(np.asarray(problem.X)).sum(axis=1))[:n]
-    for i in order[:8]:
-        row = q.copy()
-        if problem.binary:
-            row[i] = 1.0
-        else:
-            row[i, (int(problem.y[i]) + 1) % problem.classes] = 1.0
-        dual = float(norm.dual(problem.pull(jnp.asarray(row))))
+    for i in np.argsort(-np.abs(X).sum(axis=1))[:8]:
+        row = X[i]
+        if not problem.binary:
+            row = np.zeros(problem.weight_shape)
+            row[y[i]], row[(y[i] + 1) % problem.classes] = X[i], -X[i]
+        dual = float(norm.dual(jnp.asarray(row)))
         best = max(best, dual if math.isfinite(dual) else 0.0)  # a seminorm's may be
     return best
 

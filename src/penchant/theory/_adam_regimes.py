@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import check_number
+from penchant._types import Real
 from penchant.norms import L2, Linf
 from penchant.theory._prediction import Assumption, Regime, Verdict
 from penchant.theory._setting import Setting
@@ -44,9 +45,7 @@ class Decays(eqx.Module):
         )
 
 
-def adam_growth(
-    gamma: float, step_size: np.ndarray, b1: float, b2: float
-) -> np.ndarray:
+def adam_growth(gamma: float, step_size: Real, b1: float, b2: float) -> np.ndarray:
     r"""Margin that full-batch Adam ($\varepsilon=0$) gains a step, $r(\eta)$.
 
     The positive root of
@@ -60,7 +59,7 @@ def adam_growth(
 
     Args:
         gamma: The $\ell_\infty$ max margin.
-        step_size: Step sizes $\eta$.
+        step_size: Step sizes $\eta$, a number or an array; the result has its shape.
         b1: $\beta_1$, with $\beta_1^2<\beta_2$, for else no such limit exists.
         b2: $\beta_2$, in (0, 1).
 
@@ -70,7 +69,8 @@ def adam_growth(
     check_number("gamma", gamma, above=0.0)
     check_number("b2", b2, above=0.0, below=1.0)
     check_number("b1", b1, least=0.0, below=math.sqrt(b2))
-    eta = np.asarray(step_size, dtype=float)
+    given = np.asarray(step_size, dtype=float)
+    eta = np.atleast_1d(given)
 
     def excess(z: np.ndarray) -> np.ndarray:  # of the right side, at z = 1 - b2 e^2r
         r = 0.5 * np.log((1.0 - z) / b2)
@@ -84,7 +84,8 @@ def adam_growth(
         middle = 0.5 * (low + high)
         over = excess(np.exp(middle)) > 0
         low, high = np.where(over, low, middle), np.where(over, middle, high)
-    return 0.5 * (np.log1p(-np.exp(high)) - math.log(b2))
+    r = 0.5 * (np.log1p(-np.exp(high)) - math.log(b2))
+    return r.reshape(given.shape)
 
 
 def adam_regimes(setting: Setting, decays: Decays) -> tuple[Regime, ...]:
