@@ -117,6 +117,11 @@ def _mend(element: etree.Element) -> None:
     if element.tag in LIMITS and len(element) and _takes_limits(element[0]):
         element.tag = LIMITS[element.tag]  # below in a display, beside in a line
         element[0].set("movablelimits", "true")
+    if element.tag in SCRIPTED and len(element) and "minsize" in element[0].attrib:
+        row = etree.Element("mrow")  # only in a row does it grow to that size
+        row.append(element[0])
+        row[0].attrib |= {"stretchy": "true", "form": "postfix"}
+        element[0] = row
     if element.tag == "mspace" and element.get("width", "").startswith("negative"):
         element.attrib = {"width": "0", "style": f"margin-left: -{THIN}"}
     if element.tag == "mtd" and "columnalign" in element.attrib:

@@ -50,7 +50,7 @@ def cosine(a, b):
         pytest.param("e1.5", 0.1, (0.447, 0.785, 0.897), marks=pytest.mark.slow),
         pytest.param("e2", 0.1, (0.740, 0.884, 0.955), marks=pytest.mark.slow),
         pytest.param("e3", 0.1, (0.861, 0.940, 0.976), marks=pytest.mark.slow),
-        ("S1", 0.25, (0.613, 0.851, 0.940)),
+        pytest.param("S1", 0.25, (0.613, 0.851, 0.940), marks=pytest.mark.slow),
         pytest.param("S1.5", 0.05, (0.431, 0.742, 0.894), marks=pytest.mark.slow),
         pytest.param("S3", 0.05, (0.734, 0.861, 0.940), marks=pytest.mark.slow),
         ("S∞", 0.05, (0.893, 0.958, 0.967)),
@@ -139,12 +139,6 @@ def muon_shares(polar, steps):
     R = np.sqrt(2) * np.max(np.linalg.norm(PAPER.X, axis=1))
     run = pn.train(PAPER, rules.Muon(0.0, polar), steps=steps, step_size=0.1 / R)
     return [ratio(PAPER, run.weights[-1], *MARGINS[norm]) for norm in ("S∞", "e2")]
-
-
-def test_newton_schulz_muon_is_not_spectral():
-    spectral, frobenius = muon_shares(rules.NewtonSchulz(5), 20_000)
-    assert abs(spectral - 0.946) <= 0.002
-    assert abs(frobenius - 0.990) <= 0.003
 
 
 @pytest.mark.slow

@@ -332,7 +332,9 @@ def test_the_checkpoint_of_another_run_is_refused(case, tmp_path):
 
 
 def test_optax_rules_are_known_by_what_they_do(tmp_path):
-    run = lambda tx: long_run(tmp_path, 3, optimizer=pn.optimizers.FromOptax(tx))
+    rule = pn.optimizers.FromOptax
+    full = pn.batching.FullBatch()
+    run = lambda tx: long_run(tmp_path, 3, optimizer=rule(tx), batching=full)
     run(optax.sgd(1.0))
     run(optax.sgd(1.0))  # another object that does the same
     for other in (optax.sgd(2.0), optax.sgd(1.0, momentum=0.9)):

@@ -128,6 +128,8 @@ def eps_share(run: Trajectory) -> float | None:
 
 def step_too_large(run: Trajectory, row: Row, fit: Convergence) -> list[Caution]:
     """Separable data that are not separated, or a ratio that no longer rises."""
+    if run.outcome is Outcome.DIVERGED:
+        return []  # `ended_early` says what to do
     advice = "Try a step size several times smaller, or one that falls faster."
     if row.reading <= 0:
         return [

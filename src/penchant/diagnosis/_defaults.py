@@ -35,6 +35,9 @@ def default_step_size(
     margin is 1 or 2 % of the longest row. For gradient descent and unnormalised
     steepest descent the constant $1/(R_*^2L)$, $L$ the loss at 0. For optax rules 1,
     since they bring their own.
+
+    Raises:
+        ValueError: If the data are so large, or small, that none is a float.
     """
     if isinstance(optimizer, FromOptax):
         return 1.0
@@ -43,7 +46,13 @@ def default_step_size(
     R = longest_row(problem, norm) or 1.0
     if _shrinks(optimizer):
         first = math.exp(float(problem.log_loss(jnp.zeros(problem.weight_shape))))
-        return float(f"{1.0 / (R**2 * first):.3g}")
+        step_size = float(f"{1.0 / R / R / first:.3g}")
+        if not 0.0 < step_size < math.inf:
+            raise ValueError(
+                f"The longest sample is {R:.3g} long, and no step size suits its "
+                "square: rescale the features, or give a step_size."
+            )
+        return step_size
     c = 4.0 if isinstance(norm, Linf) else 16.0
     return schedules.power(float(f"{c / R:.3g}"), 0.5)
 

@@ -121,7 +121,7 @@ class Diagnosis(eqx.Module):
             "verdict": self.verdict,
             "headline": self.headline,
             "separable": self.separable,
-            "winner": _label(self.winner),
+            "winner": None if self.winner is None else self.table[self.winner].label,
             "predicted": _label(self.predicted),
             "agrees": self.agrees,
             "regime": self.regime,

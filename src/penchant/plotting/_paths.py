@@ -164,6 +164,7 @@ COLOUR = colour("ℓ2")
 
 
 def _steps_axis(ax: "Axes", steps: np.ndarray) -> None:
-    ax.set_xscale("log")
+    # limits first: a run without a step has none that a log scale could show
     ax.set_xlim(max(int(steps[0]), 1), max(int(steps[-1]), 2))
+    ax.set_xscale("log")
     ax.set_xlabel("steps")

@@ -1,0 +1,60 @@
+"""Diagnoses that several files look at, made once."""
+
+import functools
+
+import numpy as np
+
+import penchant as pn
+from tests.cases import binary, multiclass
+
+SIGN = pn.optimizers.SignDescent()
+
+
+@functools.cache
+def separable():
+    """Sign descent on eight samples: everything as it should be."""
+    return pn.diagnose(binary(0), SIGN, steps=5_000)
+
+
+@functools.cache
+def past_eps():
+    """Adam, long after its gradients have fallen below ε: most cautions."""
+    problem = binary(0, loss=pn.losses.Logistic())
+    rule = pn.optimizers.Adam(0.9, 0.95)
+    return pn.diagnose(problem, rule, steps=20_000, about={"data": "<b>x</b> & co"})
+
+
+@functools.cache
+def several():
+    """Muon on four classes, in all usual norms."""
+    return pn.diagnose(multiclass(0), pn.optimizers.Muon(), steps=3_000)
+
+
+def noisy(loss=None, extra=False):
+    """Labels that no weights explain; with features that add nothing, if `extra`."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    y = np.where(X[:, 0] + rng.normal(size=60) > 0, 1, -1)
+    if extra:
+        X = np.hstack([X, X[:, :1] + X[:, 1:2], np.zeros((60, 1))])
+    return pn.LinearClassification(X, y, loss=loss or pn.losses.Logistic())
+
+
+@functools.cache
+def overlapping():
+    """Gradient descent where there is no margin."""
+    return pn.diagnose(noisy(), pn.optimizers.GradientDescent(), steps=2_000)
+
+
+def undecided(monkeypatch):
+    """A solver that gives up before it knows whether the classes overlap."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 20)), np.arange(60) % 3
+    problem = pn.LinearClassification(X, y, loss=pn.losses.Logistic())
+    monkeypatch.setattr("penchant.diagnosis._catalogue.EXACT_WEIGHTS", 0)
+    monkeypatch.setattr("penchant.diagnosis._catalogue.WORK", 0.0)
+    return pn.diagnose(problem, SIGN, steps=20, step_size=1e-3)
+
+
+def kinds(diagnosis):
+    return [caution.kind for caution in diagnosis.warnings]
