@@ -47,12 +47,16 @@ def ended_early(run: Trajectory, steps: int) -> list[Caution]:
     if run.outcome is Outcome.COMPLETE:
         return []
     reached = int(run.steps[-1])
-    headline = (
-        f"The run diverged at step {reached:,}."
-        if run.outcome is Outcome.DIVERGED
-        else f"The run was interrupted at step {reached:,} of {steps:,}."
-    )
-    return [Caution(run.outcome.name.lower(), headline, run.outcome.value)]
+    if run.outcome is Outcome.DIVERGED:
+        headline = f"The run diverged at step {reached:,}."
+        detail = run.outcome.value
+    else:
+        headline = f"The run was interrupted at step {reached:,} of {steps:,}."
+        detail = (
+            "This is what it had reached. The same command, or the same call with the "
+            "same checkpoint folder, goes on from here."
+        )
+    return [Caution(run.outcome.name.lower(), headline, detail)]
 
 
 def precision_wall(run: Trajectory) -> list[Caution]:

@@ -32,8 +32,8 @@ class Regime(eqx.Module):
     """A stretch of steps in which an algorithm works in one geometry.
 
     `norm` is None where it is that of no norm. `start` and `end` are step numbers,
-    good to a factor of about 1.2 where they come from a growth law, and infinite where
-    the regime lasts.
+    good to a factor of about 1.2 where they come from a growth law, infinite where the
+    regime lasts, and NaN where they need a step size that was not given.
     """
 
     name: str = eqx.field(static=True)
@@ -43,8 +43,10 @@ class Regime(eqx.Module):
     why: str = eqx.field(static=True)
 
     def __repr__(self) -> str:
-        end = "on" if math.isinf(self.end) else f"to {self.end:.3g}"
         kind = "no norm's" if self.norm is None else self.norm.label
+        if math.isnan(self.start):
+            return f"{self.name} ({kind} geometry), from a step that needs step sizes"
+        end = "on" if math.isinf(self.end) else f"to {self.end:.3g}"
         return f"{self.name} ({kind} geometry), steps {self.start:.3g} {end}"
 
 
@@ -74,7 +76,7 @@ class Prediction(eqx.Module):
     regimes: tuple[Regime, ...] = ()
     alternatives: tuple["Prediction", ...] = ()
 
-    def at(self, step: float) -> Regime:
+    def at(self, step: int | float) -> Regime:
         """The regime after so many steps."""
         for regime in self.regimes:
             if step < regime.end:
