@@ -61,8 +61,7 @@ def test_a_run_stopped_before_its_first_step(monkeypatch):
     ids=["runs away", "at once"],
 )
 def test_a_diverged_run_is_diagnosed_up_to_there(optimizer, step_size, some):
-    problem = binary(0, loss=LOGISTIC)
-    says = pn.diagnose(problem, optimizer, steps=5_000, step_size=step_size)
+    says = pn.diagnose(binary(0), optimizer, steps=5_000, step_size=step_size)
     assert kinds(says)[0] == "diverged"
     assert "stalled" not in kinds(says)
     assert np.isfinite(says.trajectory.weights).all()
@@ -98,7 +97,7 @@ def test_walls_of_precision_are_named_once_they_are_passed():
     # cross-entropy freezes at 16.3 in float32 and at 36.8 in float64
     for steps, walls in ((20, ()), (300, ("float32",)), (5_000, ("float32", "64"))):
         problem = binary(0, loss=LOGISTIC)
-        says = pn.diagnose(problem, SIGN, steps=steps, step_size=0.02, norms=[LINF])
+        says = pn.diagnose(problem, SIGN, steps=steps, step_size=0.06, norms=[LINF])
         least = float(np.min(says.trajectory.margins[-1]))
         passed = [wall for wall in (16.3, 36.8) if least > wall]
         assert len(passed) == len(walls)
@@ -121,7 +120,8 @@ def test_eps_that_decides_is_named():
     assert f"crossover near step {start:,.0f}" in said.detail
     assert says.regime == "below ε"
     assert repr(says.predicted) == "L2()"
-    early = pn.diagnose(binary(0, loss=LOGISTIC), optimizers.Adam(0.9, 0.95), steps=200)
+    problem, rule = binary(0, loss=LOGISTIC), optimizers.Adam(0.9, 0.95)
+    early = pn.diagnose(problem, rule, steps=200, step_size=1e-3)
     assert "eps" not in kinds(early)
     assert repr(early.predicted) == "Linf()"
     assert repr(early.prediction.norm) == "L2()"

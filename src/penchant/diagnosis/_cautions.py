@@ -171,7 +171,7 @@ def not_converged(row: Row, fit: Convergence) -> list[Caution]:
     if not math.isfinite(fit.error):
         rate = "the run is too short to fit a rate"
     else:
-        rate = f"the gap falls like steps^−{fit.exponent:.2f} (± {fit.error:.2f})"
+        rate = f"the gap falls like steps^−{fit.exponent:.2f} (± {fit.error:.1g})"
     if fit.needed < BEYOND:
         low, high = sorted(fit.needed_range)
         cost = (

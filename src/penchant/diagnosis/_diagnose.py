@@ -1,17 +1,15 @@
 import dataclasses
-import importlib.metadata
 import math
-import platform
 from collections.abc import Callable, Iterable
 from pathlib import Path as FilePath
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import check_count, check_instance
 from penchant.diagnosis import _cautions as cautions
+from penchant.diagnosis._about import settings_of
 from penchant.diagnosis._catalogue import Catalogue, usual_norms
 from penchant.diagnosis._convergence import fit_convergence
 from penchant.diagnosis._defaults import default_step_size, default_steps
@@ -27,7 +25,6 @@ from penchant.theory import Prediction, canonical
 from penchant.theory._predict import predict_from
 from penchant.training import Outcome, Trajectory, train
 from penchant.training.batching import AbstractBatching, FullBatch
-from penchant.training.schedules import as_schedule
 
 
 def diagnose(
@@ -117,7 +114,7 @@ def diagnose(
         progress=progress is True,
         checkpoint=checkpoint,
     )
-    settings = _settings(problem, optimizer, batching, step_size, steps, about)
+    settings = settings_of(problem, optimizer, batching, step_size, steps, key, about)
     early = (
         *cautions.ended_early(run, steps),
         *cautions.frozen_coordinates(problem, run),
@@ -317,33 +314,3 @@ def _where_it_ends(minimiser: Minimiser, run: Trajectory, name: str) -> str:
         f"{float(minimiser.excess[-1]):.2g} above the least loss, "
         f"{math.exp(minimiser.log_loss):.4g}."
     )
-
-
-def _settings(
-    problem: LinearClassification,
-    optimizer: AbstractOptimizer,
-    batching: AbstractBatching,
-    step_size: Any,
-    steps: int,
-    about: dict[str, Any] | None,
-) -> dict[str, Any]:
-    n, d = problem.X.shape
-    return {
-        **(about or {}),
-        "samples": n,
-        "features": d,
-        "classes": 2 if problem.binary else problem.classes,
-        "loss": repr(problem.loss),
-        "bias": problem.bias,
-        "optimizer": repr(optimizer),
-        "batching": repr(batching),
-        "step_size": repr(as_schedule(step_size)),
-        "steps": steps,
-        "versions": {
-            "penchant": importlib.metadata.version("penchant"),
-            "jax": jax.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "device": jax.devices()[0].device_kind,
-        },
-    }

@@ -132,6 +132,11 @@ def make_rule(
         TypeError: If an argument is of the wrong kind.
         ValueError: If `init` has the wrong shape or is not finite.
     """
+    if not hasattr(problem, "scaled_gradient"):
+        raise TypeError(
+            "problem must have scaled gradients, as LinearClassification has; "
+            f"got {problem!r} of type {type(problem).__name__}."
+        )
     check_instance(
         "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
     )
