@@ -18,7 +18,7 @@ from penchant.theory import longest_row
 from penchant.training import schedules
 from penchant.training.batching import AbstractBatching
 
-WORK = 3e10
+WORK = 2e10
 """Multiplications of data and weights that a default run makes."""
 
 FEWEST, MOST = 3_000, 300_000
