@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -111,7 +112,7 @@ def test_the_predicted_norm_joins_those_asked_for():
 
 def test_norms_of_one_name_have_rows_of_their_own():
     problem = binary(0)
-    M = np.arange(1.0, 13.0)
+    M = jnp.arange(1.0, 13.0)
     compared = [norms.Mahalanobis(M), norms.Mahalanobis(M[::-1])]
     rule = optimizers.SteepestDescent(compared[1])
     says = pn.diagnose(problem, rule, steps=3_000, norms=compared)
@@ -252,7 +253,7 @@ def test_what_does_not_fit_is_refused():
         (ValueError, {"step_size": -1.0}),
         (ValueError, {"norms": []}),
         (TypeError, {"norms": ["l2"]}),
-        (ValueError, {"norms": [norms.Mahalanobis(np.ones(3))]}),
+        (ValueError, {"norms": [norms.Mahalanobis(jnp.ones(3))]}),
         (ValueError, {"init": np.zeros(3)}),
     ):
         with pytest.raises(kind):
