@@ -24,11 +24,11 @@ demo: .venv/.run
 setup: .venv/.dev
 
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 # Studies and properties that take longer.
 slow: .venv/.dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 -m slow
 
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks

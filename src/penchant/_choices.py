@@ -67,6 +67,9 @@ def named_optimizer(name: str, options: dict[str, Any]) -> AbstractOptimizer:
             f"--{strange[0].replace('_', '-')} is no option of {name}, which takes: "
             f"{listing}."
         )
+    for key, value in given.items():
+        if isinstance(value, float) and math.isinf(value):
+            raise ValueError(f"--{key.replace('_', '-')} must be finite; got {value}.")
     if name == "steepest" and "norm" not in given:
         raise ValueError(
             "steepest needs --norm, the norm whose steepest steps it takes."
@@ -101,7 +104,7 @@ def named_polar(name: str) -> AbstractPolar:
         ValueError: If there is no such polar map.
     """
     kind, _, steps = name.strip().lower().partition(":")
-    count = int(_number("polar steps", steps)) if steps else None
+    count = _whole("polar steps", steps) if steps else None
     if kind == "exact" and count is None:
         return optimizers.ExactPolar()
     if kind == "ns":
@@ -148,12 +151,22 @@ def named_step_size(text: str | None) -> Any:
 
 def _number(what: str, text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise ValueError(
-            f"{what} must be a number; got {text!r}."
-            + (" Step sizes read 0.01 or 0.1*t^-0.5." if "step size" in what else "")
-        ) from None
+        number = math.nan
+    if math.isfinite(number):
+        return number
+    raise ValueError(
+        f"{what} must be a number; got {text!r}."
+        + (" Step sizes read 0.01 or 0.1*t^-0.5." if "step size" in what else "")
+    )
+
+
+def _whole(what: str, text: str) -> int:
+    number = _number(what, text)
+    if number != int(number):
+        raise ValueError(f"{what} must be a whole number; got {text!r}.")
+    return int(number)
 
 
 def _look_up(what: str, name: str, table: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import shlex
 import sys
 from collections.abc import Iterator
@@ -390,7 +391,7 @@ def _float(name: str, text: str | None) -> float:
 
 
 def _whole(name: str, value: float) -> int:
-    if value != int(value) or value < 1:
+    if not (math.isfinite(value) and value == int(value) and value >= 1):
         raise ValueError(f"{name} must be a whole number of at least 1; got {value:g}.")
     return int(value)
 

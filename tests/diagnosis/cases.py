@@ -27,7 +27,8 @@ def past_eps():
 @functools.cache
 def several():
     """Muon on four classes, in all usual norms."""
-    return pn.diagnose(multiclass(0), pn.optimizers.Muon(), steps=3_000)
+    rule, step_size = pn.optimizers.Muon(0.9), 0.03
+    return pn.diagnose(multiclass(0), rule, steps=3_000, step_size=step_size)
 
 
 def noisy(loss=None, extra=False):

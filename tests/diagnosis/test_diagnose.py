@@ -20,6 +20,7 @@ PAPER = [
 COMPARED = (norms.Linf(), norms.L2(), norms.Spectral())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", PAPER, ids=name)
 def test_each_method_picks_its_own_margin_on_the_paper_data(case):
     optimizer, first, norm, ratio = case
@@ -60,6 +61,15 @@ def consistent(says):
 @pytest.mark.parametrize("made", [separable, past_eps, several])
 def test_margins_lie_below_their_bounds(made):
     consistent(made())
+
+
+def test_muon_picks_the_spectral_margin():
+    says = several()
+    assert repr(says.winner) == repr(says.predicted) == "Spectral()"
+    assert says.agrees is True
+    assert says.table["spectral"].ratio > 0.98
+    others = [row.ratio for row in says.table if row.label != "spectral"]
+    assert max(others) < 0.97
 
 
 def test_rows_are_margins_of_the_last_weights_and_of_the_increment():

@@ -43,7 +43,7 @@ def render(diagnosis: Diagnosis) -> str:
     )
 
 
-def number(value: float | None) -> str:
+def number(value: float | int | None) -> str:
     """A number for a reader: six digits, thousands apart, a dash for none."""
     if value is None or not math.isfinite(value):
         return "–"

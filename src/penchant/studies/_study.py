@@ -105,7 +105,8 @@ class Study:
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1d22; --faint: #626871; --grid: #d9dce1;
- --paper: #fff; }
+ --paper: #fff; --c0: #996500; --c1: #0072b2; --c2: #bf5400; --c3: #00845f;
+ --c4: #b3568a; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e8eaee; --faint: #a0a7b2;
  --grid: #343941; --paper: #14161a; --c0: #f0b13a; --c1: #58b4ec; --c2: #ff8a4c;
  --c3: #35c79b; --c4: #e69fc4; } }

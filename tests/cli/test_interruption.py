@@ -1,0 +1,101 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import xarray
+
+from tests.cli.conftest import table
+
+# one step a call and a save after each: slow enough to be stopped at any speed
+DRIVER = """
+import signal
+import penchant.training._train as training
+from penchant.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+training.CHUNK_SECONDS = training.SAVE_SECONDS = 0.0
+main()
+"""
+COMMAND = ["diagnose", "data.csv", "--optimizer", "adam", "--batch-size", "3",
+           "--steps", "200000", "--norms", "linf"]  # fmt: skip
+
+
+def final_weights(folder):
+    with xarray.open_zarr(folder / "trajectory.zarr", consolidated=False) as run:
+        assert int(run["step"][-1]) == 200_000
+        return np.asarray(run["weights"][-1])
+
+
+def test_a_run_that_was_stopped_goes_on(run, here):
+    table(here / "data.csv")
+    report = here / "report"
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, *COMMAND, "--out", "report"],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 240
+        while not list(report.glob("unfinished-*/checkpoint.npz")):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        said, complaints = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    assert process.returncode == 130, complaints
+    assert "Traceback" not in complaints
+    assert "The run was interrupted at step" in said
+
+    # what was reached is reported, and what is needed to go on is left
+    result = json.loads((report / "result.json").read_text("utf-8"))
+    assert result["run"]["outcome"] == "interrupted"
+    assert 1 <= result["run"]["steps"] < 200_000
+    assert result["warnings"][0]["kind"] == "interrupted"
+    assert (report / "report.html").exists()
+    (left,) = report.glob("unfinished-*")
+
+    # the same command again finishes, with the weights of a run never stopped
+    assert run(*COMMAND, "--out", "report", "--quiet").exit_code == 0
+    assert not left.exists()
+    assert run(*COMMAND, "--out", "whole", "--quiet").exit_code == 0
+    assert np.array_equal(final_weights(report), final_weights(here / "whole"))
+    result = json.loads((report / "result.json").read_text("utf-8"))
+    assert result["run"]["outcome"] == "complete"
+
+
+def test_another_command_does_not_go_on_with_it(run, here, monkeypatch):
+    from penchant.training._train import Runner
+
+    table(here / "data.csv")
+    plain, made = Runner.__call__, []
+
+    def interrupted(self, state, until):
+        made.append(1)
+        if len(made) == 50:
+            raise KeyboardInterrupt
+        return plain(self, state, until)
+
+    monkeypatch.setattr(Runner, "__call__", interrupted)
+    command = [*COMMAND[:-4], "--steps", "2000", "--norms", "linf", "--quiet"]
+    assert run(*command, "--out", "report").exit_code == 130
+    assert len(list((here / "report").glob("unfinished-*"))) == 1
+    other = [*command, "--b1", "0.5", "--out", "report"]
+    assert run(*other).exit_code == 0
+    # its own run is done; the first one's is still there to go on with
+    assert len(list((here / "report").glob("unfinished-*"))) == 1
+
+
+def test_an_interrupt_before_training_is_no_traceback(run, here, monkeypatch):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("penchant.diagnosis._catalogue.max_margin", stop)
+    told = run("diagnose", table(here / "data.csv"), "--quiet")
+    assert told.exit_code == 130
+    assert "interrupted" in told.stderr

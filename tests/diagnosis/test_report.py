@@ -1,0 +1,170 @@
+import dataclasses
+import html
+import json
+import re
+
+import numpy as np
+import pytest
+import xarray
+
+import penchant as pn
+from tests.cases import binary
+from tests.diagnosis.cases import SIGN, overlapping, past_eps, separable, several
+
+
+def open_question():
+    """The fake of a diagnosis whose solver could not decide separability."""
+    return dataclasses.replace(
+        overlapping(),
+        separable=None,
+        minimiser=None,
+        regime="undecided",
+        headline="It is not decided whether any weights separate these data.",
+    )
+
+
+EVERY = [separable, past_eps, several, overlapping, open_question]
+every = pytest.mark.parametrize("made", EVERY)
+
+
+def refuse(constant):
+    raise AssertionError(f"{constant} is no JSON")
+
+
+@every
+def test_three_things_are_written(made, tmp_path):
+    says = made()
+    page = says.save(tmp_path / "deep" / "report")
+    folder = tmp_path / "deep" / "report"
+    assert page == folder / "report.html"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "report.html",
+        "result.json",
+        "trajectory.zarr",
+    ]
+    # the numbers
+    text = (folder / "result.json").read_text(encoding="utf-8")
+    result = json.loads(text, parse_constant=refuse)
+    assert result == says.to_dict()
+    assert result["verdict"] == says.verdict
+    assert len(result["table"]) == len(says.table)
+    # the run
+    with xarray.open_zarr(folder / "trajectory.zarr", consolidated=False) as run:
+        assert np.array_equal(run["step"], says.trajectory.steps)
+        assert np.array_equal(run["weights"], says.trajectory.weights)
+        assert np.array_equal(run["margins"], says.trajectory.margins)
+    # the page
+    complete(page.read_text(encoding="utf-8"), says)
+
+
+def complete(page, says):
+    """Self-contained, and all that there is to say is in it."""
+    assert page.startswith("<!doctype html>")
+    # names of XML dialects in SVG are the only addresses, and are never fetched
+    addresses = set(re.findall(r"https?://[^\"' <>]*", page))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    for forbidden in ("<script", '<link rel="stylesheet', "@import", "<img", "<iframe"):
+        assert forbidden not in page
+    assert set(re.findall(r"url\(([^)]*)\)", page)) <= set(
+        re.findall(r"url\((#[^)]*)\)", page)
+    )
+    assert re.findall(r'(?:src|href)="(?!#|data:)', page) == []
+    text = html.unescape(re.sub(r"<(style|svg).*?</\1>", "", page, flags=re.DOTALL))
+    assert says.headline in text
+    assert says.explanation in text
+    for row in says.table:
+        assert f"<td>{row.label}</td>" in page
+    for caution in says.warnings:
+        assert caution.headline in text
+        assert caution.detail in text
+    if says.prediction is not None:
+        for assumption in says.prediction.assumptions:
+            assert assumption.statement in text
+    assert says.settings["optimizer"] in text
+    assert "None" not in re.sub(r"<[^>]*>", "", text)
+    assert "nan" not in re.findall(r"[a-z]+", text)
+
+
+def test_each_figure_is_there_wide_and_narrow():
+    from penchant.diagnosis._report import render
+
+    for made, figures in (
+        (separable, ["ratios", "paths", "loss"]),
+        (overlapping, ["excess", "loss"]),
+        (open_question, ["loss"]),
+    ):
+        page = render(made())
+        assert re.findall(r'<figure id="(\w+)">', page) == figures
+        assert page.count("<svg ") == 2 * len(figures)
+        ids = re.findall(r'\sid="([^"]*)"', re.sub(r"(?s)<svg.*?</svg>", "", page))
+        assert len(ids) == len(set(ids))
+
+
+def test_names_are_escaped(tmp_path):
+    says = past_eps()
+    assert says.settings["data"] == "<b>x</b> & co"
+    page = says.save(tmp_path).read_text(encoding="utf-8")
+    assert "<b>x</b>" not in page
+    assert page.count("&lt;b&gt;x&lt;/b&gt; &amp; co") >= 2
+    assert (
+        json.loads((tmp_path / "result.json").read_text("utf-8"))["settings"]["data"]
+        == says.settings["data"]
+    )
+
+
+def test_a_later_diagnosis_replaces_an_earlier_one(tmp_path):
+    several().save(tmp_path)
+    (tmp_path / "mine.txt").write_text("kept")
+    page = separable().save(tmp_path).read_text(encoding="utf-8")
+    assert "<td>spectral</td>" not in page
+    result = json.loads((tmp_path / "result.json").read_text("utf-8"))
+    assert [row["norm"] for row in result["table"]] == ["ℓ1", "ℓ2", "ℓ∞"]
+    with xarray.open_zarr(tmp_path / "trajectory.zarr", consolidated=False) as run:
+        assert run["weights"].shape == (len(separable().trajectory.steps), 12)
+    assert (tmp_path / "mine.txt").read_text() == "kept"
+    assert separable().save(tmp_path).read_text(encoding="utf-8") == page
+
+
+def test_the_winner_is_marked(tmp_path):
+    page = separable().save(tmp_path).read_text(encoding="utf-8")
+    (won,) = re.findall(r'<tr class="won"><td>(.*?)</td>', page)
+    assert won == "ℓ∞"
+    assert "as theory foretold" in page
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_short_runs_have_reports_too(steps, tmp_path):
+    linf = [pn.norms.Linf()]
+    says = pn.diagnose(binary(0), SIGN, steps=steps, norms=linf)
+    complete(says.save(tmp_path).read_text(encoding="utf-8"), says)
+
+
+def test_a_run_without_a_step_has_a_report(tmp_path):
+    problem, rule = binary(0), pn.optimizers.GradientDescent()
+    says = pn.diagnose(problem, rule, steps=9, step_size=1.7e308)
+    assert int(says.trajectory.steps[-1]) == 0
+    complete(says.save(tmp_path).read_text(encoding="utf-8"), says)
+
+
+def test_the_folder_may_not_be_a_file(tmp_path):
+    taken = tmp_path / "report"
+    taken.write_text("mine")
+    with pytest.raises(OSError, match="report"):
+        separable().save(taken)
+    assert taken.read_text() == "mine"
+
+
+def test_what_is_shown_is_what_a_reader_takes_in():
+    from penchant.diagnosis._report import number
+    from penchant.diagnosis._verdict import percent
+
+    assert [number(v) for v in (1234567.0, 0.12345678, None, float("nan"))] == [
+        "1,234,567",
+        "0.123457",
+        "–",
+        "–",
+    ]
+    shares = (0.5, 0.91, 0.985, 0.9985, 0.99997, 1.0, -0.2, float("inf"))
+    assert [percent(s) for s in shares] == [
+        "50 %", "91.0 %", "98.5 %", "99.85 %", "99.997 %", "100.000 %", "-20 %", "–",
+    ]  # fmt: skip
