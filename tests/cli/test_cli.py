@@ -13,14 +13,14 @@ from tests.cli.conftest import app, table
 
 def test_digits_write_a_report(run, here):
     told = run(
-        "diagnose", "digits", "--classes", "3,8", "--optimizer", "sign",
-        "--steps", "2e3", "--norms", "l2,linf", "--out", "report", "--quiet",
+        "diagnose", "digits", "--classes", "3,8", "--optimizer", "gd",
+        "--steps", "2e3", "--norms", "l2", "--out", "report", "--quiet",
     )  # fmt: skip
     assert told.exit_code == 0
     written = {p.name for p in (here / "report").iterdir()}
     assert written == {"report.html", "result.json", "trajectory.zarr"}
     result = json.loads((here / "report" / "result.json").read_text("utf-8"))
-    assert [row["norm"] for row in result["table"]] == ["ℓ2", "ℓ∞"]
+    assert [row["norm"] for row in result["table"]] == ["ℓ2"]
     assert result["settings"]["labels"] == "3, 8"
     assert result["settings"]["steps"] == 2000
     assert result["headline"] in told.stdout.replace("\n", " ")
@@ -120,11 +120,7 @@ def test_help_has_every_option_and_exit_code(run, name):
     text = run(name, "--help").stdout
     for parameter in commands()[name].params:
         for option in parameter.opts:
-            assert (
-                option if option.startswith("-") else "DATA STUDY"
-            ) or option in text
-            if option.startswith("-"):
-                assert option in text
+            assert option in (text if option.startswith("-") else text.lower())
     if name == "diagnose":
         for code in ("0 done", "2 bad", "3 the data", "4 with --check", "130 inter"):
             assert code in text.replace("\n", " ")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -160,20 +161,19 @@ def max_margin(
     if isinstance(solver, FirstOrder):
         W, q, method = _by_first_order(problem, norm, tol, solver)
     else:
-        with _blas_threads(problem, norm):
+        with _blas_threads(problem):
             W, q, method = _by_exact(problem, norm, tol)
     return _certified(problem, norm, W, q, method, tol)
 
 
 @contextlib.contextmanager
-def _blas_threads(problem: LinearClassification, norm: AbstractNorm) -> Iterator[None]:
+def _blas_threads(problem: LinearClassification) -> Iterator[None]:
     """One thread for small systems, where threads wait for each other longer than work.
 
     On a machine with other work to do it is several times faster; on a quiet one, no
     slower.
     """
-    size = math.prod(problem.weight_shape)
-    if size > SEVERAL_THREADS or _is_binary_quadratic(problem, norm):
+    if math.prod(problem.weight_shape) > SEVERAL_THREADS:
         yield
         return
     from threadpoolctl import threadpool_limits
@@ -265,15 +265,15 @@ def _by_first_order(
 def _scale(problem: LinearClassification, norm: AbstractNorm) -> float:
     """The largest dual norm among the eight rows of largest entries: the data's."""
     X, y = np.asarray(problem.X), np.asarray(problem.y)
-    best = 0.0
-    for i in np.argsort(-np.abs(X).sum(axis=1))[:8]:
-        row = X[i]
-        if not problem.binary:
-            row = np.zeros(problem.weight_shape)
-            row[y[i]], row[(y[i] + 1) % problem.classes] = X[i], -X[i]
-        dual = float(norm.dual(jnp.asarray(row)))
-        best = max(best, dual if math.isfinite(dual) else 0.0)  # a seminorm's may be
-    return best
+    longest = np.argsort(-np.abs(X).sum(axis=1))[:8]
+    rows = X[longest]
+    if not problem.binary:
+        rows = np.zeros((len(longest), *problem.weight_shape))
+        place = np.arange(len(longest))
+        rows[place, y[longest]] = X[longest]
+        rows[place, (y[longest] + 1) % problem.classes] = -X[longest]
+    duals = np.asarray(jax.vmap(norm.dual)(jnp.asarray(rows)))
+    return float(np.max(duals, where=np.isfinite(duals), initial=0.0))  # a seminorm's
 
 
 def _by_exact(

@@ -1,0 +1,141 @@
+import re
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from penchant import plotting
+from penchant.plotting._style import COLOURS, spread
+from penchant.plotting._svg import VARIABLES
+
+STEPS = np.array([1, 10, 100, 1000])
+RATIOS = {"ℓ2": np.array([-0.2, 0.5, 0.8, 0.9]), "ℓ∞": np.array([0.1, 0.6, 0.9, 0.99])}
+
+DRAWN = {
+    "bars": lambda **o: plotting.ratio_bars(["ℓ2", "ℓ∞"], [0.5, -0.1], **o),
+    "paths": lambda **o: plotting.ratio_paths(STEPS, RATIOS, marks={"ε": 50.0}, **o),
+    "loss": lambda **o: plotting.loss_path(
+        STEPS, [-1.0, -30.0, -90.0, -900.0], walls={"float32": -16.3}, **o
+    ),
+    "large loss": lambda **o: plotting.loss_path(STEPS, [0.0, -1.0, -2.0, -3.0], **o),
+    "excess": lambda **o: plotting.excess_path(STEPS, [1.0, 0.1, 0.01, 0.0], **o),
+}
+every = pytest.mark.parametrize("name", DRAWN)
+
+
+@pytest.fixture
+def axes():
+    return Figure().subplots()
+
+
+@every
+def test_draws_into_the_axes_given(name, axes):
+    assert DRAWN[name](ax=axes) is axes
+    assert axes.has_data()
+    assert axes.get_xlabel()
+
+
+@every
+def test_draws_a_figure_of_the_size_asked_for(name):
+    drawn = DRAWN[name](size=(4.0, 2.0))
+    assert tuple(drawn.figure.get_size_inches()) == (4.0, 2.0)
+
+
+@every
+def test_takes_its_colours_from_the_page(name):
+    svg = plotting.themed_svg(DRAWN[name](), 'Ratios < 1 & "more"')
+    assert svg.startswith("<svg ")
+    assert svg.endswith("</svg>")
+    assert 'role="img"' in svg
+    assert 'aria-label="Ratios &lt; 1 &amp; &quot;more&quot;"' in svg
+    assert "<metadata>" not in svg
+    assert "date" not in svg.lower()
+    assert "var(--ink, #1b1d22)" in svg
+    # no colour but by its variable, and of those only known ones
+    assert set(re.findall(r"var\(--(\w+), ", svg)) <= set(VARIABLES.values())
+    rest = re.sub(r"var\(--\w+, #[0-9a-f]{6}\)", "", svg)
+    assert set(re.findall(r"#[0-9a-f]{6}\b", rest)) <= {"#ffffff", "#000000"}
+    # its size is the page's affair
+    opening = svg[: svg.index(">")]
+    assert "viewBox" in opening
+    assert " width=" not in opening
+    assert " height=" not in opening
+
+
+@every
+def test_is_the_same_each_time(name):
+    one, other = (plotting.themed_svg(DRAWN[name](), "title") for _ in range(2))
+    assert one == other
+
+
+def test_text_stays_text():
+    svg = plotting.themed_svg(DRAWN["bars"](), "title")
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert {"ℓ2", "ℓ∞", "50.0 %", "not separated"} <= {t.strip() for t in texts}
+
+
+def test_bars_show_what_is_certain_and_what_is_not(axes):
+    plotting.ratio_bars(["ℓ1", "ℓ2"], [0.8, 0.9], [0.6, 0.9], ax=axes)
+    widths = [bar.get_width() for bar in axes.patches]
+    assert widths == pytest.approx([80.0, 60.0, 90.0, 90.0])
+    assert [bar.get_alpha() for bar in axes.patches] == [0.35, None, 0.35, None]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["ℓ1", "ℓ2"]
+    assert axes.get_yticks()[0] > axes.get_yticks()[1]  # the first one on top
+
+
+def test_a_norm_has_one_colour_in_every_figure(axes):
+    plotting.ratio_paths(STEPS, RATIOS, ax=axes)
+    lines = [line.get_color() for line in axes.lines[:2]]
+    assert lines == [COLOURS["ℓ2"], COLOURS["ℓ∞"]]
+    bar = plotting.ratio_bars(["ℓ∞"], [0.5]).patches[0]
+    hue = [int(COLOURS["ℓ∞"][i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    assert bar.get_facecolor()[:3] == pytest.approx(hue)
+
+
+def test_paths_show_percents_and_marks(axes):
+    proved = {label: 0.5 * np.abs(ratio) for label, ratio in RATIOS.items()}
+    marks = {"at 50": 50.0, "at 5e5": 5e5}
+    plotting.ratio_paths(STEPS, RATIOS, proved, marks=marks, ax=axes)
+    assert np.allclose(axes.lines[0].get_ydata(), 100 * RATIOS["ℓ2"])
+    assert axes.get_xscale() == "log"
+    texts = [t.get_text() for t in axes.texts]
+    assert "at 50" in texts
+    assert "at 5e5" not in texts  # after the end of the run
+    assert len(axes.collections) == 2  # a band a norm
+
+
+def test_tiny_losses_are_drawn_by_their_logarithm(axes):
+    log_loss = np.array([-1.0, -30.0, -90.0, -900.0])
+    walls = {"float32": -16.3, "float64": -36.8, "beyond": -1e4}
+    plotting.loss_path(STEPS, log_loss, walls=walls, ax=axes)
+    assert axes.get_ylabel() == "log₁₀(1 / loss)"
+    assert np.allclose(axes.lines[0].get_ydata(), -log_loss / np.log(10.0))
+    assert [t.get_text() for t in axes.texts] == ["float32", "float64"]
+    large = plotting.loss_path(STEPS, [0.0, -1.0, -2.0, -3.0])
+    assert large.get_ylabel() == "training loss"
+    assert np.allclose(large.lines[0].get_ydata(), np.exp([0.0, -1.0, -2.0, -3.0]))
+
+
+def test_no_excess_is_left_out(axes):
+    plotting.excess_path(STEPS, [1.0, 0.1, 0.0, 0.01], ax=axes)
+    left_out = np.isnan(axes.lines[0].get_ydata())
+    assert np.array_equal(left_out, [False, False, True, False])
+
+
+@pytest.mark.parametrize("steps", [[0], [1], [1, 2]], ids=str)
+def test_runs_of_hardly_a_step(steps):
+    ones = np.ones(len(steps))
+    for drawn in (
+        plotting.ratio_paths(steps, {"ℓ2": 0.0 * ones}),
+        plotting.loss_path(steps, -ones),
+        plotting.excess_path(steps, 0.0 * ones),
+    ):
+        assert "<svg " in plotting.themed_svg(drawn, "hardly a step")  # and no warning
+
+
+def test_labels_are_moved_apart():
+    placed = spread([50.0, 50.5, 90.0, 99.0, 99.5], 6.0)
+    assert np.all(np.diff(placed) >= 6.0 - 1e-9)
+    assert max(placed) <= 99.5 + 1e-9
+    assert spread([10.0, 50.0], 6.0) == [10.0, 50.0]
+    assert spread([], 6.0) == []
