@@ -21,6 +21,12 @@ app = _application()
 
 
 @pytest.fixture
+def blank_pages(monkeypatch):
+    """Reports without figures, which take seconds to draw."""
+    monkeypatch.setattr("penchant.diagnosis._report.render", lambda d: d.headline)
+
+
+@pytest.fixture
 def here(tmp_path, monkeypatch):
     """Commands run in a folder of their own."""
     monkeypatch.chdir(tmp_path)
@@ -43,7 +49,7 @@ def run(here):
     return invoke
 
 
-def table(path, n=8, d=5, seed=0, noise=False):
+def table(path, n=8, d=12, seed=0, noise=False):
     """A CSV file of random features, separable unless the labels are noise."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, d))

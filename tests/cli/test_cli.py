@@ -27,7 +27,7 @@ def test_digits_write_a_report(run, here):
     assert "report/report.html" in told.stdout
 
 
-def test_json_is_the_result_and_nothing_else(run, here):
+def test_json_is_the_result_and_nothing_else(run, here, blank_pages):
     name = table(here / "data.csv")
     told = run("diagnose", name, "--optimizer", "sign", "--steps", 500, "--json")
     assert told.exit_code == 0
@@ -38,8 +38,8 @@ def test_json_is_the_result_and_nothing_else(run, here):
     assert told.stderr == ""
 
 
-def test_options_reach_the_run(run, here):
-    name = table(here / "data.csv")
+def test_options_reach_the_run(run, here, blank_pages):
+    name = table(here / "data.csv", d=11)
     told = run(
         "diagnose", name, "--optimizer", "adam", "--b1", 0.5, "--b2", 0.75, "--eps", 0,
         "--bias-correction", "--batch-size", 4, "--order", "cyclic", "--seed", 3,
@@ -54,12 +54,12 @@ def test_options_reach_the_run(run, here):
     assert settings["batching"] == "Cyclic(size=4)"
     assert settings["step_size"] == "Power(scale=0.1, exponent=0.8, offset=2)"
     assert settings["loss"] == "Exponential()"
-    assert (settings["bias"], settings["features"]) == (True, 6)
+    assert (settings["bias"], settings["features"]) == (True, 12)
     assert any("Standardised" in note for note in settings["notes"])
 
 
-def test_data_without_a_margin_exit_with_3_and_a_report(run, here):
-    name = table(here / "data.csv", n=40, d=3, noise=True)
+def test_data_without_a_margin_exit_with_3_and_a_report(run, here, blank_pages):
+    name = table(here / "data.csv", n=60, d=4, noise=True)
     told = run("diagnose", name, "--optimizer", "gd", "--steps", 200, "--quiet")
     assert told.exit_code == 3
     assert "not linearly separable" in told.stdout
@@ -69,7 +69,7 @@ def test_data_without_a_margin_exit_with_3_and_a_report(run, here):
     assert "not linearly separable" in told.stderr
 
 
-def test_check_fails_unless_theory_is_confirmed(run, here):
+def test_check_fails_unless_theory_is_confirmed(run, here, blank_pages):
     name = table(here / "data.csv")
     arguments = (
         "diagnose",

@@ -18,8 +18,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 training.CHUNK_SECONDS = training.SAVE_SECONDS = 0.0
 main()
 """
-COMMAND = ["diagnose", "data.csv", "--optimizer", "adam", "--batch-size", "3",
-           "--steps", "20000", "--norms", "linf"]  # fmt: skip
+COMMAND = ["diagnose", "data.csv", "--optimizer", "adam", "--steps", "20000",
+           "--norms", "linf"]  # fmt: skip
 
 
 def final_weights(folder):
@@ -28,7 +28,7 @@ def final_weights(folder):
         return np.asarray(run["weights"][-1])
 
 
-def test_a_run_that_was_stopped_goes_on(run, here):
+def test_a_run_that_was_stopped_goes_on(run, here, blank_pages):
     table(here / "data.csv")
     report = here / "report"
     process = subprocess.Popen(
@@ -69,7 +69,7 @@ def test_a_run_that_was_stopped_goes_on(run, here):
     assert result["run"]["outcome"] == "complete"
 
 
-def test_another_command_does_not_go_on_with_it(run, here, monkeypatch):
+def test_another_command_does_not_go_on_with_it(run, here, monkeypatch, blank_pages):
     from penchant.training._train import Runner
 
     table(here / "data.csv")

@@ -1,5 +1,6 @@
 """Diagnoses that several files look at, made once."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -45,6 +46,21 @@ def noisy(loss=None, extra=False):
 def overlapping():
     """Gradient descent where there is no margin."""
     return pn.diagnose(noisy(), pn.optimizers.GradientDescent(), steps=2_000)
+
+
+@functools.cache
+def open_question():
+    """The fake of a diagnosis whose solver could not decide separability."""
+    return dataclasses.replace(
+        overlapping(),
+        separable=None,
+        minimiser=None,
+        regime="undecided",
+        headline="It is not decided whether any weights separate these data.",
+    )
+
+
+EVERY = (separable, past_eps, several, overlapping, open_question)
 
 
 def undecided(monkeypatch):

@@ -7,12 +7,7 @@ from tests.diagnosis.cases import overlapping, past_eps, separable, several
 
 pytestmark = pytest.mark.browser
 
-PAGES = {
-    "separable": separable,
-    "past eps": past_eps,
-    "several": several,
-    "overlapping": overlapping,
-}
+pages = pytest.mark.parametrize("made", [separable, past_eps, several, overlapping])
 
 # the least contrast of any text with the first opaque background behind it
 CONTRAST = """
@@ -79,21 +74,15 @@ def opened(browser, path, **options):
     assert complaints == []
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reports")
-    return {name: made().save(folder / name) for name, made in PAGES.items()}
-
-
 @pytest.mark.parametrize("width", [360, 1200])
-@pytest.mark.parametrize("name", PAGES)
-def test_fits_the_screen(browser, saved, name, width):
+@pages
+def test_fits_the_screen(browser, saved, made, width):
     size = {"width": width, "height": 800}
-    with opened(browser, saved[name], viewport=size) as page:
+    with opened(browser, saved[made], viewport=size) as page:
         verdict = page.locator("h1#verdict")
         assert verdict.is_visible()
-        assert verdict.inner_text() == PAGES[name]().headline
-        assert page.title() == PAGES[name]().headline
+        assert verdict.inner_text() == made().headline
+        assert page.title() == made().headline
         box = verdict.bounding_box()
         assert box["y"] + box["height"] < 800  # seen without scrolling
         wide, inner = page.evaluate(
@@ -111,9 +100,9 @@ def test_fits_the_screen(browser, saved, name, width):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_text_stands_out_from_its_background(browser, saved, name, scheme):
-    with opened(browser, saved[name], color_scheme=scheme) as page:
+@pages
+def test_text_stands_out_from_its_background(browser, saved, made, scheme):
+    with opened(browser, saved[made], color_scheme=scheme) as page:
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (dark == "rgb(255, 255, 255)") == (scheme == "light")
         for selector in ("h1", "h2", "p", "td, th", "li", "figcaption", "svg text"):
@@ -125,6 +114,6 @@ def test_text_stands_out_from_its_background(browser, saved, name, scheme):
 
 
 def test_the_page_needs_no_script(browser, saved):
-    with opened(browser, saved["separable"], java_script_enabled=False) as page:
+    with opened(browser, saved[separable], java_script_enabled=False) as page:
         assert page.locator("h1#verdict").is_visible()
         assert page.locator("figure#ratios .wide svg").is_visible()

@@ -243,6 +243,20 @@ def frozen_coordinates(problem: LinearClassification, run: Trajectory) -> list[C
     ]
 
 
+def without_bias(problem: LinearClassification) -> list[Caution]:
+    """Data that no weights separate may be separated by weights and a threshold."""
+    if problem.bias:
+        return []
+    return [
+        Caution(
+            "no-bias",
+            "The classifier has no bias.",
+            "Its boundary passes through 0. With one (bias=True, --bias) the data may "
+            "be separable; the bias then counts in every norm.",
+        )
+    ]
+
+
 def _count(steps: float) -> str:
     """Two digits of a number of steps."""
     if math.isinf(steps):

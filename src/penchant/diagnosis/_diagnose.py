@@ -276,7 +276,7 @@ def _unseparable(
         predicted=None,
         agrees=None,
         regime="not separable" if proof else "undecided",
-        warnings=early,
+        warnings=(*early, *cautions.without_bias(problem)),
         prediction=None,
         convergence=None,
         minimiser=minimiser,
