@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 
 import penchant as pn
@@ -59,7 +60,7 @@ def margin_ratios(seed: int = 0) -> Result:
         least = np.asarray(run.margins).min(axis=1)
         ratios = {
             norm.label: least
-            / np.array([float(norm(w)) for w in run.weights])
+            / np.asarray(jax.vmap(norm)(run.weights))
             / float(best[norm.label].margin)
             for norm in norms
         }
