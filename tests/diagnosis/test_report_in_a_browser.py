@@ -100,7 +100,7 @@ def test_fits_the_screen(browser, saved, made, width):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pages
+@pytest.mark.parametrize("made", [past_eps, several, overlapping])
 def test_text_stands_out_from_its_background(browser, saved, made, scheme):
     with opened(browser, saved[made], color_scheme=scheme) as page:
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
