@@ -204,11 +204,9 @@ def test_decays_of_adam(eps, b1, b2, expected, runs_away):
 def test_eps_inside_the_root_acts_like_its_root_outside():
     inside = optimizers.Adam(0.9, 0.99, 1e-16, eps_inside=True)
     outside = optimizers.Adam(0.9, 0.99, 1e-8)
-    one, other = (
-        predict(BINARY, rule, step_size=POWER).regimes for rule in (inside, outside)
-    )
-    assert repr(one) == repr(other)
-    assert one[-1].name == "below ε"
+    both = [predict(BINARY, rule, step_size=POWER) for rule in (inside, outside)]
+    assert repr(both[0].regimes) == repr(both[1].regimes)
+    assert both[0].regimes[-1].name == "below ε"
 
 
 def test_coordinates_without_a_gradient():
