@@ -127,8 +127,13 @@ def modules(folder: str) -> list[str]:
 
 def test_theory_and_studies_are_named_after_their_sources():
     known = bibliography()
-    for name in modules("penchant.theory") + modules("penchant.studies"):
+    for name in modules("penchant.theory"):
         assert name in known, f"{name} has no entry in references.bib"
+    if there("penchant.studies"):
+        studies = importlib.import_module("penchant.studies").STUDIES.values()
+        folders = [study.name.replace("-", "_") for study in studies]
+        assert sorted(folders) == modules("penchant.studies")
+        assert {study.source for study in studies} <= set(known)
 
 
 def test_every_theory_module_has_an_entry():

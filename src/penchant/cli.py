@@ -300,7 +300,13 @@ def studies(as_json: Json = False) -> None:
 
     if as_json:
         listing = [
-            {"name": s.name, "title": s.title, "summary": s.summary}
+            {
+                "name": s.name,
+                "source": s.source,
+                "title": s.title,
+                "summary": s.summary,
+                "figures": list(s.figures),
+            }
             for s in catalogue.STUDIES.values()
         ]
         print(json.dumps(listing, indent=2, ensure_ascii=False))  # noqa: T201
@@ -323,7 +329,16 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = Path(
         "penchant-study"
     ),
+    figure: Annotated[
+        str | None, typer.Option(help="One figure of the study; default all.")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="quick (minutes) or full (all of it).")
+    ] = "quick",
     seed: Annotated[int, typer.Option(help="Of the data.")] = 0,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress on stderr.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a paper's experiment again, and hold it against the numbers expected."""
@@ -332,7 +347,13 @@ def reproduce(
     with _told(as_json):
         chosen = catalogue.find(study)
         _writable(out)
-        result = chosen.run(seed=seed)
+        result = chosen.run(
+            seed=seed,
+            preset=_preset(preset),
+            figure=figure,
+            out=out,
+            report=None if quiet or as_json else _progress,
+        )
     page = result.save(out)
     if as_json:
         print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))  # noqa: T201
@@ -371,6 +392,19 @@ def _read(given: dict[str, Any]) -> tuple[pn.datasets.Dataset, dict[str, Any]]:
         "batching": choices.named_batching(given["batch_size"], given["order"]),
         "step_size": choices.named_step_size(given["step_size"]),
     }
+
+
+def _preset(name: str) -> Any:
+    from penchant.studies import Preset
+
+    have = [preset.value for preset in Preset]
+    if name not in have:
+        raise ValueError(f"--preset must be one of {', '.join(have)}; got {name!r}.")
+    return Preset(name)
+
+
+def _progress(figure: str) -> None:
+    Console(stderr=True).print(f"[dim]{figure} …[/dim]")
 
 
 def _digest(given: dict[str, Any]) -> str:

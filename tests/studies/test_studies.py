@@ -6,7 +6,8 @@ import pytest
 
 import penchant as pn
 from penchant import studies
-from penchant.studies.fan2025spectral import _margins
+from penchant.studies import Figure, Line, Preset, Study
+from penchant.studies.spectral_descent import _margins
 
 every = pytest.mark.parametrize("study", studies.STUDIES.values(), ids=lambda s: s.name)
 
@@ -28,7 +29,7 @@ def result():
     with pytest.MonkeyPatch.context() as patch:
         for name in set(_margins.ALGORITHMS) - {"SignGD", "Muon"}:
             patch.delitem(_margins.ALGORITHMS, name)
-        return studies.find("fan2025spectral").run(seed=0)
+        return studies.find("spectral-descent").run(seed=0)
 
 
 def check(result, methods):
@@ -46,7 +47,7 @@ def test_margins_of_two_methods_come_out(result):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 7])
 def test_margins_of_six_methods_come_out(seed):
-    found = studies.find("fan2025spectral").run(seed=seed)
+    found = studies.find("spectral-descent").run(seed=seed)
     check(found, 6)
     if seed == 0:
         for line in found.lines[::2]:
@@ -75,8 +76,8 @@ def test_results_are_written(result, tmp_path):
 
 
 def test_a_number_that_falls_short_is_said_to(tmp_path):
-    line = studies._study.Line("share <of> it", 0.9, 0.8, 1.0, 0.7)
-    missed = studies.Result("name", "A title", "What ran.", (line,), {})
+    line = Line("share <of> it", 0.9, 0.8, 1.0, 0.7)
+    missed = studies.Result("name", "A title", "What ran.", {"one": Figure((line,))})
     assert not line.passed
     assert not missed.passed
     assert "0 of 1 numbers came out" in repr(missed)
@@ -86,17 +87,57 @@ def test_a_number_that_falls_short_is_said_to(tmp_path):
 
 
 @every
-def test_a_study_bears_the_key_of_its_paper(study):
-    assert f"{{{study.name}," in pn.cite(study.name)
+def test_a_study_names_its_paper(study):
+    assert f"{{{study.source}," in pn.cite(study.source)
     bibliography = Path(__file__).parents[2] / "references.bib"
-    assert f"{{{study.name},\n" in bibliography.read_text(encoding="utf-8")
-    folder = Path(studies.__file__).parent / study.name
+    assert f"{{{study.source},\n" in bibliography.read_text(encoding="utf-8")
+    folder = Path(studies.__file__).parent / study.name.replace("-", "_")
     assert (folder / "__init__.py").exists()
     assert studies.STUDIES[study.name] is studies.find(study.name) is study
     assert study.title
     assert study.summary
+    assert study.figures
 
 
 def test_names_of_no_study_are_refused():
-    with pytest.raises(ValueError, match="no study 'nothing'; have: fan2025spectral"):
+    with pytest.raises(
+        ValueError, match=r"no study 'nothing'; have: .*spectral-descent"
+    ):
         studies.find("nothing")
+
+
+def toy(calls, broken=False):
+    def draw(preset, seed):
+        calls.append((preset, seed))
+        if broken and len(calls) == 2:
+            raise KeyboardInterrupt
+        line = Line("a number", 1.0, 0.9, 1.1, 1.05, "gap 1e-9")
+        return Figure((line,), {"A caption": '<svg viewBox="0 0 1 1"></svg>'})
+
+    figures = {"first": draw, "second": draw}
+    return Study("toy", "fan2025spectral", "A toy", "nothing much", figures)
+
+
+def test_one_figure_and_presets_are_chosen(tmp_path):
+    calls = []
+    told = []
+    found = toy(calls).run(
+        seed=3, preset=Preset.FULL, figure="second", out=tmp_path, report=told.append
+    )
+    assert calls == [(Preset.FULL, 3)]
+    assert told == list(found.parts) == ["second"]
+    assert "Preset full, seed 3" in found.ran
+    assert "gap 1e-9" in repr(found)
+    assert "--ink" in (tmp_path / "second.svg").read_text(encoding="utf-8")
+    with pytest.raises(
+        ValueError, match="no figure 'third' in toy; have: first, second"
+    ):
+        toy([]).run(figure="third")
+
+
+def test_interrupted_studies_have_lost_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        toy([], broken=True).run(out=tmp_path)
+    written = json.loads((tmp_path / "result.json").read_text("utf-8"))
+    assert [line["figure"] for line in written["lines"]] == ["first"]
+    assert (tmp_path / "first.svg").exists()

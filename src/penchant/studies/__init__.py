@@ -1,9 +1,15 @@
-"""A paper's figures and tables, as functions: one folder a paper."""
+"""Papers' figures and tables, as functions: one folder a paper."""
 
-from penchant.studies import fan2025spectral as fan2025spectral
-from penchant.studies._study import Result as Result, Study as Study
+from penchant.studies import spectral_descent as spectral_descent
+from penchant.studies._study import (
+    Figure as Figure,
+    Line as Line,
+    Preset as Preset,
+    Result as Result,
+    Study as Study,
+)
 
-STUDIES: dict[str, Study] = {study.name: study for study in (fan2025spectral.STUDY,)}
+STUDIES: dict[str, Study] = {study.name: study for study in (spectral_descent.STUDY,)}
 """The studies there are, by name."""
 
 

@@ -1,22 +1,42 @@
 import dataclasses
+import enum
 import html
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from penchant._plain import plain
 
 
+class Preset(enum.Enum):
+    """How much a study does: what fits into a coffee, or all of it."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+    @property
+    def quick(self) -> bool:
+        """Whether this is the short one."""
+        return self is Preset.QUICK
+
+
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One number held against what it should be."""
+    """One number held against what it should be.
+
+    `expected` is what theory predicts, or an independent implementation measured;
+    `low` to `high` the range in which `measured` passes. `certificate` says how far
+    the prediction itself is known: a gap, a residual, a standard error.
+    """
 
     what: str
     expected: float
     low: float
     high: float
     measured: float
+    certificate: str = ""
 
     @property
     def passed(self) -> bool:
@@ -25,14 +45,34 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True)
+class Figure:
+    """One figure or table of a study: its pictures by caption, and its lines.
+
+    `pictures` are inline SVG; a figure that is only a table has none.
+    """
+
+    lines: tuple[Line, ...]
+    pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
 class Result:
-    """A study's lines and figures (inline SVG), and what was run, in words."""
+    """What a study found: its figures by name, and what was run, in words."""
 
     name: str
     title: str
     ran: str
-    lines: tuple[Line, ...]
-    figures: dict[str, str]
+    parts: Mapping[str, Figure]
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The lines of all figures."""
+        return tuple(line for part in self.parts.values() for line in part.lines)
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """All pictures (inline SVG) by their captions."""
+        return {c: svg for p in self.parts.values() for c, svg in p.pictures.items()}
 
     @property
     def passed(self) -> bool:
@@ -40,8 +80,12 @@ class Result:
         return all(line.passed for line in self.lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the figures, in types that JSON has."""
-        lines = [{**dataclasses.asdict(x), "passed": x.passed} for x in self.lines]
+        """Everything but the pictures, in types that JSON has."""
+        lines = [
+            {"figure": name, **dataclasses.asdict(line), "passed": line.passed}
+            for name, part in self.parts.items()
+            for line in part.lines
+        ]
         return plain({
             "study": self.name,
             "title": self.title,
@@ -51,56 +95,143 @@ class Result:
         })
 
     def save(self, folder: str | Path) -> Path:
-        """Write `study.html` and `result.json`; the path of the page."""
+        """Write `study.html`, `result.json` and an SVG a picture; the page's path."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
         (folder / "result.json").write_text(text + "\n", encoding="utf-8")
+        for name, part in self.parts.items():
+            for i, svg in enumerate(part.pictures.values(), start=1):
+                suffix = f"-{i}" if len(part.pictures) > 1 else ""
+                picture = folder / f"{name}{suffix}.svg"
+                picture.write_text(_alone(svg), encoding="utf-8")
         page = folder / "study.html"
         page.write_text(self._page(), encoding="utf-8")
         return page
 
     def _page(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(line.what)}</td><td>{line.expected:.4g}</td>"
-            f"<td>{line.low:.4g} to {line.high:.4g}</td><td>{line.measured:.4g}</td>"
-            f"<td>{'✓' if line.passed else '✗ falls short'}</td></tr>"
-            for line in self.lines
-        )
-        figures = "".join(
-            f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
-            for caption, svg in self.figures.items()
+        sections = "".join(
+            f'<section id="{name}"><h2>{html.escape(name)}</h2>'
+            + "".join(
+                f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
+                for caption, svg in part.pictures.items()
+            )
+            + _table(part.lines)
+            + "</section>"
+            for name, part in self.parts.items()
         )
         return (
             '<!doctype html><html lang="en"><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{html.escape(self.title)}</title><style>{_STYLE}</style>"
             f"<main><h1>{html.escape(self.title)}</h1><p>{html.escape(self.ran)}</p>"
-            f"{figures}<div><table><thead><tr><th>quantity</th><th>expected</th>"
-            "<th>range</th><th>measured</th><th></th></tr></thead>"
-            f"<tbody>{rows}</tbody></table></div></main></html>\n"
+            f"{sections}</main></html>\n"
         )
 
     def __repr__(self) -> str:
-        width = max(len(line.what) for line in self.lines)
-        lines = [
-            f"  {'✓' if x.passed else '✗'} {x.what.ljust(width)}  {x.measured:<8.4g} "
-            f"expected {x.expected:.4g} ({x.low:.4g} to {x.high:.4g})"
-            for x in self.lines
-        ]
         count = sum(line.passed for line in self.lines)
         head = f"{self.title}: {count} of {len(self.lines)} numbers came out"
-        return "\n".join([head, f"  {self.ran}", *lines])
+        text = [head, f"  {self.ran}"]
+        width = max((len(line.what) for line in self.lines), default=0)
+        for name, part in self.parts.items():
+            text.append(f"  [{name}]")
+            text += [
+                f"  {'✓' if x.passed else '✗'} {x.what.ljust(width)}  "
+                f"{x.measured:<9.4g} expected {x.expected:.4g} "
+                f"({x.low:.4g} to {x.high:.4g})"
+                + (f"; {x.certificate}" if x.certificate else "")
+                + ("" if x.passed else "  FALLS SHORT")
+                for x in part.lines
+            ]
+        return "\n".join(text)
+
+
+Draw = Callable[[Preset, int], Figure]
+"""A function of preset and seed that runs one figure or table."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A paper whose experiments can be run again: `run(seed=0)` gives a `Result`."""
+    """A paper whose experiments can be run again, figure by figure.
+
+    `source` is the paper's key in the bibliography; `figures` are functions of the
+    preset and the seed, by name.
+    """
 
     name: str
+    source: str
     title: str
     summary: str
-    run: Callable[..., Result]
+    figures: Mapping[str, Draw]
+
+    def run(
+        self,
+        *,
+        seed: int = 0,
+        preset: Preset = Preset.QUICK,
+        figure: str | None = None,
+        out: str | Path | None = None,
+        report: Callable[[str], None] | None = None,
+    ) -> Result:
+        """Run all figures, or one of them.
+
+        Args:
+            seed: Of the data and the order of samples.
+            preset: How much to do.
+            figure: The name of one figure; None for all.
+            out: A folder to which results are written after each figure, so that
+                what is interrupted has lost nothing.
+            report: Called with the name of each figure as it starts.
+
+        Raises:
+            ValueError: If there is no such figure; the message says which there are.
+        """
+        if figure is not None and figure not in self.figures:
+            have = ", ".join(self.figures)
+            raise ValueError(f"no figure {figure!r} in {self.name}; have: {have}.")
+        wanted = list(self.figures) if figure is None else [figure]
+        parts: dict[str, Figure] = {}
+        result = self._result(parts, preset, seed)
+        for name in wanted:
+            if report is not None:
+                report(name)
+            parts[name] = self.figures[name](preset, seed)
+            result = self._result(parts, preset, seed)
+            if out is not None:
+                result.save(out)
+        return result
+
+    def _result(self, parts: dict[str, Figure], preset: Preset, seed: int) -> Result:
+        ran = f"{self.summary[:1].upper()}{self.summary[1:]}. "
+        return Result(
+            self.name,
+            self.title,
+            f"{ran}Preset {preset.value}, seed {seed}.",
+            dict(parts),
+        )
+
+
+def _table(lines: tuple[Line, ...]) -> str:
+    rows = "".join(
+        f"<tr><td>{html.escape(line.what)}</td><td>{line.expected:.6g}</td>"
+        f"<td>{line.low:.4g} to {line.high:.4g}</td><td>{line.measured:.6g}</td>"
+        f"<td>{html.escape(line.certificate)}</td>"
+        f"<td>{'✓' if line.passed else '✗ falls short'}</td></tr>"
+        for line in lines
+    )
+    return (
+        "<div><table><thead><tr><th>quantity</th><th>expected</th><th>range</th>"
+        "<th>measured</th><th>certificate</th><th></th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _alone(svg: str) -> str:
+    """A picture that is not inside a page has to bring its colours along."""
+    colours = re.search(r":root \{(.*?)\}", _STYLE, re.DOTALL)
+    assert colours is not None
+    style = f"<style>svg {{{colours[1]}}} svg text {{ fill: var(--ink); }}</style>"
+    return re.sub(r"(<svg\b[^>]*>)", lambda found: found[1] + style, svg, count=1)
 
 
 _STYLE = """
@@ -113,6 +244,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
  background: var(--paper); margin: 0; }
 main { max-width: 50rem; margin: 0 auto; padding: 1rem; }
+h2 { margin-top: 2.5rem; }
 figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; }
 figure svg text { fill: var(--ink); } figcaption { color: var(--faint); }
 div { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }

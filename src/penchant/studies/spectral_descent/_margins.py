@@ -2,7 +2,7 @@ import jax
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Line, Result, Study
+from penchant.studies._study import Figure, Line, Preset
 
 STEPS = 10_000
 
@@ -36,7 +36,7 @@ ALGORITHMS = {
 }
 
 
-def margin_ratios(seed: int = 0) -> Result:
+def margin_ratios(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Six methods on the paper's data: which margin each one reaches.
 
     Class centres from $N(0,I)$ with noise .1, $k=10$, $d=25$, 50 a class;
@@ -83,19 +83,4 @@ def margin_ratios(seed: int = 0) -> Result:
         )
         axes = pn.plotting.ratio_paths(run.steps, ratios, size=(7.2, 2.6))
         figures[caption] = pn.plotting.themed_svg(axes, caption)
-    return Result(
-        "fan2025spectral",
-        "Implicit bias of spectral descent and Muon: margins reached",
-        f"Class centres (k=10, d=25, 50 a class, noise .1), seed {seed}; "
-        f"cross-entropy, {STEPS:,} steps from zero.",
-        tuple(lines),
-        figures,
-    )
-
-
-STUDY = Study(
-    "fan2025spectral",
-    "Fan, Schmidt, Thrampoulidis (2025)",
-    "six descent methods, the margin each reaches in three norms",
-    margin_ratios,
-)
+    return Figure(tuple(lines), figures)
