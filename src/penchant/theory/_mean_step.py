@@ -30,8 +30,8 @@ from penchant.training.batching import (
 DRAWS = 8192
 """Batches drawn by default where their order is random."""
 
-GATHERED = 4
-"""Batches are gathered up to this many entries a sample, and multiplied above."""
+GATHERED = 3e7
+"""Numbers up to which batches are copied side by side, and not multiplied out."""
 
 
 class Units(eqx.Module):
@@ -45,7 +45,7 @@ class Units(eqx.Module):
     matrix: Float[Array, "s n"] | None
 
     @staticmethod
-    def of(rows: Any, weights: Any, samples: int) -> "Units":
+    def of(rows: Any, weights: Any, samples: int, features: int) -> "Units":
         """Batches as `batching.batches` gives them."""
         rows = np.asarray(rows)
         count, size = rows.shape
@@ -54,7 +54,7 @@ class Units(eqx.Module):
                 return Units(None, None, None)
             return Units(jnp.asarray(rows), None, None)
         w = np.full(rows.shape, 1.0 / size) if weights is None else np.asarray(weights)
-        if rows.size <= GATHERED * samples:
+        if rows.size * features <= GATHERED or size * features <= samples:
             return Units(jnp.asarray(rows), jnp.asarray(w), None)
         matrix = np.zeros((count, samples))
         np.add.at(matrix, (np.arange(count)[:, None], rows), w)
@@ -83,16 +83,16 @@ class AbstractMeanStep(eqx.Module):
     rows: eqx.AbstractVar[Examples]
 
     @abc.abstractmethod
-    def __call__(self, log_c: Float[Array, "n *d"]) -> Vector:
+    def __call__(self, log_c: Float[Array, "n ..."]) -> Vector:
         """The mean step, `(d,)`; weights may also differ by feature, `(n, d)`."""
 
     @abc.abstractmethod
     def spread(self, log_c: PerSample) -> Vector:
-        r"""$\sqrt V$, `(d,)`: the root mean square of what single updates see."""
+        r"""$\sqrt V$, `(d,)`: the root mean square of what single updates see.
 
-    def mean(self, log_c: PerSample) -> Vector:
-        r"""$\bar g$, `(d,)`, in the frame of `spread`."""
-        return jnp.mean(_weighted(self.rows, log_c), axis=0)
+        In the frame of the largest weight: 0 where only samples of weight 0 have a
+        feature.
+        """
 
     def sensitivity(self, log_c: PerSample) -> tuple[Vector, Float[Array, "n d"]]:
         r"""$\delta$ and $\partial\delta_k/\partial\log c_j$, `(n, d)`.
@@ -125,17 +125,14 @@ class AdamProxy(AbstractMeanStep):
     units: Units
     noise: Scalar
 
-    def __call__(self, log_c: Float[Array, "n *d"]) -> Vector:
+    def __call__(self, log_c: Float[Array, "n ..."]) -> Vector:
         mean, square = self._moments(log_c)
         return _ratio(mean, square)
 
     def spread(self, log_c: PerSample) -> Vector:
-        return jnp.sqrt(self._moments(log_c)[1])
+        return jnp.sqrt(self._moments(log_c)[1]) * _frame_of(self.rows, log_c)
 
-    def mean(self, log_c: PerSample) -> Vector:
-        return self._moments(log_c)[0]
-
-    def _moments(self, log_c: Float[Array, "n *d"]) -> tuple[Vector, Vector]:
+    def _moments(self, log_c: Float[Array, "n ..."]) -> tuple[Vector, Vector]:
         G = self.units(_weighted(self.rows, log_c))
         mean = jnp.mean(G, axis=0)
         # around the mean: the difference of two close squares has lost its digits
@@ -151,12 +148,12 @@ class AdamCycle(AbstractMeanStep):
     it is Proposition 2.5 of `baek2026persample`, for any $\beta_1,\beta_2$.
 
     `growth` $r$ is the margin gained a step where steps do not become small: what was
-    seen a step ago counts $e^r$ more, so decays act as $\beta_1e^r,\beta_2e^{2r}$. Small
-    steps have $r=0$.
+    seen a step ago counts $e^r$ more, so decays act as $\beta_1e^r,\beta_2e^{2r}$.
+    Small steps have $r=0$.
 
-    `control` is the proxy that a random sequence samples; its known mean replaces the
-    sequence's own (a control variate), which leaves an error of the order
-    $(1-\beta_2)/\sqrt s$.
+    `control` is the proxy that a random sequence samples. Its moments are known, so
+    $m/\sqrt v$ is sampled only beyond first order about them (a control variate), which
+    leaves a small error where $\beta_2$ is near 1.
     """
 
     rows: Examples
@@ -166,7 +163,7 @@ class AdamCycle(AbstractMeanStep):
     growth: Scalar
     control: AdamProxy | None
 
-    def __call__(self, log_c: Float[Array, "n *d"]) -> Vector:
+    def __call__(self, log_c: Float[Array, "n ..."]) -> Vector:
         G = self.units(_weighted(self.rows, log_c))
         m = _remembered(G, self.b1, self.b1 * jnp.exp(self.growth))
         v = _remembered(G**2, self.b2, self.b2 * jnp.exp(2.0 * self.growth))
@@ -175,19 +172,16 @@ class AdamCycle(AbstractMeanStep):
         mean, square = self.control._moments(log_c)
         lag = lambda b, power: (1.0 - b) / (1.0 - b * jnp.exp(power * self.growth))
         mean, square = mean * lag(self.b1, 1.0), square * lag(self.b2, 2.0)
-        sampled = jnp.mean(_ratio(m, v) - _ratio(m, square[None, :]), axis=0)
-        return _ratio(mean, square) + sampled
+        # m/√v to first order about the means, whose own mean is known to be mean/√V
+        flat = _ratio(m, square[None, :])
+        tilt = _ratio(mean, square) * (_quotient(v, square) - 1.0) / 2.0
+        return _ratio(mean, square) + jnp.mean(_ratio(m, v) - flat + tilt, axis=0)
 
     def spread(self, log_c: PerSample) -> Vector:
         if self.control is not None:
             return self.control.spread(log_c)
         G = self.units(_weighted(self.rows, log_c))
-        return jnp.sqrt(jnp.mean(G**2, axis=0))
-
-    def mean(self, log_c: PerSample) -> Vector:
-        if self.control is not None:
-            return self.control.mean(log_c)
-        return jnp.mean(self.units(_weighted(self.rows, log_c)), axis=0)
+        return jnp.sqrt(jnp.mean(G**2, axis=0)) * _frame_of(self.rows, log_c)
 
 
 def signed_rows(problem: LinearClassification) -> Examples:
@@ -230,7 +224,7 @@ def adam_proxy(
     n = problem.samples
     _check_batching(batching, n)
     if isinstance(batching, Cyclic):
-        return AdamProxy(rows, _one_epoch(batching, n), jnp.asarray(1.0))
+        return AdamProxy(rows, _one_epoch(batching, n, rows.shape[1]), jnp.asarray(1.0))
     samples = Units(None, None, None)
     return AdamProxy(rows, samples, jnp.asarray(_noise(batching, n)))
 
@@ -260,27 +254,32 @@ def adam_step(
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: As for `adam_proxy`; or if `growth` or `draws` is out of range.
+        ValueError: As for `adam_proxy`; or if `growth` or `draws` is out of range, or
+            $\beta_2=0$.
     """
     rows = signed_rows(problem)
     n = problem.samples
-    check_instance("optimizer", optimizer, (Adam, RMSProp), "Adam or RMSProp")  # pyright: ignore[reportArgumentType]
+    check_instance("optimizer", optimizer, (Adam, RMSProp), "Adam or RMSProp")
     _check_batching(batching, n)
     draws = check_count("draws", draws)
     b2 = jnp.asarray(optimizer.b2, dtype=float)
-    b1 = jnp.asarray(
-        optimizer.b1 if isinstance(optimizer, Adam) else 0.0, dtype=float
-    )
+    b1 = jnp.asarray(optimizer.b1 if isinstance(optimizer, Adam) else 0.0, dtype=float)
+    if float(b2) == 0.0:
+        raise ValueError(
+            "optimizer.b2 must be above 0: without memory v is the square of the last "
+            "gradient alone, and every sample has a say whatever its weight. With "
+            "b1 = 0 too the mean step is that of the signs of the batches' gradients."
+        )
     check_number("growth", growth, least=0.0, below=growth_limit(float(b1), float(b2)))
     r = jnp.asarray(growth, dtype=float)
     if isinstance(batching, Cyclic):
-        return AdamCycle(rows, _one_epoch(batching, n), b1, b2, r, None)
+        return AdamCycle(rows, _one_epoch(batching, n, rows.shape[1]), b1, b2, r, None)
     epochs = -(-draws // batching.steps_per_epoch(n))
     length = epochs * batching.steps_per_epoch(n)
     seed = jax.random.key(key) if isinstance(key, int) else key
     drawn = batching.batches(seed, jnp.asarray(0), length, n)
     assert drawn is not None
-    units = Units.of(drawn.rows, drawn.weights, n)
+    units = Units.of(drawn.rows, drawn.weights, n, rows.shape[1])
     return AdamCycle(rows, units, b1, b2, r, adam_proxy(problem, batching))
 
 
@@ -295,21 +294,33 @@ def growth_limit(b1: float, b2: float) -> float:
     return float(min(slow, -np.log(b1) if b1 > 0 else np.inf))
 
 
-def _weighted(rows: Examples, log_c: Float[Array, "n *d"]) -> Examples:
+def _weighted(rows: Examples, log_c: Float[Array, "n ..."]) -> Examples:
     """$c_ix_i$, each feature relative to the largest weight of a sample that has it."""
     columns = log_c[:, None] if log_c.ndim == 1 else log_c
     columns = jnp.broadcast_to(columns, rows.shape)
-    present = rows != 0
-    frame = jax.lax.stop_gradient(
-        jnp.max(jnp.where(present, columns, -jnp.inf), axis=0)
-    )
-    frame = jnp.where(jnp.isfinite(frame), frame, 0.0)
-    return jnp.exp(jnp.where(present, columns - frame, 0.0)) * rows
+    frame = jax.lax.stop_gradient(_frame(rows, columns))
+    # absent entries must not meet exp: what others weigh may be out of its range
+    return jnp.exp(jnp.where(rows != 0, columns - frame, 0.0)) * rows
+
+
+def _frame(rows: Examples, columns: Examples) -> Vector:
+    """The largest log-weight of a sample that has a feature; 0 where none has it."""
+    frame = jnp.max(jnp.where(rows != 0, columns, -jnp.inf), axis=0)
+    return jnp.where(jnp.isfinite(frame), frame, 0.0)
+
+
+def _frame_of(rows: Examples, log_c: PerSample) -> Vector:
+    columns = jnp.broadcast_to(log_c[:, None], rows.shape)
+    return jnp.exp(_frame(rows, columns) - jnp.max(log_c))
 
 
 def _ratio(m: Array, v: Array) -> Array:
     positive = v > 0
     return jnp.where(positive, m / jnp.sqrt(jnp.where(positive, v, 1.0)), 0.0)
+
+
+def _quotient(v: Array, square: Vector) -> Array:
+    return jnp.where(square > 0, v / jnp.where(square > 0, square, 1.0), 1.0)
 
 
 def _remembered(G: Float[Array, "s d"], b: Scalar, kept: Scalar) -> Float[Array, "s d"]:
@@ -324,13 +335,13 @@ def _remembered(G: Float[Array, "s d"], b: Scalar, kept: Scalar) -> Float[Array,
     return jax.lax.scan(update, last / period, G)[1]
 
 
-def _one_epoch(batching: AbstractBatching, samples: int) -> Units:
+def _one_epoch(batching: AbstractBatching, samples: int, features: int) -> Units:
     key = jax.random.key(0)  # nothing is random in a cycle
     epoch = batching.batches(
         key, jnp.asarray(0), batching.steps_per_epoch(samples), samples
     )
     assert epoch is not None
-    return Units.of(epoch.rows, epoch.weights, samples)
+    return Units.of(epoch.rows, epoch.weights, samples, features)
 
 
 def _noise(batching: AbstractBatching, samples: int) -> float:
@@ -351,7 +362,7 @@ def _check_batching(batching: AbstractBatching, samples: int) -> None:
             "batching must leave samples out of an update; full batches make sign "
             "descent of Adam, whose limit is max_margin(problem, norms.Linf())."
         )
-    check_instance("batching", batching, kinds, "Cyclic, Shuffled or WithReplacement")  # pyright: ignore[reportArgumentType]
+    check_instance("batching", batching, kinds, "Cyclic, Shuffled or WithReplacement")
     batching.check(samples)
     if batching.steps_per_epoch(samples) == 1 and samples > 1:
         if isinstance(batching, WithReplacement):

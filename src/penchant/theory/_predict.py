@@ -21,13 +21,14 @@ from penchant.optimizers import (
 )
 from penchant.problems import LinearClassification
 from penchant.theory import (
+    baek2026persample,
     fan2025spectral,
     gunasekar2018geometry,
     soudry2018implicit,
     wang2021adaptive,
     zhang2024adam,
 )
-from penchant.theory._adam_regimes import Decays, adam_regimes
+from penchant.theory._adam_regimes import Decays, adam_regimes, sign_like
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
 from penchant.training import Trajectory
@@ -52,6 +53,9 @@ def predict(
     | the same normalised, with momentum; sign descent, Signum, Muon with exact polar | that norm; ℓ∞; spectral | `fan2025spectral` |
     | Adam, RMSProp, ε = 0, full batch | ℓ∞ | `zhang2024adam` |
     | Adam, RMSProp, ε > 0, full batch | ℓ∞ on the way, then ℓ2 | `wang2021adaptive` |
+    | Adam, RMSProp, ε = 0, batches, two classes | a norm that the data choose; ℓ2 or ℓ∞ for some data | `baek2026persample` |
+    | the same with ε > 0 | that on the way, then ℓ2 | `baek2026persample`, `wang2021adaptive` |
+    | sign descent, Signum, batches, two classes | ℓ∞ if momentum is long enough | `baek2026persample` |
     | AdaGrad | ℓ2, weighted by its own accumulators | `qian2019adagrad` |
     | anything else | unknown, and said so | |
 
@@ -122,6 +126,11 @@ def _of(setting: Setting) -> Prediction:
         return soudry2018implicit.gradient_descent(setting)
     if isinstance(optimizer, AdaGrad):
         return wang2021adaptive.adagrad(setting)
+    if isinstance(optimizer, (Adam, RMSProp)):
+        return _adam(setting, optimizer)
+    if isinstance(optimizer, (Signum, SignDescent)) and _two_class_batches(setting):
+        b1 = optimizer.b1 if isinstance(optimizer, Signum) else 0.0
+        return baek2026persample.signum(setting, b1)
     if not setting.full_batch:
         return setting.unknown(
             f"No theorem here says where {type(optimizer).__name__} ends with batches "
@@ -140,11 +149,13 @@ def _of(setting: Setting) -> Prediction:
         return fan2025spectral.muon(setting)
     if isinstance(optimizer, Lion):
         return _lion(setting, optimizer)
-    if isinstance(optimizer, (Adam, RMSProp)):
-        return _adam(setting, optimizer)
     return setting.unknown(
         f"{optimizer!r} is not in the table of algorithms whose limit is known."
     )
+
+
+def _two_class_batches(setting: Setting) -> bool:
+    return setting.problem.binary and not setting.full_batch
 
 
 def _lion(setting: Setting, optimizer: Lion) -> Prediction:
@@ -164,7 +175,9 @@ def _adam(setting: Setting, optimizer: Adam | RMSProp) -> Prediction:
         float(np.asarray(optimizer.b2)),
         eps**0.5 if optimizer.eps_inside else eps,
     )
-    regimes = adam_regimes(setting, decays)
+    if not setting.full_batch:
+        return baek2026persample.per_sample_adam(setting, decays)
+    regimes = adam_regimes(setting, decays, sign_like(setting))
     if eps > 0:
         return wang2021adaptive.adam_with_eps(setting, decays, regimes)
     return zhang2024adam.adam_without_eps(setting, decays, regimes)
