@@ -19,6 +19,7 @@ from penchant.theory._equilibrium import (
     equilibrium as equilibrium,
     rates as rates,
 )
+from penchant.theory._follow import follow as follow
 from penchant.theory._mean_step import (
     AbstractMeanStep as AbstractMeanStep,
     AdamCycle as AdamCycle,

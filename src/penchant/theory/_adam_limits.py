@@ -65,8 +65,9 @@ class AdamLimit(eqx.Module):
     $\beta_2\to1$. `fixed_point` is $\|T(c)-c\|_1$; None for large data. `proxy_angle`
     is the angle to the limit for $\beta_2\to1$, in radians.
 
-    `pace` is the margin gained per unit of $\sum_t\eta_t$, not positive where these
-    settings do not separate the data. `stable` says whether small disturbances die
+    `pace` is the margin that small steps gain per unit of $\sum_t\eta_t$, not positive
+    where these settings do not separate the data; `growth` what a constant step size
+    gains a step (0 where none was given). `stable` says whether small disturbances die
     out, and `rate` how fast the slowest does per unit of $\sum_t\eta_t$.
     """  # noqa: E501
 
@@ -235,7 +236,7 @@ def _limit(
     eta: float,
     small: bool,
 ) -> AdamLimit:
-    growth = 0.0
+    growth, pace = 0.0, float(at.margin)
     if eta > 0 and isinstance(step, AdamCycle) and float(at.margin) > 0:
         step, at, growth = _steady(step, at, eta)
     spectrum = rates(step, at)
@@ -260,7 +261,7 @@ def _limit(
         c=at.c,
         norm=None if M is None else Mahalanobis(jnp.asarray(M)),
         margin=jnp.asarray(margin),
-        pace=float(at.margin),
+        pace=pace,
         growth=growth,
         gap=at.gap,
         drift=at.drift,

@@ -136,7 +136,7 @@ class AdamProxy(AbstractMeanStep):
         G = self.units(_weighted(self.rows, log_c))
         mean = jnp.mean(G, axis=0)
         # around the mean: the difference of two close squares has lost its digits
-        variance = jnp.mean((G - mean) ** 2, axis=0)
+        variance = jnp.mean((G - mean[None, :]) ** 2, axis=0)
         return mean, mean**2 + self.noise * variance
 
 
@@ -174,7 +174,7 @@ class AdamCycle(AbstractMeanStep):
         mean, square = mean * lag(self.b1, 1.0), square * lag(self.b2, 2.0)
         # m/√v to first order about the means, whose own mean is known to be mean/√V
         flat = _ratio(m, square[None, :])
-        tilt = _ratio(mean, square) * (_quotient(v, square) - 1.0) / 2.0
+        tilt = _ratio(mean, square)[None, :] * (_quotient(v, square) - 1.0) / 2.0
         return _ratio(mean, square) + jnp.mean(_ratio(m, v) - flat + tilt, axis=0)
 
     def spread(self, log_c: PerSample) -> Vector:
@@ -300,7 +300,7 @@ def _weighted(rows: Examples, log_c: Float[Array, "n ..."]) -> Examples:
     columns = jnp.broadcast_to(columns, rows.shape)
     frame = jax.lax.stop_gradient(_frame(rows, columns))
     # absent entries must not meet exp: what others weigh may be out of its range
-    return jnp.exp(jnp.where(rows != 0, columns - frame, 0.0)) * rows
+    return jnp.exp(jnp.where(rows != 0, columns - frame[None, :], 0.0)) * rows
 
 
 def _frame(rows: Examples, columns: Examples) -> Vector:
@@ -320,7 +320,8 @@ def _ratio(m: Array, v: Array) -> Array:
 
 
 def _quotient(v: Array, square: Vector) -> Array:
-    return jnp.where(square > 0, v / jnp.where(square > 0, square, 1.0), 1.0)
+    positive = (square > 0)[None, :]
+    return jnp.where(positive, v / jnp.where(positive, square[None, :], 1.0), 1.0)
 
 
 def _remembered(G: Float[Array, "s d"], b: Scalar, kept: Scalar) -> Float[Array, "s d"]:

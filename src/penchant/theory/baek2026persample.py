@@ -246,7 +246,7 @@ def per_sample_adam(setting: Setting, decays: Decays) -> Prediction:
         setting.separable(),
         setting.exponential_tail(),
         setting.decreasing_steps(Linf()),
-        *decays.assumptions(),
+        *decays.assumptions()[: 1 if decays.eps > 0 else 2],
         _one_limit(found),
         _small_against_memory(setting, decays.b2, "b2"),
         _representable(setting, decays, pace),
@@ -386,7 +386,10 @@ def _small_against_memory(setting: Setting, b: float, name: str) -> Assumption:
     if large.size == 0:
         return Assumption(statement, HOLDS, f"κ = {kappa[0]:.2g} at the first step")
     if large[-1] == len(t) - 1:
-        return Assumption(statement, FAILS, f"κ = {kappa[-1]:.2g} at step {t[-1]:.0e}")
+        verdict = FAILS if kappa[-1] > 1 else UNKNOWN
+        return Assumption(
+            statement, verdict, f"κ = {kappa[-1]:.2g} at step {t[-1]:.0e}"
+        )
     return Assumption(
         statement,
         HOLDS,
