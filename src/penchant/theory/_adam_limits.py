@@ -9,6 +9,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 from scipy.optimize import root_scalar
 
 from penchant._checks import check_count, check_instance, check_number
@@ -18,7 +19,12 @@ from penchant.margins import LooseMarginWarning, MaxMargin, max_margin
 from penchant.norms import L2, Mahalanobis
 from penchant.optimizers import Adam, RMSProp
 from penchant.problems import LinearClassification
-from penchant.theory._equilibrium import Equilibrium, equilibrium, rates
+from penchant.theory._equilibrium import (
+    Equilibrium,
+    equilibrium,
+    rates,
+    respond,
+)
 from penchant.theory._mean_step import (
     DRAWS,
     AbstractMeanStep,
@@ -46,7 +52,8 @@ WORK = 8e6
 SAME = 1e-9
 """1 - cosine up to which two limits are one."""
 
-BLOCKS = 4
+BLOCKS = 16
+"""Blocks of draws from whose spread a standard error is taken."""
 
 
 class AdamLimit(eqx.Module):
@@ -59,7 +66,7 @@ class AdamLimit(eqx.Module):
 
     How exact it is: `gap` and `drift` of the [`Equilibrium`][penchant.theory.Equilibrium],
     both 0 at a solution; `standard_error`, the angle in radians by which another sample
-    of random batches would turn it (0 where nothing was sampled). How near it is to a
+    of random batches would turn it, to first order (0 where nothing was sampled). How near it is to a
     max margin of `norm`: `norm_gap` is 1 - margin / upper bound, and `kkt_residual` the
     larger of the relative residuals of stationarity and complementarity, both 0 for
     $\beta_2\to1$. `fixed_point` is $\|T(c)-c\|_1$; None for large data. `proxy_angle`
@@ -335,27 +342,25 @@ def _scaled(rows: np.ndarray, M: np.ndarray) -> np.ndarray | None:
 
 
 def _standard_error(step: AbstractMeanStep, at: Equilibrium) -> float:
-    """From the limits of a quarter of the draws each."""
+    """From how blocks of the draws would turn the limit, each by itself."""
     if not isinstance(step, AdamCycle) or step.control is None:
         return 0.0
-    count = len(next(x for x in (step.units.rows, step.units.matrix) if x is not None))
-    if count < 8 * BLOCKS:
+    parts = np.asarray(_parts(step, at.log_c))
+    if len(parts) < 4 * BLOCKS:
         return math.inf
-    length = count // BLOCKS
-    ends = []
-    for k in range(BLOCKS):
-        cut = lambda x, k=k: None if x is None else x[k * length : (k + 1) * length]
-        units = eqx.tree_at(
-            lambda u: (u.rows, u.weights, u.matrix),
-            step.units,
-            tuple(map(cut, (step.units.rows, step.units.weights, step.units.matrix))),
-            is_leaf=lambda x: x is None,
-        )
-        part = eqx.tree_at(lambda s: s.units, step, units)
-        end = np.asarray(equilibrium(part, at.log_c, tol=1e-8).step)
-        ends.append(end / np.linalg.norm(end))
-    spread = np.array(ends) - np.mean(ends, axis=0)
-    return float(np.sqrt((spread**2).sum() / (BLOCKS - 1) / BLOCKS))
+    length = len(parts) // BLOCKS
+    means = parts[: length * BLOCKS].reshape(BLOCKS, length, -1).mean(axis=1)
+    delta = np.asarray(at.step)
+    turned = respond(step, at, means - means.mean(axis=0))
+    unit = delta / np.linalg.norm(delta)
+    turned -= np.outer(turned @ unit, unit)
+    variance = (turned**2).sum() / (BLOCKS - 1) / BLOCKS
+    return float(np.sqrt(variance) / np.linalg.norm(delta))
+
+
+@eqx.filter_jit
+def _parts(step: AdamCycle, log_c: PerSample) -> Float[Array, "s d"]:
+    return step.parts(log_c)
 
 
 def _between(step: AbstractMeanStep, found: list[Equilibrium]) -> list[Equilibrium]:

@@ -125,6 +125,21 @@ def equilibrium(
     )
 
 
+def respond(step: AbstractMeanStep, at: Equilibrium, extra: np.ndarray) -> np.ndarray:
+    r"""To first order, how an equilibrium's step turns where `extra` is added to it.
+
+    `extra` `(b, d)` are changes of $\delta$ at fixed weights, which then rearrange
+    themselves until margins grow alike again.
+    """
+    point = _Point.of(step, np.asarray(at.log_c))
+    linear = _Linear(point)
+    h = 1e8 / (np.abs(point.F).max() + np.finfo(float).tiny)
+    return np.stack([
+        x + linear.solve(point.rows @ x - point.c @ (point.rows @ x), h)[1]
+        for x in extra
+    ])
+
+
 def rates(step: AbstractMeanStep, at: Equilibrium) -> Float[Array, " r"] | None:
     r"""At what rates disturbances of the weights die out: eigenvalues, ascending.
 
@@ -195,7 +210,7 @@ class _Point:
         F = self.F
         pace = max(float(F.min()), 1e-3 * float(np.abs(F).max()), 1e-300)
         later = self.log_c - FAR / pace * (F - F.min())
-        after = np.asarray(_value(step, jnp.asarray(later - later.max())))
+        after = _Point.of(step, later).delta
         turned = np.linalg.norm(after - self.delta)
         return float(turned / max(np.linalg.norm(self.delta), 1e-300))
 
@@ -212,20 +227,26 @@ class _Linear:
         self.wide = len(self.A) <= at.rows.shape[1]
         self.product = self.A @ self.E.T if self.wide else self.E.T @ self.A
 
-    def advance(self, step: AbstractMeanStep, h: float) -> tuple[_Point, float]:
-        r"""Solve $(I+hAE^\top)\Delta\theta=-hF'$; how far $F$ is from linear there."""
-        at = self.at
-        F = self.excess[self.counts]
+    def solve(self, F: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
+        r"""$(I+hAE^\top)\Delta\theta=-hF$, and how $\Delta\theta$ turns the step."""
+        counted = F[self.counts]
         system = self.product * h
         system[np.diag_indices_from(system)] += 1.0
         if self.wide:
-            change = np.linalg.solve(system, -h * F)
+            change = np.linalg.solve(system, -h * counted)
         else:  # (I + h A E')^-1 = I - A (I/h + E'A)^-1 E'
-            change = -h * (F - self.A @ np.linalg.solve(system, h * (self.E.T @ F)))
+            inner = np.linalg.solve(system, h * (self.E.T @ counted))
+            change = -h * (counted - self.A @ inner)
         turned = self.E.T @ change
-        full = -h * (self.excess + at.rows @ turned)
+        full = -h * (F + self.at.rows @ turned)
         full[self.counts] = change
-        after = _Point.of(step, at.log_c + full)
+        return full, turned
+
+    def advance(self, step: AbstractMeanStep, h: float) -> tuple[_Point, float]:
+        """An implicit step of the flow; how far F is from linear over it."""
+        at = self.at
+        change, turned = self.solve(self.excess, h)
+        after = _Point.of(step, at.log_c + change)
         bent = np.abs(at.rows @ (after.delta - at.delta - turned))
         weight = np.sqrt(np.maximum(at.c, after.c))
         size = (weight * np.abs(self.excess)).max()
@@ -242,11 +263,6 @@ def _sensitivity(
     step: AbstractMeanStep, log_c: PerSample
 ) -> tuple[Vector, Float[Array, "n d"]]:
     return step.sensitivity(log_c)
-
-
-@eqx.filter_jit
-def _value(step: AbstractMeanStep, log_c: PerSample) -> Vector:
-    return step(log_c)
 
 
 def _check_start(start: Any, n: int) -> np.ndarray:

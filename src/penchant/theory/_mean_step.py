@@ -6,6 +6,7 @@ stretch in which $c$ hardly changes the weights move along a mean step $\delta(c
 """
 
 import abc
+import math
 from typing import Any
 
 import equinox as eqx
@@ -21,6 +22,7 @@ from penchant.optimizers import Adam, RMSProp
 from penchant.problems import LinearClassification
 from penchant.training.batching import (
     AbstractBatching,
+    Batches,
     Cyclic,
     FullBatch,
     Shuffled,
@@ -143,9 +145,9 @@ class AdamProxy(AbstractMeanStep):
 class AdamCycle(AbstractMeanStep):
     r"""The mean of $m/\sqrt v$ over one period of a sequence of batches.
 
-    Both memories are in their periodic state, found by running each recursion twice:
-    $O(s\,d)$ for $s$ batches, and no table of lags. With one epoch of `Cyclic` batches
-    it is Proposition 2.5 of `baek2026persample`, for any $\beta_1,\beta_2$.
+    Both memories are in their periodic state, found from the recursion and not from an
+    $s\times s$ table of lags. With one epoch of `Cyclic` batches it is Proposition
+    2.5 of `baek2026persample`, for any $\beta_1,\beta_2$.
 
     `growth` $r$ is the margin gained a step where steps do not become small: what was
     seen a step ago counts $e^r$ more, so decays act as $\beta_1e^r,\beta_2e^{2r}$.
@@ -164,18 +166,22 @@ class AdamCycle(AbstractMeanStep):
     control: AdamProxy | None
 
     def __call__(self, log_c: Float[Array, "n ..."]) -> Vector:
+        return jnp.mean(self.parts(log_c), axis=0)
+
+    def parts(self, log_c: Float[Array, "n ..."]) -> Float[Array, "s d"]:
+        """What each of the batches contributes: the mean step is their mean."""
         G = self.units(_weighted(self.rows, log_c))
         m = _remembered(G, self.b1, self.b1 * jnp.exp(self.growth))
         v = _remembered(G**2, self.b2, self.b2 * jnp.exp(2.0 * self.growth))
         if self.control is None:
-            return jnp.mean(_ratio(m, v), axis=0)
+            return _ratio(m, v)
         mean, square = self.control._moments(log_c)
         lag = lambda b, power: (1.0 - b) / (1.0 - b * jnp.exp(power * self.growth))
         mean, square = mean * lag(self.b1, 1.0), square * lag(self.b2, 2.0)
         # m/√v to first order about the means, whose own mean is known to be mean/√V
         flat = _ratio(m, square[None, :])
         tilt = _ratio(mean, square)[None, :] * (_quotient(v, square) - 1.0) / 2.0
-        return _ratio(mean, square) + jnp.mean(_ratio(m, v) - flat + tilt, axis=0)
+        return _ratio(mean, square)[None, :] + (_ratio(m, v) - flat + tilt)
 
     def spread(self, log_c: PerSample) -> Vector:
         if self.control is not None:
@@ -277,7 +283,7 @@ def adam_step(
     epochs = -(-draws // batching.steps_per_epoch(n))
     length = epochs * batching.steps_per_epoch(n)
     seed = jax.random.key(key) if isinstance(key, int) else key
-    drawn = batching.batches(seed, jnp.asarray(0), length, n)
+    drawn = _draw(batching, seed, length, n)
     assert drawn is not None
     units = Units.of(drawn.rows, drawn.weights, n, rows.shape[1])
     return AdamCycle(rows, units, b1, b2, r, adam_proxy(problem, batching))
@@ -325,22 +331,44 @@ def _quotient(v: Array, square: Vector) -> Array:
 
 
 def _remembered(G: Float[Array, "s d"], b: Scalar, kept: Scalar) -> Float[Array, "s d"]:
-    r"""The periodic state of $m\leftarrow\text{kept}\cdot m+(1-b)G_s$."""
+    r"""The periodic state of $m\leftarrow\text{kept}\cdot m+(1-b)G_s$.
 
-    def update(m: Vector, g: Vector) -> tuple[Vector, Vector]:
-        m = kept * m + (1.0 - b) * g
-        return m, m
+    In about $\sqrt s$ blocks of $\sqrt s$: matrix products within blocks and between
+    their ends, in place of $s$ steps one after another.
+    """
+    s, d = G.shape
+    size = math.isqrt(s - 1) + 1
+    count = -(-s // size)
+    padded = jnp.zeros((count * size, d)).at[:s].set((1.0 - b) * G)
+    # places within a block first, so that both products are plain matrix products
+    blocks = padded.reshape(count, size, d).transpose(1, 0, 2).reshape(size, -1)
+    inside = (_decay(kept, size) @ blocks).reshape(size, count, d)
+    ends = _decay(kept**size, count) @ inside[-1]
+    before = jnp.concatenate([jnp.zeros((1, d)), ends[:-1]])
+    fading = kept ** jnp.arange(1.0, size + 1.0)
+    m = inside + fading[:, None, None] * before[None, :, :]
+    m = m.transpose(1, 0, 2).reshape(count * size, d)[:s]
+    # what a whole period leaves adds up as a geometric series
+    period = -jnp.expm1(s * jnp.log(jnp.where(kept > 0, kept, 1e-300)))
+    return m + (kept ** jnp.arange(1.0, s + 1.0))[:, None] * (m[-1] / period)[None, :]
 
-    last, _ = jax.lax.scan(update, jnp.zeros(G.shape[1]), G)
-    period = -jnp.expm1(len(G) * jnp.log(jnp.where(kept > 0, kept, 1e-300)))
-    return jax.lax.scan(update, last / period, G)[1]
+
+def _decay(kept: Scalar, size: int) -> Float[Array, "k k"]:
+    """kept^(i - j) for i >= j, else 0."""
+    lag = jnp.arange(size)[:, None] - jnp.arange(size)[None, :]
+    return jnp.where(lag >= 0, kept ** jnp.maximum(lag, 0), 0.0)
+
+
+@eqx.filter_jit
+def _draw(
+    batching: AbstractBatching, key: Any, length: int, samples: int
+) -> Batches | None:
+    return batching.batches(key, jnp.asarray(0), length, samples)
 
 
 def _one_epoch(batching: AbstractBatching, samples: int, features: int) -> Units:
     key = jax.random.key(0)  # nothing is random in a cycle
-    epoch = batching.batches(
-        key, jnp.asarray(0), batching.steps_per_epoch(samples), samples
-    )
+    epoch = _draw(batching, key, batching.steps_per_epoch(samples), samples)
     assert epoch is not None
     return Units.of(epoch.rows, epoch.weights, samples, features)
 
