@@ -4,12 +4,14 @@ import penchant as pn
 from penchant.studies._study import Figure, Line, Preset
 from penchant.studies.per_sample_adam._runs import cosine, gap, simulate
 
+STEPS = 1_200_000
+
 
 def uniqueness(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Many Gaussian data sets: one limit each, and runs that reach it.
 
     $N=10$, $d=50$. Runs: one sample in turn, $\beta_2=.999$, $\eta=10^{-4}$,
-    $4\cdot10^5$ steps.
+    $1.2\cdot10^6$ steps.
     """
     count, starts, runs = (20, 4, 5) if preset.quick else (100, 5, 20)
     adam = pn.optimizers.Adam(0.9, 0.999, 0.0)
@@ -34,7 +36,7 @@ def uniqueness(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         if k < 3:
             iterations.append(_iterations(problem, np.asarray(rest.c)))
         if k < runs:
-            run = simulate(problem, adam, pn.batching.Cyclic(1), 400_000, 1e-4)
+            run = simulate(problem, adam, pn.batching.Cyclic(1), STEPS, 1e-4)
             finite = pn.theory.equilibrium(pn.theory.adam_step(problem, adam))
             proxy_gaps.append(gap(run.increment(), rest.step))
             finite_gaps.append(gap(run.increment(), finite.step))
