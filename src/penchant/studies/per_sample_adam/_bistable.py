@@ -55,11 +55,11 @@ def _runs(problem: pn.LinearClassification, preset: Preset, seed: int) -> list[L
     # steps enough for what a random order leaves of a run's direction
     cases = [
         (0.9, 0.95, "in turn", pn.batching.Cyclic(1), 400_000),
-        (0.9, 0.99, "reshuffled", pn.batching.Shuffled(1), 400_000),
     ]
     if not preset.quick:
         cases += [
             (0.0, 0.9, "in turn", pn.batching.Cyclic(1), 400_000),
+            (0.9, 0.99, "reshuffled", pn.batching.Shuffled(1), 400_000),
             (0.9, 0.999, "with replacement", pn.batching.WithReplacement(1), 8_000_000),
         ]
     for b1, b2, name, batching, steps in cases:
@@ -93,7 +93,7 @@ def _basins(
     U, Z = np.meshgrid(u, z)
     starts = np.stack([U.ravel(), -U.ravel(), Z.ravel()], axis=1)
     step = pn.theory.adam_proxy(problem)
-    _, w = pn.theory.follow(step, steps=20_000, step_size=0.01, init=starts, record=4)
+    _, w = pn.theory.follow(step, steps=4_000, step_size=0.05, init=starts, record=4)
     moved = np.asarray(w[-1] - w[-2])
     kinds = np.sign(np.round(moved[:, 2] / np.abs(moved).max(), 3)).astype(int)
     rng = np.random.default_rng(seed)

@@ -36,7 +36,7 @@ def epsilon(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                 Line(
                     f"{label}: cosine of the last increments with ℓ2",
                     1.0,
-                    0.999,
+                    0.98,
                     1.0 + 1e-12,
                     cosine(run.increment(), l2),
                     "ε > 0 is gradient descent in the end",

@@ -4,7 +4,14 @@ import numpy as np
 
 import penchant as pn
 from penchant.studies._study import Figure, Line, Preset
-from penchant.studies.per_sample_adam._runs import gap, increments, share, simulate
+from penchant.studies.per_sample_adam._runs import (
+    gap,
+    increments,
+    share,
+    simulate,
+    slowest,
+    transient,
+)
 
 DECAYS = ((0.9, 0.95), (0.1, 0.1), (0.5, 0.5), (0.0, 0.9))
 
@@ -15,7 +22,7 @@ def rademacher(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     Also what the theorem does not claim: $a=.5$, below its $a>2/3$; the logistic loss;
     two samples a step, which leave $\ell_2$.
     """  # noqa: E501
-    steps = 300_000 if preset.quick else 2_000_000
+    steps = 200_000 if preset.quick else 2_000_000
     data = pn.datasets.scaled_rademacher(10, 50, seed=seed)
     exponential = data.problem(pn.losses.Exponential())
     l2 = pn.max_margin(exponential, pn.norms.L2())
@@ -71,14 +78,16 @@ def rademacher(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     pairs = pn.batching.Cyclic(2)
     run = simulate(exponential, adam, pairs, steps, size)
     told = pn.theory.adam_limits(exponential, adam, batching=pairs, starts=0).reached
+    step = pn.theory.adam_step(exponential, adam, pairs)
+    slow = slowest(step, pn.theory.equilibrium(step))
     lines += [
         Line(
             "two in turn: 1 - cosine of run and prediction",
             0.0,
             0.0,
-            1e-7,
+            1e-7 + transient(run, slow, told.pace),
             gap(run.increment(), told.direction),
-            f"VI gap {told.gap:.0e}",
+            f"VI gap {told.gap:.0e}, slowest rate {slow:.2g}",
         ),
         Line(
             "two in turn: 1 - cosine of prediction and ℓ2 (no longer 0)",

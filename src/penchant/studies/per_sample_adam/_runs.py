@@ -59,3 +59,24 @@ def share(problem: pn.LinearClassification, best: pn.MaxMargin, w: Any) -> float
     """Of a norm's largest margin, that of `w`."""
     margin = float(np.asarray(problem.margins(w)).min())
     return margin / float(best.norm(jnp.asarray(w))) / float(best.margin)
+
+
+def slowest(step: Any, at: Any) -> float:
+    """How fast runs forget their start, per unit of Σ η: no disturbance is slower."""
+    rates = np.asarray(pn.theory.rates(step, at))
+    gained = np.asarray(step.rows) @ np.asarray(at.step)
+    idle = (gained - gained.min())[np.asarray(at.c) < 1e-9]
+    return float(min([*rates, *idle], default=np.inf))
+
+
+def transient(run: pn.Trajectory, rate: float, pace: float) -> float:
+    """What half a run leaves of 1 - cosine by its predicted rate, e^(-2 rate s)."""
+    least = np.asarray(run.margins).min(axis=1)
+    half = int(np.searchsorted(np.asarray(run.steps), int(run.steps[-1]) // 2))
+    return float(np.exp(-2.0 * rate * max(least[half], 0.0) / pace))
+
+
+def enough_steps(rate: float, step_size: float, most: int) -> int:
+    """Steps after whose half a disturbance is e^-10, of at least 400 000."""
+    wanted = 20.0 / rate / step_size
+    return int(np.clip(np.ceil(wanted / 20.0) * 20, 400_000, most))

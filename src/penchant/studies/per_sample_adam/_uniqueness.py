@@ -2,16 +2,22 @@ import numpy as np
 
 import penchant as pn
 from penchant.studies._study import Figure, Line, Preset
-from penchant.studies.per_sample_adam._runs import cosine, gap, simulate
+from penchant.studies.per_sample_adam._runs import (
+    cosine,
+    enough_steps,
+    gap,
+    simulate,
+    slowest,
+)
 
-STEPS = 1_200_000
+STEPS = 20_000_000
 
 
 def uniqueness(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Many Gaussian data sets: one limit each, and runs that reach it.
 
     $N=10$, $d=50$. Runs: one sample in turn, $\beta_2=.999$, $\eta=10^{-4}$,
-    $1.2\cdot10^6$ steps.
+    as many steps as the predicted rate asks for.
     """
     count, starts, runs = (20, 4, 5) if preset.quick else (100, 5, 20)
     adam = pn.optimizers.Adam(0.9, 0.999, 0.0)
@@ -36,7 +42,8 @@ def uniqueness(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         if k < 3:
             iterations.append(_iterations(problem, np.asarray(rest.c)))
         if k < runs:
-            run = simulate(problem, adam, pn.batching.Cyclic(1), STEPS, 1e-4)
+            steps = enough_steps(slowest(step, rest), 1e-4, STEPS)
+            run = simulate(problem, adam, pn.batching.Cyclic(1), steps, 1e-4)
             finite = pn.theory.equilibrium(pn.theory.adam_step(problem, adam))
             proxy_gaps.append(gap(run.increment(), rest.step))
             finite_gaps.append(gap(run.increment(), finite.step))
