@@ -1,9 +1,12 @@
-"""Draws `which_norm_wins.svg`: the same data, three optimizers, three winners."""
+"""Draws the pictures of the pages: `which_norm_wins.svg` and `batch_size.svg`."""
 
 from pathlib import Path
 
+import equinox as eqx
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 import penchant as pn
 
@@ -17,8 +20,8 @@ RULES = {
 }
 
 
-def draw() -> None:
-    """Train, and write the figure beside this file."""
+def which_norm_wins() -> None:
+    """The same data, three optimizers, three winners."""
     problem = pn.datasets.class_centres(seed=0).problem()
     norms = (pn.norms.Linf(), pn.norms.L2(), pn.norms.Spectral())
     best = [float(pn.max_margin(problem, norm, tol=1e-6).margin) for norm in norms]
@@ -33,11 +36,67 @@ def draw() -> None:
         ax.set_xlabel("% of the largest margin")
         ax.set_xlim(0, 140)
         ax.spines[["top", "right"]].set_visible(False)
+    _write(figure, "which_norm_wins.svg")
+
+
+def batch_size() -> None:
+    """The limit of Adam for every batch size, between the two max margins."""
+    problem = pn.datasets.gaussian(10, 50, seed=0).problem()
+    n = problem.samples
+    norms = (pn.norms.L2(), pn.norms.Linf())
+    best = [np.asarray(pn.max_margin(problem, norm).weights) for norm in norms]
+
+    def cosines(proxy: pn.theory.AdamProxy) -> list[float]:
+        step = np.asarray(pn.theory.equilibrium(proxy).step)
+        return [step @ w / np.linalg.norm(step) / np.linalg.norm(w) for w in best]
+
+    def dropped(b: int) -> pn.theory.AdamProxy:
+        noise = jnp.asarray((n - b) / (b * (n - 1)))
+        step = pn.theory.adam_proxy(problem, pn.batching.Shuffled(1))
+        return eqx.tree_at(lambda s: s.noise, step, noise)
+
+    proxy = lambda batching: pn.theory.adam_proxy(problem, batching)
+    drawn = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 200, 500, 1000]
+    replaced = np.array([cosines(proxy(pn.batching.WithReplacement(b))) for b in drawn])
+    whole = best[1] / np.linalg.norm(best[1])  # all samples: sign descent
+    full = [whole @ w / np.linalg.norm(w) for w in best]
+    shuffled = np.array([*(cosines(dropped(b)) for b in range(1, n)), full])
+    nine = cosines(proxy(pn.batching.Shuffled(9)))
+    figure, ax = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
+    for k, (norm, colour) in enumerate(zip(norms, ("#0072b2", "#d55e00"), strict=True)):
+        name = f"{norm.label} max margin"
+        style = {"color": colour, "marker": "o", "markersize": 4}
+        ax.plot(drawn, replaced[:, k], label=f"{name}, with replacement", **style)
+        ax.plot(
+            np.arange(1, n + 1),
+            shuffled[:, k],
+            "--",
+            label=f"{name}, reshuffled",
+            **style,
+        )
+        ax.plot([9], [nine[k]], "o", color=colour, markersize=6, markerfacecolor="none")
+    for k, up in ((0, 0.004), (1, -0.006)):
+        ax.annotate("9, then 1", (9, nine[k]), (10.9, nine[k] + up), fontsize=9)
+    ax.annotate("all ten", (n, full[1]), (n * 1.08, full[1] + 0.005), fontsize=9)
+    ax.annotate("all ten", (n, full[0]), (n * 1.08, full[0] - 0.022), fontsize=9)
+    ax.set_xscale("log")
+    ax.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1000"])
+    ax.set_ylim(0.70, 1.03)
+    ax.set_xlabel("batch size (samples an update sees; ten samples in all)")
+    ax.set_ylabel("cosine of Adam's limit")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(color="#d9dce1", linewidth=0.7)
+    ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _write(figure, "batch_size.svg")
+
+
+def _write(figure: Figure, name: str) -> None:
+    """Beside this file; the same bytes each time."""
     figure.set_facecolor("white")
     plt.rcParams["svg.hashsalt"] = "penchant"
-    out = Path(__file__).with_name("which_norm_wins.svg")
-    figure.savefig(out, metadata={"Date": None})
+    figure.savefig(Path(__file__).with_name(name), metadata={"Date": None})
 
 
 if __name__ == "__main__":
-    draw()
+    which_norm_wins()
+    batch_size()

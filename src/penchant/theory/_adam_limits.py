@@ -145,6 +145,11 @@ class AdamLimits(eqx.Module):
         """Whether no other stable limit was found."""
         return sum(limit.stable is not False for limit in self.limits) <= 1
 
+    def to_dict(self) -> dict[str, Any]:
+        """The limits' numbers, in types that JSON has."""
+        limits = [limit.to_dict() for limit in self.limits]
+        return {"kind": self.kind, "starts": self.starts, "limits": limits}
+
     def __repr__(self) -> str:
         lines = [
             f"AdamLimits({self.kind}; {len(self.limits)} from {self.starts} starts)"
@@ -179,8 +184,10 @@ def adam_limits(
     | the same, more than 1 000 000 entries | $\beta_2\to1$ |
 
     A constant `step_size` acts through the margin gained a step, `growth`; sizes that
-    fall have none in the limit. $\varepsilon>0$ leaves these limits behind at a margin
-    of about $-\log\varepsilon$: `predict` knows when. An entry of the data that is 0 is
+    fall have none in the limit. Where entries are 0 this holds to first order in the
+    step size: features that only samples ahead of the rest have fade faster.
+    $\varepsilon>0$ leaves these limits behind at a margin of about
+    $-\log\varepsilon$: `predict` knows when. An entry of the data that is 0 is
     no obstacle: each feature follows the samples that have it. Equal samples share a
     weight evenly.
 
@@ -247,8 +254,8 @@ def _limit(
     if eta > 0 and isinstance(step, AdamCycle) and float(at.margin) > 0:
         step, at, growth = _steady(step, at, eta)
     spectrum = rates(step, at)
-    rate = None if spectrum is None or not len(spectrum) else float(spectrum[0])
-    stable = None if spectrum is None else rate is None or rate > 0
+    stable = None if spectrum is None else not len(spectrum) or float(spectrum[0]) > 0
+    rate = None if spectrum is None else _slowest(step, at, np.asarray(spectrum))
     # on the host: tiny operations, each of which would be compiled for each shape
     rows, c = np.asarray(step.rows), np.asarray(at.c)
     direction = np.asarray(at.step) / np.linalg.norm(np.asarray(at.step))
@@ -283,11 +290,24 @@ def _limit(
     )
 
 
+def _slowest(
+    step: AbstractMeanStep, at: Equilibrium, spectrum: np.ndarray
+) -> float | None:
+    """The least rate, of the samples that count and of those that leave."""
+    F = np.asarray(step.rows) @ np.asarray(at.step)
+    leaving = (F - F.min())[np.asarray(at.c) < 1e-9]
+    found = [*spectrum, *leaving]
+    return float(min(found)) if found else None
+
+
 def _steady(
     step: AdamCycle, at: Equilibrium, eta: float
 ) -> tuple[AdamCycle, Equilibrium, float]:
     """The travelling wave of a constant step size: growth r = eta * margin at r."""
-    bound = growth_limit(float(step.b1), float(step.b2))
+    b1, b2 = float(step.b1), float(step.b2)
+    if b1**2 >= b2:  # m/√v of a wave that large steps make has no bound
+        return step, at, 0.0
+    bound = growth_limit(b1, b2)
     seen = {0.0: (step, at)}
 
     def at_growth(r: float) -> Equilibrium:
@@ -304,8 +324,10 @@ def _steady(
         if abs(r - last) <= 1e-13 * r:
             return *seen[last], last
     excess = lambda r: eta * float(at_growth(r).margin) - r
-    bracket = (0.0, bound * (1.0 - 1e-9))
-    r = float(root_scalar(excess, bracket=bracket, rtol=1e-12).root)
+    highest = bound * (1.0 - 1e-9)
+    r = highest
+    if excess(highest) < 0:  # else the limit itself, to nine digits
+        r = float(root_scalar(excess, bracket=(0.0, highest), rtol=1e-12).root)
     at_growth(r)
     return *seen[r], r
 

@@ -355,8 +355,8 @@ def _remembered(G: Float[Array, "s d"], b: Scalar, kept: Scalar) -> Float[Array,
 
 def _decay(kept: Scalar, size: int) -> Float[Array, "k k"]:
     """kept^(i - j) for i >= j, else 0."""
-    lag = jnp.arange(size)[:, None] - jnp.arange(size)[None, :]
-    return jnp.where(lag >= 0, kept ** jnp.maximum(lag, 0), 0.0)
+    lag = jnp.arange(float(size))[:, None] - jnp.arange(float(size))[None, :]
+    return jnp.where(lag >= 0, kept ** jnp.maximum(lag, 0.0), 0.0)
 
 
 @eqx.filter_jit

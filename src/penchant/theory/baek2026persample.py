@@ -74,8 +74,8 @@ def signum_gap(
 
     with $u$ the weight that momentum gives a sample's gradient, over its mean: known
     for every order. In turn, $u_l=n(1-\beta)\beta^l/(1-\beta^n)$ for lags $l<n$, the
-    best $\lambda$ is taken, and the bound is at most a quarter of $2D(n-1)(1-\beta)$
-    as $\beta\to1$. Reshuffled and with replacement, $\mathbb E|u-1|$ is bounded by the
+    best $\lambda$ is taken, and the bound is about a quarter of $2Dn(1-\beta)$ as
+    $\beta\to1$. Reshuffled and with replacement, $\mathbb E|u-1|$ is bounded by the
     standard deviation of $u$; with replacement that is
     $\sqrt{\frac{1-\beta}{1+\beta}\frac{N-1}b}$.
 
@@ -121,15 +121,14 @@ def _momentum_deviation(b: float, batching: AbstractBatching, samples: int) -> f
     lags = np.arange(n, dtype=float)
     decay = b**lags
     if isinstance(batching, Shuffled):
-        # this epoch's batch lies at lag s - p if it came, earlier ones beyond s
-        mean = np.cumsum(decay) / n
-        square = np.cumsum(decay**2) / n
-        present = square - mean**2
-        past = (
-            (b ** (2 * (lags + 1))) * (square[-1] - mean[-1] ** 2) / (1 - b ** (2 * n))
-        )
-        deviation = n * (1.0 - b) * np.sqrt(np.maximum(present + past, 0.0))
-        return float(deviation.mean())
+        # a sample falls into place p with probability size/N and weighs 1/size there
+        size = np.full(n, float(batching.size))
+        size[-1] = samples - batching.size * (n - 1)
+        square = np.array([(decay[s::-1] ** 2 / size[: s + 1]).sum() for s in range(n)])
+        present = samples * square - np.cumsum(decay) ** 2
+        whole = (samples * square[-1] - decay.sum() ** 2) / (1.0 - b ** (2 * n))
+        past = b ** (2.0 * (lags + 1.0)) * whole
+        return float(((1.0 - b) * np.sqrt(np.maximum(present + past, 0.0))).mean())
     u = n * (1.0 - b) * decay / (1.0 - b**n)
     # |lambda u - 1| is convex and piecewise linear in lambda: the best is a kink
     kinks = 1.0 / u[u > 1e-12]
@@ -319,7 +318,7 @@ def _statement(setting: Setting, limit: AdamLimit, norm: AbstractNorm | None) ->
     else:
         weights = np.asarray(limit.norm.M)
         share = 1.0 - limit.norm_gap
-        exact = "the" if limit.norm_gap < 1e-9 else f"to {100 * share:.6g} % the"
+        exact = "the" if limit.norm_gap < 5e-9 else f"to {100 * share:.9g} % the"
         kind = (
             f"{exact} max margin of a Euclidean norm that the samples' own gradients "
             f"weigh, features by up to {weights.max() / weights.min():.3g}"

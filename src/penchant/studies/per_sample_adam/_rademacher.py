@@ -43,7 +43,7 @@ def rademacher(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                 rule,
                 pn.batching.Cyclic(1),
                 steps,
-                pn.schedules.power(0.01, a),
+                pn.schedules.power(0.01 if a == 0.5 else 1.0, a),
                 seed=seed,
             )
             lines.append(
