@@ -227,7 +227,10 @@ def test_eps_has_the_last_word():
     assert math.isnan(without.regimes[-1].start)
 
 
-@pytest.mark.parametrize("eps", [1e-8, 1e-16])
+@pytest.mark.parametrize("eps", [
+    1e-8,
+    pytest.param(1e-16, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_the_step_at_which_eps_takes_over(eps):
     rule, eta = Adam(0.9, 0.99, eps), 1e-3
     told = pn.predict(gaussian(), rule, batching=Cyclic(1), step_size=eta)
