@@ -3,13 +3,12 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 FEWEST = 8
 """Records below which no slope is fitted."""
 
 
-def log_slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+def log_slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Least squares of `log y` on `log x`, and its standard error.
 
     Records close in time err alike: independent ones are counted by the residuals'
