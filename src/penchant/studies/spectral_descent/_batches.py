@@ -20,22 +20,25 @@ def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
 
     Four classes with random labels, 40 samples in 24 dimensions; Signum and Muon with
     exact polar factors; shuffled batches of 1, 10 and 40; steps $c/R_*\,t^{-1/2}$,
-    $c=1$. No theorem covers parts of the data: what is expected is the full batch's
+    $c=1$. The quick preset takes Signum, and batches of 1 and 40. No theorem covers parts of the data: what is expected is the full batch's
     share from a memory of several epochs on, and less without memory.
     """
     steps = steps_of(preset, 10_000, 40_000)
-    memories = (0.0, 0.9, 0.999) if preset.quick else (0.0, 0.5, 0.9, 0.99, 0.999)
+    memories = (0.0, 0.999) if preset.quick else (0.0, 0.5, 0.9, 0.99, 0.999)
+    sizes = SIZES[::2] if preset.quick else SIZES
     problem = random_labels(seed)
     lines, pictures = [], {}
     rules = {
         "Signum": (pn.optimizers.Signum, pn.norms.Linf()),
         "Muon": (pn.optimizers.Muon, pn.norms.Spectral()),
     }
+    if preset.quick:
+        del rules["Muon"]
     for name, (rule, norm) in rules.items():
         gamma = float(pn.max_margin(problem, norm, tol=1e-6).margin)
         R = pn.theory.longest_row(problem, norm)
         ends = {}
-        for size in SIZES:
+        for size in sizes:
             for b1 in memories:
                 run = finished(
                     pn.train(
@@ -87,7 +90,7 @@ def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         axes = curves(
             {
                 f"batches of {size}": (memory, [ends[size, b1] for b1 in memories])
-                for size in SIZES
+                for size in sizes
             },
             x="memory 1/(1 − b1), steps",
             y="share of the margin",

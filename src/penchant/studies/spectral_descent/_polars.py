@@ -37,8 +37,7 @@ POLARS: dict[str, tuple[Any, int, tuple[float, float] | None]] = {
     "Polar Express 6": (PolarExpress(6), 18, None),
     "Polar Express 8": (PolarExpress(8), 24, None),
 }
-QUICK = ("exact", "Newton–Schulz 5", "cubic 5", "cubic 15", "Polar Express 5",
-         "Polar Express 8")  # fmt: skip
+QUICK = ("exact", "Newton–Schulz 5", "cubic 15", "Polar Express 8")
 LABELS = ("spectral", "ℓ2", "ℓ∞", "ℓ1", "nuclear")
 
 
@@ -46,14 +45,14 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     r"""What practical Muon maximises: shares in every norm by its polar factor.
 
     Constant steps of $.1/R_*$ without momentum on the paper's data, $10^5$ of them
-    ($2\cdot10^4$ in the quick preset). Five usual Newton--Schulz steps end nearer the
+    ($10^4$ in the quick preset). Five usual Newton--Schulz steps end nearer the
     Frobenius margin than the spectral one. The reason is in the steps: their singular
     values are anywhere in [.7, 1.2] by where the gradient's were, so the step is not
-    steepest, and the pattern does not average out. Converging iterations have both
-    ends of that interval at 1: a few more cubic steps, or as many quintic ones with
-    the best coefficients (Polar Express).
+    steepest, and the pattern does not average out. Converging iterations bring all but
+    the smallest to 1, which late in a run may be below what they resolve: a few more
+    cubic steps, or as many quintic ones with the best coefficients (Polar Express).
     """
-    steps = steps_of(preset, 20_000, 100_000)
+    steps = steps_of(preset, 10_000, 100_000)
     chosen = QUICK if preset.quick else tuple(POLARS)
     problem = data(seed)
     step_size = pn.theory.scale_free_step(problem, pn.norms.Spectral(), 0.1)
@@ -100,17 +99,18 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         s = np.asarray(s)[
             : problem.classes - 1
         ]  # the last one is 0 in exact arithmetic
-        sure = name == "exact" or "15" in name or "Express 8" in name
-        lines.append(
-            Line(
-                f"{name}, least over greatest singular value of the last step",
-                1.0 if sure else 0.6,
-                0.99 if sure else 0.0,
-                1.0 + 1e-9,
-                float(s[-1] / s[0]),
-                f"from {s[-1]:.3g} to {s[0]:.3g}, of rank {problem.classes - 1}",
+        if name in ("exact", "Newton–Schulz 5"):
+            low, high = (1 - 1e-9, 1 + 1e-9) if name == "exact" else (0.0, 0.85)
+            lines.append(
+                Line(
+                    f"{name}, least over greatest singular value of the last step",
+                    1.0 if name == "exact" else 0.6,
+                    low,
+                    high,
+                    float(s[-1] / s[0]),
+                    f"from {s[-1]:.3g} to {s[0]:.3g}, of rank {problem.classes - 1}",
+                )
             )
-        )
     remedy = ended["Polar Express 8"]["spectral"] - ended["Newton–Schulz 5"]["spectral"]
     lines.append(
         Line(
@@ -166,7 +166,8 @@ def memories(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     gamma = best(seed, "ℓ∞").margin
     lines, drawn = [], {}
     wide = 0.004 if seed == 0 else 0.08
-    for b2, value in ((0.95, 0.940), (0.99, 0.714), (0.999, 0.670)):
+    adam = ((0.95, 0.940), (0.99, 0.714), (0.999, 0.670))
+    for b2, value in adam[::2] if preset.quick else adam:
         step_size = pn.schedules.power(0.1, 0.5, offset=1)
         rule = pn.optimizers.Adam(0.9, b2, 0.0, bias_correction=True)
         run = finished(pn.train(problem, rule, steps=10_000, step_size=step_size))
@@ -186,7 +187,8 @@ def memories(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                 f"sign-like from step {start:.2g} on",
             )
         )
-    for b2, value in ((0.9, 0.967), (0.99, 0.951)):
+    shampoo = ((0.9, 0.967), (0.99, 0.951))
+    for b2, value in shampoo[:1] if preset.quick else shampoo:
         step_size = pn.schedules.power(0.05, 0.5, offset=1)
         run = finished(
             pn.train(
@@ -231,7 +233,7 @@ def frameworks(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     import torch
 
     torch.set_num_threads(1)  # small matrices: more threads only wait for each other
-    steps = steps_of(preset, 3_000, 10_000)
+    steps = steps_of(preset, 1_000, 10_000)
     problem = data(seed)
     eta = pn.theory.scale_free_step(problem, pn.norms.Spectral(), 0.1)
     # both multiply by the root of the matrix's aspect ratio, 25 / 10 for optax
