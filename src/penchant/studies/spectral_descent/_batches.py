@@ -20,8 +20,9 @@ def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
 
     Four classes with random labels, 40 samples in 24 dimensions; Signum and Muon with
     exact polar factors; shuffled batches of 1, 10 and 40; steps $c/R_*\,t^{-1/2}$,
-    $c=1$. The quick preset takes Signum, and batches of 1 and 40. No theorem covers parts of the data: what is expected is the full batch's
-    share from a memory of several epochs on, and less without memory.
+    $c=1$. The quick preset takes Signum, and batches of 1 and 40. No theorem covers
+    parts of the data: what is expected is the full batch's share from a memory of
+    several epochs on, and less without memory.
     """
     steps = steps_of(preset, 10_000, 40_000)
     memories = (0.0, 0.999) if preset.quick else (0.0, 0.5, 0.9, 0.99, 0.999)

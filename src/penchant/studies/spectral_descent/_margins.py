@@ -147,8 +147,9 @@ def margin_ratios(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     Class centres from $N(0,I)$ with noise .1, $k=10$, $d=25$, 50 a class;
     cross-entropy, zero start, $\eta_t=\eta_0t^{-1/2}$, $10^4$ steps. The paper prints
     no numbers; those expected are an independent implementation's over five seeds,
-    widened by .01 for other seeds. The quick preset takes the three without momentum. Every record's own upper bound of the margin,
-    $\|\nabla L\|_*/G$, is held against it too.
+    widened by .01 for other seeds. Every record's own upper bound of the margin,
+    $\|\nabla L\|_*/G$, is held against it too. The quick preset takes the three
+    methods without momentum.
     """
     lines, pictures = [], {}
     for name in _chosen(preset):

@@ -46,8 +46,9 @@ def network(
     $N(0,1/\text{fan-in})$, steps $\eta_0t^{-1/2}$, 1500 of them (300 in the quick
     preset). Both layers are trained; the margin is over the larger of the two spectral
     norms. The paper trains on MNIST and does not say its step sizes: here every method
-    has the best of three or four (two in the quick preset). Numbers expected are the note's on these digits,
-    after 1500 steps; ranges are of the ranking, that spectral descent grows fastest.
+    has the best of three or four (two in the quick preset). Numbers expected are the
+    note's on these digits, after 1500 steps; ranges are of the ranking, that spectral
+    descent grows fastest.
 
     Args:
         preset: How much to do.
