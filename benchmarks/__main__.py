@@ -11,6 +11,7 @@ from benchmarks import (
     full_batch,
     growth,
     max_margin,
+    scale,
     svm,
 )
 
@@ -20,6 +21,7 @@ MODULES = {
     "max_margin": max_margin,
     "svm": svm,
     "diagnose": diagnose,
+    "scale": scale,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"
