@@ -1,6 +1,7 @@
 import functools
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,17 +129,22 @@ def reached(name: str, seed: int) -> Reached:
             lengths = jnp.sqrt(jnp.sum(run.weights**2, axis=(1, 2)) * jnp.sum(V**2))
             cosines[label].append(np.asarray(dots / lengths))
         norm, top = NORMS[method.own], float(best(s, method.own).margin)
-        bounds = jax.lax.map(lambda w: _upper(problem, norm, w), run.weights)  # noqa: B023
+        bounds = _uppers(problem, norm, run.weights)
         proved.append(np.minimum.accumulate(np.asarray(bounds)) / top)
     stack = lambda by: {label: np.stack(rows) for label, rows in by.items()}
     return Reached(steps, stack(found), stack(cosines), np.stack(proved))
 
 
-def _upper(problem: Any, norm: Any, w: Any) -> Any:
+@eqx.filter_jit
+def _uppers(problem: Any, norm: Any, weights: Any) -> Any:
     r"""$\|\nabla L\|_*/G$: Lemma 1 as an upper bound of the largest margin."""
-    gradient = problem.scaled_gradient(w)
-    log_G = pn.theory.log_proxy(problem, w)
-    return norm.dual(gradient.direction) * jnp.exp(gradient.log_scale - log_G)
+
+    def one(w: Any) -> Any:
+        gradient = problem.scaled_gradient(w)
+        log_G = pn.theory.log_proxy(problem, w)
+        return norm.dual(gradient.direction) * jnp.exp(gradient.log_scale - log_G)
+
+    return jax.lax.map(one, weights)
 
 
 def margin_ratios(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
