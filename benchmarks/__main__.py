@@ -8,6 +8,7 @@ from benchmarks import (
     _report,
     adam_per_sample,
     diagnose,
+    equilibrium,
     full_batch,
     growth,
     max_margin,
@@ -20,6 +21,7 @@ MODULES = {
     "full_batch": full_batch,
     "max_margin": max_margin,
     "svm": svm,
+    "equilibrium": equilibrium,
     "diagnose": diagnose,
     "scale": scale,
 }

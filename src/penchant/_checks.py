@@ -71,7 +71,9 @@ def check_count(name: str, value: Any, *, least: int = 1) -> int:
     return int(value)
 
 
-def check_instance(name: str, value: Any, kind: type, on_offer: str) -> None:
+def check_instance(
+    name: str, value: Any, kind: type | tuple[type, ...], on_offer: str
+) -> None:
     """Require an instance of `kind`; the message says what is on offer.
 
     Raises:

@@ -36,9 +36,47 @@ def test_without_noise_the_rows_are_the_centres():
     assert np.array_equal(data.X[::2], data.X[1::2])
 
 
+def test_scaled_rademacher_rows_have_one_size_each():
+    data = datasets.scaled_rademacher(n=6, d=9, seed=4)
+    assert np.array_equal(np.abs(data.X), np.arange(1.0, 7.0)[:, None] * np.ones(9))
+    assert np.linalg.matrix_rank(data.X) == 6
+    assert not np.array_equal(data.X, datasets.scaled_rademacher(n=6, d=9, seed=5).X)
+    given = datasets.scaled_rademacher(signs=datasets.PAPER_SIGNS, scales=[1, 1, 2, 3])
+    assert given.X.tolist() == [[1] * 4, [1, 1, 1, -1], [2, 2, -2, -2], [3, -3, 3, -3]]
+
+
+def test_the_least_row_of_a_shifted_diagonal_decides():
+    X = datasets.shifted_diagonal([0.7, 1.1, 4.0], 0.3).X
+    assert np.array_equal(np.diag(X), [0.7, 1.1, 4.0])
+    assert set(X[~np.eye(3, dtype=bool)]) == {0.3}
+    # sign(x_1) has no more margin on x_1 than on the others: the note's rule
+    assert (X @ np.sign(X[0]) >= np.abs(X[0]).sum()).all()
+
+
+def test_bistable_rows_are_mirror_images():
+    X = datasets.bistable(5, 1, 0.5).X
+    assert np.array_equal(X[0], [5, 1, 0.5])
+    assert np.array_equal(X[1], X[0][[1, 0, 2]] * [1, 1, -1])
+    assert datasets.pitchfork(6, 2) == pytest.approx(1.07331, abs=5e-6)
+    assert datasets.pitchfork(3, 3) == 0
+
+
 @pytest.mark.parametrize(
     ("make", "wrong"),
     [
+        (datasets.scaled_rademacher, {"n": 51}),
+        (datasets.scaled_rademacher, {"d": 0}),
+        (datasets.scaled_rademacher, {"signs": [[1, 0.5]]}),
+        (datasets.scaled_rademacher, {"signs": [1, -1]}),
+        (datasets.scaled_rademacher, {"scales": [1, 2]}),
+        (datasets.scaled_rademacher, {"scales": -np.ones(10)}),
+        (datasets.shifted_diagonal, {"diagonal": [2.0, 1.0]}),
+        (datasets.shifted_diagonal, {"diagonal": [-1.0, 1.0]}),
+        (datasets.shifted_diagonal, {"diagonal": []}),
+        (datasets.shifted_diagonal, {"shift": 1.5}),
+        (datasets.bistable, {"p": 0.0}),
+        (datasets.bistable, {"q": -1.0}),
+        (datasets.bistable, {"r": float("nan")}),
         (datasets.gaussian, {"n": 0}),
         (datasets.gaussian, {"d": -1}),
         (datasets.gaussian, {"seed": -1}),

@@ -104,3 +104,30 @@ def test_interrupted_studies_have_lost_nothing(tmp_path):
     written = json.loads((tmp_path / "result.json").read_text("utf-8"))
     assert [line["figure"] for line in written["lines"]] == ["first"]
     assert (tmp_path / "first.svg").exists()
+
+
+def test_per_sample_adam_has_the_figures_of_the_issue():
+    study = studies.find("per-sample-adam")
+    wanted = {"gaussian", "rademacher", "proxy", "batch-size", "signum", "epsilon",
+              "bistable", "decays", "schedules", "uniqueness"}  # fmt: skip
+    assert set(study.figures) == wanted
+
+
+@pytest.fixture(scope="module")
+def proxy_figure():
+    return studies.find("per-sample-adam").run(seed=5, figure="proxy")
+
+
+def test_adam_proxy_comes_out_on_other_seeds(proxy_figure):
+    assert [line for line in proxy_figure.lines if not line.passed] == []
+    assert len(proxy_figure.lines) == 6
+    assert all(line.certificate for line in proxy_figure.lines)
+    assert len(proxy_figure.figures) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("figure", studies.find("per-sample-adam").figures)
+@pytest.mark.parametrize("seed", [0, 3])
+def test_every_figure_of_per_sample_adam_comes_out(figure, seed):
+    found = studies.find("per-sample-adam").run(seed=seed, figure=figure)
+    assert [line for line in found.lines if not line.passed] == []

@@ -6,3 +6,10 @@ from penchant.datasets._digits import digits as digits
 from penchant.datasets._errors import DataError as DataError
 from penchant.datasets._gaussian import gaussian as gaussian
 from penchant.datasets._load import load as load
+from penchant.datasets._per_sample import (
+    PAPER_SIGNS as PAPER_SIGNS,
+    bistable as bistable,
+    pitchfork as pitchfork,
+    scaled_rademacher as scaled_rademacher,
+    shifted_diagonal as shifted_diagonal,
+)

@@ -1,6 +1,9 @@
 """Papers' figures and tables, as functions: one folder a paper."""
 
-from penchant.studies import spectral_descent as spectral_descent
+from penchant.studies import (
+    per_sample_adam as per_sample_adam,
+    spectral_descent as spectral_descent,
+)
 from penchant.studies._study import (
     Figure as Figure,
     Line as Line,
@@ -9,7 +12,9 @@ from penchant.studies._study import (
     Study as Study,
 )
 
-STUDIES: dict[str, Study] = {study.name: study for study in (spectral_descent.STUDY,)}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (per_sample_adam.STUDY, spectral_descent.STUDY)
+}
 """The studies there are, by name."""
 
 

@@ -243,12 +243,14 @@ _STYLE = """
  --c3: #35c79b; --c4: #e69fc4; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
  background: var(--paper); margin: 0; }
-main { max-width: 50rem; margin: 0 auto; padding: 1rem; }
+main { max-width: 60rem; margin: 0 auto; padding: 1rem; }
 h2 { margin-top: 2.5rem; }
 figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; }
 figure svg text { fill: var(--ink); } figcaption { color: var(--faint); }
 div { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: right; padding: .3rem .6rem;
  border-bottom: 1px solid var(--grid); }
-th:first-child, td:first-child { text-align: left; }
+td { white-space: nowrap; }
+th:first-child, td:first-child, th:nth-child(5), td:nth-child(5) { text-align: left;
+ white-space: normal; min-width: 12rem; }
 """

@@ -1,6 +1,6 @@
-r"""Where in a run Adam and RMSProp are throttled, sign-like, or gradient descent.
+r"""Where in a run Adam and RMSProp are throttled, adaptive, or gradient descent.
 
-Derived and measured for linear problems under full batches; no theorem's.
+Derived and measured for linear problems; no theorem's.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 from penchant._checks import check_number
 from penchant._types import Real
-from penchant.norms import L2, Linf
+from penchant.norms import L2, AbstractNorm, Linf
 from penchant.theory._prediction import Assumption, Regime, Verdict
 from penchant.theory._setting import Setting
 from penchant.training.schedules import Constant, Schedule, values
@@ -88,34 +88,49 @@ def adam_growth(gamma: float, step_size: Real, b1: float, b2: float) -> np.ndarr
     return r.reshape(given.shape)
 
 
-def adam_regimes(setting: Setting, decays: Decays) -> tuple[Regime, ...]:
-    r"""Throttled, then sign-like, then (where $\varepsilon>0$) gradient descent.
+class Pace(eqx.Module):
+    r"""How a geometry grows margins, and where $\varepsilon$ ends it.
 
-    Throttled while $\gamma_\infty\eta_t>(1-\beta_2)/2$: weighed by the moments of large
-    early gradients, which is no norm's geometry. Gradient descent once a typical entry
-    of the gradient is below $\varepsilon$: at a mean loss of
-    $\varepsilon\,D/\gamma_\infty$ for $D$ weights. Steps are found from
-    `adam_growth`; measured crossovers came within a few per cent for
-    $\beta_2\ge.99$, 15 % for shorter memories.
+    `gamma` is the margin gained per unit of $\sum_t\eta_t$, `entry` a typical entry of
+    $\sqrt v$ over the mean loss, `norm` the geometry (None where it is no norm's).
+    """
+
+    name: str = eqx.field(static=True)
+    norm: AbstractNorm | None
+    gamma: float = eqx.field(static=True)
+    entry: float = eqx.field(static=True)
+    why: str = eqx.field(static=True)
+
+
+def sign_like(setting: Setting) -> Pace:
+    r"""Full batches: $m/\sqrt v$ is the gradient's sign."""
+    gamma = float(setting.best(Linf()).margin)
+    why = "the moments are those of the present gradient: m/√v is its sign"
+    entry = gamma / math.prod(setting.problem.weight_shape)
+    return Pace("sign-like", Linf(), gamma, entry, why)
+
+
+def adam_regimes(setting: Setting, decays: Decays, pace: Pace) -> tuple[Regime, ...]:
+    r"""Throttled, then in its own geometry, then (where $\varepsilon>0$) descent.
+
+    Throttled while $\gamma\eta_t>(1-\beta_2)/2$: weighed by the moments of large early
+    gradients, which is no norm's geometry. Gradient descent once a typical entry of
+    $\sqrt v$ is below $\varepsilon$. Steps are found from `adam_growth`; measured
+    crossovers came within a few per cent for $\beta_2\ge.99$, 15 % for shorter
+    memories.
     """
     schedule = setting.schedule
-    if not setting.full_batch:
-        return ()
     b1, b2, eps = decays.b1, decays.b2, decays.eps
     if schedule is None or b1**2 >= b2:
         return _without_steps(decays)
-    gamma = float(setting.best(Linf()).margin)
-    throttled = _throttled_until(schedule, gamma, b2)
+    throttled = _throttled_until(schedule, pace.gamma, b2)
     crossover = math.inf
     problem = setting.problem
     margin = math.nan
     if eps > 0:
         zero = jnp.zeros(problem.weight_shape)
-        weights = math.prod(problem.weight_shape)
-        margin = (
-            float(problem.log_loss(zero)) + math.log(gamma / weights) - math.log(eps)
-        )
-        crossover = _reaches(schedule, gamma, decays, max(margin, 0.0))
+        margin = float(problem.log_loss(zero)) + math.log(pace.entry) - math.log(eps)
+        crossover = reached_at(schedule, pace.gamma, decays, max(margin, 0.0))
     regimes = []
     throttled = min(throttled, crossover)
     if throttled > 1:
@@ -125,8 +140,7 @@ def adam_regimes(setting: Setting, decays: Decays) -> tuple[Regime, ...]:
         )
         regimes.append(Regime("throttled", None, 0.0, throttled, why))
     if crossover > throttled:
-        why = "the moments are those of the present gradient: m/√v is its sign"
-        regimes.append(Regime("sign-like", Linf(), throttled, crossover, why))
+        regimes.append(Regime(pace.name, pace.norm, throttled, crossover, pace.why))
     if eps > 0:
         why = (
             f"gradient entries are below ε = {eps:.3g} from a margin of about "
@@ -160,7 +174,10 @@ def _throttled_until(schedule: Schedule, gamma: float, b2: float) -> float:
     return math.inf if last == len(t) - 1 else float(t[last + 1])
 
 
-def _reaches(schedule: Schedule, gamma: float, decays: Decays, margin: float) -> float:
+def reached_at(
+    schedule: Schedule, gamma: float, decays: Decays, margin: float
+) -> float:
+    """The step by which so much margin is gained; infinite beyond the horizon."""
     t, eta, width = _grid(schedule)
     gained = np.cumsum(adam_growth(gamma, eta, decays.b1, decays.b2) * width)
     past = np.flatnonzero(gained >= margin)

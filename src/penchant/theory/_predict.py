@@ -16,18 +16,21 @@ from penchant.optimizers import (
     Muon,
     RMSProp,
     Shampoo,
+    SignDescent,
+    Signum,
     SteepestDescent,
     WeightDecay,
 )
 from penchant.problems import LinearClassification
 from penchant.theory import (
+    baek2026persample,
     fan2025spectral,
     gunasekar2018geometry,
     soudry2018implicit,
     wang2021adaptive,
     zhang2024adam,
 )
-from penchant.theory._adam_regimes import Decays, adam_regimes
+from penchant.theory._adam_regimes import Decays, adam_regimes, sign_like
 from penchant.theory._descent_rules import as_descent
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
@@ -53,6 +56,9 @@ def predict(
     | the same normalised, with momentum; sign descent, Signum, Muon with exact polar | that norm; ℓ∞; spectral | `fan2025spectral` |
     | Adam, RMSProp, ε = 0, full batch | ℓ∞ | `zhang2024adam` |
     | Adam, RMSProp, ε > 0, full batch | ℓ∞ on the way, then ℓ2 | `wang2021adaptive` |
+    | Adam, RMSProp, ε = 0, batches, two classes | a norm that the data choose; ℓ2 or ℓ∞ for some data | `baek2026persample` |
+    | the same with ε > 0 | that on the way, then ℓ2 | `baek2026persample`, `wang2021adaptive` |
+    | sign descent, Signum, batches, two classes | ℓ∞ if momentum is long enough | `baek2026persample` |
     | AdaGrad | ℓ2, weighted by its own accumulators | `qian2019adagrad` |
     | any of these with decoupled decay | none: a point of the regularisation path | `dunn1978conditional` |
     | anything else | unknown, and said so | |
@@ -126,8 +132,13 @@ def _of(setting: Setting) -> Prediction:
         return wang2021adaptive.adagrad(setting)
     if isinstance(optimizer, WeightDecay):
         return _decayed(setting, optimizer)
+    if isinstance(optimizer, (Adam, RMSProp)):
+        return _adam(setting, optimizer)
     descent = as_descent(optimizer)
     if descent is not None and not setting.full_batch:
+        if setting.problem.binary and isinstance(optimizer, (Signum, SignDescent)):
+            b1 = optimizer.b1 if isinstance(optimizer, Signum) else 0.0
+            return baek2026persample.signum(setting, b1)
         return fan2025spectral.with_batches(setting, descent)
     if not setting.full_batch:
         return setting.unknown(
@@ -145,8 +156,6 @@ def _of(setting: Setting) -> Prediction:
         return fan2025spectral.shampoo(setting)
     if isinstance(optimizer, Lion):
         return _lion(setting)
-    if isinstance(optimizer, (Adam, RMSProp)):
-        return _adam(setting, optimizer)
     return setting.unknown(
         f"{optimizer!r} is not in the table of algorithms whose limit is known."
     )
@@ -181,7 +190,9 @@ def _adam(setting: Setting, optimizer: Adam | RMSProp) -> Prediction:
         float(np.asarray(optimizer.b2)),
         eps**0.5 if optimizer.eps_inside else eps,
     )
-    regimes = adam_regimes(setting, decays)
+    if not setting.full_batch:
+        return baek2026persample.per_sample_adam(setting, decays)
+    regimes = adam_regimes(setting, decays, sign_like(setting))
     if eps > 0:
         return wang2021adaptive.adam_with_eps(setting, decays, regimes)
     return zhang2024adam.adam_without_eps(setting, decays, regimes)

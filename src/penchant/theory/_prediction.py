@@ -62,7 +62,11 @@ class Prediction(eqx.Module):
     last one is the limit, and `at(step)` is the one a run of so many steps is in.
 
     In the sum, max, nuclear and spectral norms the limit *direction* need not be
-    unique although its margin is; `weights` are then one of the optima.
+    unique although its margin is; `weights` are then one of the optima. Where the limit
+    is only near its norm's max margin, `weights` are the limit and `margin` is theirs.
+
+    `evidence` is what the prediction was computed from, with its certificates, such as
+    [`AdamLimits`][penchant.theory.AdamLimits]; None where a theorem names the norm.
 
     `source` names the theorem, with a key of the bibliography (see `penchant.cite`).
     """
@@ -75,6 +79,7 @@ class Prediction(eqx.Module):
     assumptions: tuple[Assumption, ...]
     regimes: tuple[Regime, ...] = ()
     alternatives: tuple["Prediction", ...] = ()
+    evidence: Any = None
 
     def at(self, step: int | float) -> Regime:
         """The regime after so many steps."""
@@ -114,6 +119,7 @@ class Prediction(eqx.Module):
                 for r in self.regimes
             ],
             "alternatives": [_label(other.norm) for other in self.alternatives],
+            "evidence": None if self.evidence is None else self.evidence.to_dict(),
         })
 
     def __repr__(self) -> str:
@@ -126,6 +132,8 @@ class Prediction(eqx.Module):
         lines += [f"  regime: {regime!r}" for regime in self.regimes]
         lines += [f"  {assumption!r}" for assumption in self.assumptions]
         lines += [f"  or: {other.statement}" for other in self.alternatives]
+        if self.evidence is not None:
+            lines += [f"  {line}" for line in repr(self.evidence).splitlines()]
         return "\n".join(lines)
 
 

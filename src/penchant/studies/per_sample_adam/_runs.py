@@ -1,0 +1,82 @@
+"""What the figures share: runs, directions, and how two of them are compared."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import penchant as pn
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def simulate(
+    problem: pn.LinearClassification,
+    optimizer: Any,
+    batching: Any,
+    steps: int,
+    step_size: Any,
+    *,
+    seed: int = 0,
+    init: Any = None,
+) -> pn.Trajectory:
+    """Train; part of a run proves nothing about its numbers."""
+    run = pn.train(
+        problem,
+        optimizer,
+        steps=steps,
+        step_size=step_size,
+        batching=batching,
+        init=init,
+        key=seed,
+    )
+    if run.outcome is not pn.training.Outcome.COMPLETE:
+        raise KeyboardInterrupt
+    return run
+
+
+def gap(u: Any, v: Any) -> float:
+    """1 - cosine, without cancellation: half the squared distance of unit vectors."""
+    u, v = np.asarray(u), np.asarray(v)
+    return float(0.5 * np.sum((u / np.linalg.norm(u) - v / np.linalg.norm(v)) ** 2))
+
+
+def cosine(u: Any, v: Any) -> float:
+    """The cosine of two directions."""
+    return 1.0 - gap(u, v)
+
+
+def increments(run: pn.Trajectory) -> tuple[Array, Array]:
+    """Steps, and w_t - w_{t/2} at each record that has one."""
+    steps = np.asarray(run.steps)
+    weights = np.asarray(run.weights)
+    at = np.searchsorted(steps, steps / 2.0)
+    known = steps >= 2 * steps[0]
+    return steps[known], (weights - weights[at])[known]
+
+
+def share(problem: pn.LinearClassification, best: pn.MaxMargin, w: Any) -> float:
+    """Of a norm's largest margin, that of `w`."""
+    margin = float(np.asarray(problem.margins(w)).min())
+    return margin / float(best.norm(jnp.asarray(w))) / float(best.margin)
+
+
+def slowest(step: Any, at: Any) -> float:
+    """How fast runs forget their start, per unit of Σ η: no disturbance is slower."""
+    rates = np.asarray(pn.theory.rates(step, at))
+    gained = np.asarray(step.rows) @ np.asarray(at.step)
+    idle = (gained - gained.min())[np.asarray(at.c) < 1e-9]
+    return float(min([*rates, *idle], default=np.inf))
+
+
+def transient(run: pn.Trajectory, rate: float, pace: float) -> float:
+    """What half a run leaves of 1 - cosine by its predicted rate, e^(-2 rate s)."""
+    least = np.asarray(run.margins).min(axis=1)
+    half = int(np.searchsorted(np.asarray(run.steps), int(run.steps[-1]) // 2))
+    return float(np.exp(-2.0 * rate * max(least[half], 0.0) / pace))
+
+
+def enough_steps(rate: float, step_size: float, most: int) -> int:
+    """Steps after whose half a disturbance is e^-10, of at least 400 000."""
+    wanted = 20.0 / rate / step_size
+    return int(np.clip(np.ceil(wanted / 20.0) * 20, 400_000, most))

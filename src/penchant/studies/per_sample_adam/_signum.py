@@ -1,0 +1,105 @@
+from typing import Any
+
+import numpy as np
+
+import penchant as pn
+from penchant.studies._study import Figure, Line, Preset
+from penchant.studies.per_sample_adam._runs import cosine, share, simulate
+
+KINDS: dict[str, Any] = {
+    "in turn": pn.batching.Cyclic,
+    "reshuffled": pn.batching.Shuffled,
+    "with replacement": pn.batching.WithReplacement,
+}
+
+# relative gap of the ℓ∞ margin with b = 1, an independent implementation, seed 0
+KNOWN = {
+    ("in turn", 0.0): (0.895, 0.002),
+    ("in turn", 0.5): (0.466, 0.01),
+    ("in turn", 0.9): (0.082, 0.004),
+    ("in turn", 0.99): (0.0011, 0.0005),
+    ("reshuffled", 0.0): (0.895, 0.002),
+    ("reshuffled", 0.5): (0.473, 0.01),
+    ("reshuffled", 0.9): (0.083, 0.004),
+    ("reshuffled", 0.99): (0.0031, 0.001),
+    ("with replacement", 0.0): (0.889, 0.01),
+    ("with replacement", 0.5): (0.495, 0.01),
+    ("with replacement", 0.9): (0.188, 0.006),
+    ("with replacement", 0.99): (0.038, 0.004),
+}
+
+
+def signum(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""Signum: how much $\beta$ each batch size and order needs to find $\ell_\infty$.
+
+    Gaussian data, $N=10$, $d=50$; $\eta$ so that $\kappa=\eta\max\|x\|_1/(1-\beta)$
+    is .5 or less.
+    """
+    steps = 300_000 if preset.quick else 3_000_000
+    problem = pn.datasets.gaussian(10, 50, seed=seed).problem(pn.losses.Exponential())
+    l2 = pn.max_margin(problem, pn.norms.L2())
+    linf = pn.max_margin(problem, pn.norms.Linf())
+    longest = float(np.abs(np.asarray(problem.X)).sum(axis=1).max())
+    betas = (0.0, 0.5, 0.9, 0.99) if preset.quick else (0.0, 0.5, 0.9, 0.97, 0.99)
+    sizes = (1,) if preset.quick else (1, 2, 5)
+    lines, curves = [], {}
+    for name, kind in KINDS.items():
+        if preset.quick and name == "reshuffled":
+            continue  # the full preset has it
+        for b in sizes:
+            gaps = []
+            for beta in betas:
+                rule = pn.optimizers.Signum(beta)
+                eta = min(2e-4, 0.5 * (1.0 - beta) / longest)
+                run = simulate(problem, rule, kind(b), steps, eta, seed=seed)
+                w = run.increment()
+                gaps.append(1.0 - share(problem, linf, w))
+                bound = pn.theory.signum_gap(problem, beta, kind(b))
+                known = KNOWN.get((name, beta)) if b == 1 and seed == 0 else None
+                if known is not None:
+                    value, digits = known
+                    lines.append(
+                        Line(
+                            f"{name}, b = 1, β = {beta:g}: gap of the ℓ∞ margin",
+                            value,
+                            value - digits,
+                            value + digits,
+                            gaps[-1],
+                            f"max margin known to {float(linf.gap):.0e}",
+                        )
+                    )
+                lines.append(
+                    Line(
+                        f"{name}, b = {b}, β = {beta:g}: gap over its bound",
+                        0.0,
+                        -1e-9,
+                        1.0,
+                        gaps[-1] * bound.best / bound.bound,
+                        "vacuous bound"
+                        if bound.vacuous
+                        else f"bound {bound.bound:.3g}",
+                    )
+                )
+                if (name, b, beta) == ("with replacement", 1, 0.9):
+                    lines.append(
+                        Line(
+                            "with replacement, b = 1, β = .9: cosine with ℓ2 less that "
+                            "with ℓ∞",
+                            0.135,
+                            0.0,
+                            0.5,
+                            cosine(w, l2.weights) - cosine(w, linf.weights),
+                            "nearer ℓ2 than ℓ∞ at the usual β",
+                        )
+                    )
+            shown = np.array(gaps)
+            curves[f"{name}, b = {b}"] = 1.0 - np.array(betas), shown
+    caption = (
+        "Relative gap of Signum's increments to the largest ℓ∞ margin against 1 - β. "
+        f"Gaussian data, N = 10, d = 50, seed {seed}, {steps:,} steps, zero start, "
+        "exponential loss."
+    )
+    axes = pn.plotting.curves(
+        curves, xlabel="1 - β", ylabel="1 - share of the ℓ∞ margin", logy=True
+    )
+    return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
