@@ -12,6 +12,7 @@ from benchmarks import (
     full_batch,
     growth,
     max_margin,
+    scale,
     svm,
 )
 
@@ -22,6 +23,7 @@ MODULES = {
     "svm": svm,
     "equilibrium": equilibrium,
     "diagnose": diagnose,
+    "scale": scale,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"

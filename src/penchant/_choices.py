@@ -43,6 +43,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., AbstractOptimizer], tuple[str, ...]]] 
     "adagrad": (optimizers.AdaGrad, ("eps", "eps_inside")),
     "muon": (optimizers.Muon, ("b1", "polar", "nesterov")),
     "spectral": (lambda: optimizers.Muon(0.0), ()),
+    "shampoo": (optimizers.Shampoo, ("b2",)),
     "lion": (optimizers.Lion, ("b1", "b2")),
 }
 """Each optimizer, and the options it takes."""
@@ -98,7 +99,7 @@ def named_norm(name: str) -> norms.AbstractNorm:
 
 
 def named_polar(name: str) -> AbstractPolar:
-    """`exact`, `ns` or `ns:STEPS`, `cubic:STEPS`.
+    """`exact`; `ns`, `cubic`, `express`, or any of the three with `:STEPS`.
 
     Raises:
         ValueError: If there is no such polar map.
@@ -111,7 +112,11 @@ def named_polar(name: str) -> AbstractPolar:
         return optimizers.NewtonSchulz(5 if count is None else count)
     if kind == "cubic":
         return optimizers.CubicNewtonSchulz(15 if count is None else count)
-    raise ValueError(f"no polar map {name!r}; have: exact, ns:STEPS, cubic:STEPS.")
+    if kind == "express":
+        return optimizers.PolarExpress(8 if count is None else count)
+    raise ValueError(
+        f"no polar map {name!r}; have: exact, ns:STEPS, cubic:STEPS, express:STEPS."
+    )
 
 
 def named_loss(name: str) -> losses.AbstractLoss:

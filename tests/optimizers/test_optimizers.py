@@ -67,6 +67,21 @@ PAIRS = {
         # optax multiplies by the root of the matrix's aspect ratio, here 6 / 4
         optax.contrib.muon(1.5**-0.5, beta=0.9, eps=0.0, nesterov=False, ns_steps=5),
     ),
+    "Muon, Polar Express": (
+        rules.Muon(0.9, rules.PolarExpress(6)),
+        optax.contrib.muon(
+            1.5**-0.5,
+            beta=0.9,
+            eps=0.0,
+            nesterov=False,
+            ns_steps=6,
+            ns_coeffs=np.array(rules.PolarExpress(6).coefficients),
+        ),
+    ),
+    "AdamW": (
+        rules.WeightDecay(rules.Adam(0.9, 0.99, 1e-8, bias_correction=True), 0.3),
+        optax.adamw(1.0, 0.9, 0.99, eps=1e-8, weight_decay=0.3),
+    ),
 }
 
 
@@ -169,7 +184,10 @@ EVERY = (
     rules.Muon(0.9),
     rules.Muon(0.9, rules.NewtonSchulz(5), nesterov=True),
     rules.Muon(0.0, rules.CubicNewtonSchulz(8)),
+    rules.Muon(0.9, rules.PolarExpress(8)),
     rules.Lion(0.9, 0.99),
+    rules.Shampoo(0.9),
+    rules.Shampoo(0.0),
 )
 SCALE_FREE = tuple(
     rule
@@ -269,6 +287,9 @@ def test_special_cases_within_the_general():
         (rules.RMSProp(0.9, 1e-3), rules.Adam(0.0, 0.9, 1e-3)),
         (rules.Adam(0.0, 0.0, 0.0), rules.SignDescent()),
         (rules.Muon(0.7, rules.CubicNewtonSchulz(40)), rules.Muon(0.7)),
+        (rules.Muon(0.7, rules.PolarExpress(14, 1e-5)), rules.Muon(0.7)),
+        (rules.Shampoo(0.0), rules.Muon(0.0)),
+        (rules.WeightDecay(rules.Lion(0.9, 0.99), 0.0), rules.Lion(0.9, 0.99)),
         (
             rules.SteepestDescent(pn.norms.L2(), normalized=False),
             rules.GradientDescent(),
@@ -294,6 +315,84 @@ def test_polar_factors():
     assert jnp.array_equal(rules.NewtonSchulz(3, per_step)(M), rules.NewtonSchulz(3)(M))
     v = jnp.array([3.0, 4.0])
     assert jnp.allclose(rules.ExactPolar()(v), v / 5)
+
+
+@pytest.mark.parametrize("least", [0.3, 1e-2, 1e-3, 1e-6])
+def test_quintics_of_polar_express_are_the_best(least):
+    # Chebyshev's criterion: as many alternations as there are coefficients, and one
+    low, high = least, 1.0
+    polar = rules.PolarExpress(9, least)
+    errors = []
+    for a, b, c in polar.coefficients:
+        x = np.geomspace(low, high, 200_001)
+        deviation = 1 - (a * x + b * x**3 + c * x**5)
+        error = np.abs(deviation).max()
+        if high - low > 1e-3:  # narrower ones are the limit's, not the exchange's
+            at_peaks = deviation[np.abs(deviation) > (1 - 1e-4) * error]
+            flips = np.flatnonzero(np.diff(np.sign(at_peaks)))
+            assert len(flips) == 3
+        errors.append(error)
+        low, high = 1 - error, 1 + error
+    assert np.all(np.diff(errors) < 1e-15)
+    assert abs(polar.error - errors[-1]) <= 1e-3 * errors[-1] + 1e-15
+    # no triple near them does better on the first interval
+    x = np.geomspace(least, 1.0, 20_001)
+    powers = np.stack([x, x**3, x**5])
+    rng = np.random.default_rng(0)
+    first = np.array(polar.coefficients[0])
+    for _ in range(200):
+        other = first * (1 + 0.01 * rng.normal(size=3))
+        assert np.abs(1 - other @ powers).max() > errors[0]
+
+
+def test_polar_express_keeps_its_promise_on_matrices():
+    rng = np.random.default_rng(0)
+    U, _ = np.linalg.qr(rng.normal(size=(5, 5)))
+    V, _ = np.linalg.qr(rng.normal(size=(9, 5)))
+    s = np.array([1.0, 0.3, 0.04, 0.002, 0.0])
+    for steps in (3, 5, 6, 7, 8):
+        polar = rules.PolarExpress(steps, 1e-3)
+        for M in (U * s @ V.T, (U * s @ V.T).T):
+            seen = np.linalg.svd(np.asarray(polar(jnp.asarray(M))), compute_uv=False)
+            assert np.abs(seen[:4] - 1).max() <= polar.error + 1e-12
+            assert seen[4] < 1e-9  # a null direction stays one
+    # the usual five steps leave the same matrix within 1 +- .3
+    usual = rules.NewtonSchulz(5)(jnp.asarray(U * s @ V.T))
+    seen = np.linalg.svd(np.asarray(usual), compute_uv=False)
+    assert np.abs(seen[:4] - 1).max() > 0.15
+
+
+def test_shampoo_is_the_formula():
+    # with a pseudo-inverse by scipy, in the ordinary range, over rank-deficient steps
+    from scipy.linalg import eigh
+
+    def root(M):
+        values, U = eigh(M)
+        keep = values > 1e-12 * values[-1]
+        return (U[:, keep] * values[keep] ** -0.25) @ U[:, keep].T
+
+    rng = np.random.default_rng(0)
+    w, L, R = np.zeros((3, 5)), np.zeros((3, 3)), np.zeros((5, 5))
+    gradients = rng.normal(size=(12, 3, 5))
+    gradients -= gradients.mean(axis=1, keepdims=True)  # rank 2, as cross-entropy's
+    for g in gradients:
+        L, R = 0.8 * L + 0.2 * g @ g.T, 0.8 * R + 0.2 * g.T @ g
+        w = w - 0.1 * root(L) @ g @ root(R)
+    ours = follow(
+        rules.Shampoo(0.8), jnp.asarray(gradients), np.zeros(12), jnp.zeros((3, 5))
+    )
+    assert np.abs(np.asarray(ours) - w).max() <= 1e-8 * np.abs(w).max()
+    assert np.abs(np.asarray(ours).sum(axis=0)).max() <= 1e-9
+
+
+def test_decayed_steps_stay_in_their_ball():
+    decay = 0.5
+    norm = pn.norms.Linf()
+    rule = rules.WeightDecay(rules.Signum(0.9), decay)
+    run = pn.train(multiclass(0), rule, steps=2000, step_size=0.05)
+    lengths = np.asarray(jax.vmap(norm)(run.weights))
+    assert lengths.max() <= 1 / decay + 1e-12
+    assert lengths[-1] > 0.99 / decay  # and come to its edge
 
 
 def test_rules_take_pytrees():
@@ -332,6 +431,10 @@ def test_hyper_parameters_are_leaves_that_vmap():
         (lambda: rules.AdaGrad(initial=-1.0), "initial"),
         (lambda: rules.NewtonSchulz(0), "steps must be at least 1"),
         (lambda: rules.NewtonSchulz(5, (1.0, 2.0)), "one such triple a step"),
+        (lambda: rules.PolarExpress(5, 1.0), "least must be > 0 and < 1; got 1.0"),
+        (lambda: rules.PolarExpress(0), "steps must be at least 1"),
+        (lambda: rules.Shampoo(1.0), "b2 must be >= 0 and < 1"),
+        (lambda: rules.WeightDecay(rules.Adam(), -0.1), "decay must be >= 0"),
     ],
 )
 def test_values_out_of_range_are_refused(make, words):
@@ -345,6 +448,7 @@ def test_values_out_of_range_are_refused(make, words):
         lambda: rules.SteepestDescent("linf"),
         lambda: rules.Muon(polar="exact"),
         lambda: rules.FromOptax(3),
+        lambda: rules.WeightDecay("adam", 0.1),
         lambda: rules.Adam(b1="large"),
     ],
 )

@@ -243,6 +243,22 @@ def frozen_coordinates(problem: LinearClassification, run: Trajectory) -> list[C
     ]
 
 
+def single_precision(problem: LinearClassification) -> list[Caution]:
+    """Samples that came with fewer digits than the run computes with."""
+    digits = {"float32": 7, "float16": 3, "bfloat16": 2}.get(problem.given)
+    if digits is None:
+        return []
+    return [
+        Caution(
+            "upcast",
+            f"The samples came as {problem.given} and were converted to float64.",
+            f"They have about {digits} digits; margins that hang on later ones are not "
+            "theirs. All arithmetic is in float64: a run of your own in "
+            f"{problem.given} meets walls of precision that this one does not.",
+        )
+    ]
+
+
 def without_bias(problem: LinearClassification) -> list[Caution]:
     """Data that no weights separate may be separated by weights and a threshold."""
     if problem.bias:

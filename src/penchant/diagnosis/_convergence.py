@@ -6,6 +6,8 @@ from collections.abc import Callable
 import equinox as eqx
 import numpy as np
 
+from penchant._log_slope import log_slope
+
 SETTLED = 30.0
 """Margins from which on gaps follow their law: before, a fit is of a transient."""
 
@@ -38,9 +40,9 @@ def fit_convergence(
     late = (steps >= last / 10.0) & (gap > 0)
     settled = margin >= SETTLED
     if now <= target:
-        slope, error = _slope(steps[late], gap[late])
+        slope, error = log_slope(steps[late], gap[late])
         return Convergence(now, -slope, error, target, last, (last, last), settled)
-    slope, error = _slope(steps[late], gap[late])
+    slope, error = log_slope(steps[late], gap[late])
     reach = lambda a: last * (now / target) ** (1.0 / a) if a > 1e-3 else math.inf
     a = -slope
     span = (_finite_or_inf(reach, a + error), _finite_or_inf(reach, a - error))
@@ -52,20 +54,3 @@ def _finite_or_inf(reach: Callable[[float], float], a: float) -> float:
         return reach(a)
     except OverflowError:
         return math.inf
-
-
-def _slope(steps: np.ndarray, gap: np.ndarray) -> tuple[float, float]:
-    """Least squares in log-log, and its error; (0, inf) where there is too little."""
-    if len(steps) < 8:
-        return 0.0, math.inf
-    x, y = np.log(steps.astype(float)), np.log(gap)
-    x = x - x.mean()
-    slope = float(x @ y / (x @ x))
-    residual = y - y.mean() - slope * x
-    spread = float(np.sqrt(residual @ residual / max(len(x) - 2, 1) / (x @ x)))
-    # records close in time err alike: count independent ones by the autocorrelation
-    if residual @ residual > 0:
-        rho = float(residual[1:] @ residual[:-1] / (residual @ residual))
-        rho = min(max(rho, 0.0), 0.98)
-        spread *= math.sqrt((1.0 + rho) / (1.0 - rho))
-    return slope, spread

@@ -11,7 +11,9 @@ from penchant.optimizers import (
     FromOptax,
     GradientDescent,
     Muon,
+    Shampoo,
     SteepestDescent,
+    WeightDecay,
 )
 from penchant.problems import LinearClassification
 from penchant.theory import longest_row
@@ -74,11 +76,15 @@ def geometry(optimizer: AbstractOptimizer) -> AbstractNorm:
         return optimizer.norm
     if isinstance(optimizer, GradientDescent):
         return L2()
-    return Spectral() if isinstance(optimizer, Muon) else Linf()
+    if isinstance(optimizer, WeightDecay):
+        return geometry(optimizer.rule)
+    return Spectral() if isinstance(optimizer, (Muon, Shampoo)) else Linf()
 
 
 def _shrinks(optimizer: AbstractOptimizer) -> bool:
     """Whether steps are multiples of the gradient."""
+    if isinstance(optimizer, WeightDecay):
+        return _shrinks(optimizer.rule)
     return isinstance(optimizer, GradientDescent) or (
         isinstance(optimizer, SteepestDescent) and not optimizer.normalized
     )

@@ -118,6 +118,7 @@ def diagnose(
     early = (
         *cautions.ended_early(run, steps),
         *cautions.frozen_coordinates(problem, run),
+        *cautions.single_precision(problem),
     )
     if run.outcome is Outcome.DIVERGED:
         run = _while_finite(run)

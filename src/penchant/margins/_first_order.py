@@ -1,43 +1,80 @@
 r"""Maximum margins by a primal--dual first-order method, for any norm and size.
 
 The saddle point $\max_{\|W\|\le1}\min_{q\in\Delta}\langle q,AW\rangle$ by the
-primal--dual hybrid gradient method (`chambolle2011pdhg`), restarted at the running
-average whenever that has cut the duality gap enough (`applegate2021pdlp`). Per step two
-products with the data and two projections, on whatever device JAX runs on; memory is
-that of the rows.
+primal--dual hybrid gradient method (`chambolle2011pdhg`), reflected and anchored at the
+point of the last restart (`lu2024restarted`), restarted whenever the duality gap has
+fallen enough (`applegate2021pdlp`). Per step two products with the data and two
+projections, on whatever device JAX runs on; memory is a few arrays of the size of the
+margins, `(c, n)`, and the rows are never formed.
 """
 
+import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from penchant._types import Scalar, Weights
-from penchant.norms import AbstractNorm, project_simplex
+from penchant._types import Examples, Scalar, Weights
+from penchant.norms import AbstractNorm, AbstractSchatten
+from penchant.norms._entrywise import p_norm, p_project
 from penchant.problems import LinearClassification
 
-Pairs = Float[Array, "n c"]
+Margins = Float[Array, "c n"]
 
 STEPS_A_CALL = 64
-ENOUGH = 0.3  # restart when the gap has fallen to this share
+
+ENOUGH = 0.2  # restart when the gap has fallen to this share of the last restart's,
+SOME = 0.8  # or to this one and has begun to rise,
+LONGEST = 0.36  # or when this share of all steps was made since
+
+TINY = 1e-8
+"""Singular values below this share of the largest are rounding in a Gram matrix."""
+
+
+class Pairs(eqx.Module):
+    """The margins as a linear map, classes first: reductions over them are fast."""
+
+    X: Examples  # for two classes the signs are absorbed
+    own: Bool[Array, "c n"]  # where no row exists
+    mask: Margins  # the same as numbers
+
+    def apply(self, W: Weights) -> Margins:
+        """`A W`; 0 where no row exists."""
+        if W.ndim == 1:
+            return (self.X @ W)[None, :]
+        Z = W @ self.X.T
+        return jnp.sum(self.mask * Z, axis=0, keepdims=True) - Z
+
+    def adjoint(self, q: Margins) -> Weights:
+        r"""$A^\top q$ for `q` that is 0 where no row exists."""
+        if self.own.shape[0] == 1:
+            return q[0] @ self.X
+        return (self.mask * jnp.sum(q, axis=0, keepdims=True) - q) @ self.X
+
+    def least(self, W: Weights) -> Scalar:
+        """The least margin."""
+        return jnp.min(jnp.where(self.own, jnp.inf, self.apply(W)))
 
 
 class Saddle(eqx.Module):
-    """The iterate, the averages since the last restart, and the best bounds so far."""
+    """The iterate, its anchor, its last image under a step, and the best bounds."""
 
     W: Weights
-    q: Pairs
-    W_mean: Weights
-    q_mean: Pairs
+    q: Margins
+    W_image: Weights
+    q_image: Margins
+    W_anchor: Weights
+    q_anchor: Margins
+    level: Scalar  # of the last projection on the simplex: the next one starts there
     count: Scalar  # steps since the restart
-    W_restart: Weights
-    q_restart: Pairs
-    gap_restart: Scalar
+    total: Scalar
+    gap: Scalar  # of the last call
+    gap_anchor: Scalar
     omega: Scalar  # primal weight
     best_W: Weights
-    best_q: Pairs
+    best_q: Margins
     lower: Scalar
     upper: Scalar
 
@@ -49,7 +86,7 @@ def first_order(
     steps: int,
     tol: float,
     floor: float,
-) -> tuple[Weights, Pairs, float, float]:
+) -> tuple[Weights, Float[Array, "n c"], float, float]:
     """Best weights and dual weights met, and the margin bounds they prove.
 
     Args:
@@ -59,115 +96,168 @@ def first_order(
         tol: Relative gap to stop at.
         floor: Stop once the upper bound is below it.
     """
-    state, length = _start(problem, norm)
+    pairs = _pairs(problem)
+    state, length = _start(pairs, norm, jnp.zeros(problem.weight_shape))
     for _ in range(-(-steps // STEPS_A_CALL)):
         lower, upper = float(state.lower), float(state.upper)
         if upper <= floor or 1.0 - lower / upper <= tol:
             break
-        state = _advance(problem, norm, state, length)
-    return state.best_W, state.best_q, float(state.lower), float(state.upper)
+        state = _advance(pairs, norm, state, length)
+    return state.best_W, state.best_q.T, float(state.lower), float(state.upper)
 
 
-def _apply(problem: LinearClassification, W: Weights) -> Pairs:
-    margins = problem.pair_margins(W)
-    return jnp.where(jnp.isinf(margins), 0.0, margins)
+def _pairs(problem: LinearClassification) -> Pairs:
+    X, y = problem.X, problem.y
+    if problem.binary:
+        own = jnp.zeros((1, problem.samples), bool)
+        return Pairs(X * y[:, None].astype(X.dtype), own, own.astype(X.dtype))
+    own = jnp.arange(problem.classes, dtype=y.dtype)[:, None] == y[None, :]
+    return Pairs(X, own, own.astype(X.dtype))
 
 
 @eqx.filter_jit
-def _start(problem: LinearClassification, norm: AbstractNorm) -> tuple[Saddle, Scalar]:
-    real = jnp.isfinite(problem.pair_margins(jnp.zeros(problem.weight_shape)))
-    q = jnp.where(real, 1.0, 0.0) / jnp.sum(real, dtype=float)
-    G = problem.pull(q)
+def _start(pairs: Pairs, norm: AbstractNorm, zero: Weights) -> tuple[Saddle, Scalar]:
+    q = jnp.where(pairs.own, 0.0, 1.0)
+    q = q / jnp.sum(q)
+    G = pairs.adjoint(q)
 
     def power(_: Any, W: Weights) -> Weights:
-        W = problem.pull(_apply(problem, W))
+        W = pairs.adjoint(pairs.apply(W))
         return W / jnp.sqrt(jnp.sum(W**2))
 
-    noise = jax.random.normal(jax.random.key(0), problem.weight_shape)
+    noise = jax.random.normal(jax.random.key(0), zero.shape)
     W = jax.lax.fori_loop(0, 30, power, noise)
-    length = 1.05 * jnp.sqrt(jnp.sum(_apply(problem, W) ** 2))
-    zero = jnp.zeros_like(G)
+    length = 1.05 * jnp.sqrt(jnp.sum(pairs.apply(W) ** 2))
     infinity = jnp.asarray(jnp.inf)
+    none = jnp.zeros(())
     state = Saddle(
-        zero, q, zero, jnp.zeros_like(q), jnp.zeros(()), zero, q, infinity,
+        zero, q, zero, q, zero, q, jnp.asarray(-1e300), none, none, infinity, infinity,
         jnp.ones(()), norm.steepest(G), q, -infinity, norm.dual(G),
     )  # fmt: skip
     return state, length
 
 
 @eqx.filter_jit
-def _advance(
-    problem: LinearClassification, norm: AbstractNorm, state: Saddle, length: Scalar
-) -> Saddle:
-    real = jnp.isfinite(problem.pair_margins(jnp.zeros(problem.weight_shape)))
+def _advance(pairs: Pairs, norm: AbstractNorm, state: Saddle, length: Scalar) -> Saddle:
     tau, sigma = state.omega / length, 1.0 / (state.omega * length)
 
     def step(_: Any, carry: Any) -> Any:
-        W, q, W_sum, q_sum = carry
-        following = norm.project(W + tau * problem.pull(q))
-        ahead = _apply(problem, 2.0 * following - W)
-        q = project_simplex(jnp.where(real, q - sigma * ahead, -jnp.inf))
-        return following, q, W_sum + following, q_sum + q
+        W, q, _, _, level, count = carry
+        W_image = _project(norm, W + tau * pairs.adjoint(q))
+        moved = q - sigma * pairs.apply(2.0 * W_image - W)
+        moved = jnp.where(pairs.own, -jnp.inf, moved)
+        q_image, level = _project_simplex(moved, level)
+        # as far beyond the image as it is away, and back towards the anchor
+        share = (count + 1.0) / (count + 2.0)
+        W = share * (2.0 * W_image - W) + (1.0 - share) * state.W_anchor
+        q = share * (2.0 * q_image - q) + (1.0 - share) * state.q_anchor
+        return W, q, W_image, q_image, level, count + 1.0
 
-    zero = (jnp.zeros_like(state.W), jnp.zeros_like(state.q))
-    W, q, W_sum, q_sum = jax.lax.fori_loop(
-        0, STEPS_A_CALL, step, (state.W, state.q, *zero)
+    carry = (state.W, state.q, state.W, state.q, state.level, state.count)
+    W, q, W_image, q_image, level, count = jax.lax.fori_loop(
+        0, STEPS_A_CALL, step, carry
     )
-    count = state.count + STEPS_A_CALL
-    share = STEPS_A_CALL / count
-    W_mean = (1 - share) * state.W_mean + share * W_sum / STEPS_A_CALL
-    q_mean = (1 - share) * state.q_mean + share * q_sum / STEPS_A_CALL
-
-    lower_now, upper_now = _bounds(problem, norm, W, q)
-    lower_mean, upper_mean = _bounds(problem, norm, W_mean, q_mean)
-    mean_is_better = upper_mean - lower_mean < upper_now - lower_now
-    pick = lambda a, b: jnp.where(mean_is_better, a, b)
-    gap = jnp.minimum(upper_mean - lower_mean, upper_now - lower_now)
-    restart = (gap <= ENOUGH * state.gap_restart) | (count >= 0.5 * _patience(state))
-
-    W_new, q_new = pick(W_mean, W), pick(q_mean, q)
-    moved_W = jnp.sqrt(jnp.sum((W_new - state.W_restart) ** 2))
-    moved_q = jnp.sqrt(jnp.sum((q_new - state.q_restart) ** 2))
+    total = state.total + STEPS_A_CALL
+    lower, upper = _bounds(pairs, norm, W_image, q_image)
+    gap = upper - lower
+    first = jnp.isinf(state.gap_anchor)
+    restart = (
+        (gap <= ENOUGH * state.gap_anchor)
+        | ((gap <= SOME * state.gap_anchor) & (gap > state.gap))
+        | (count >= LONGEST * total) & (~first | (count >= 2 * STEPS_A_CALL))
+    )
+    moved_W = jnp.sqrt(jnp.sum((W_image - state.W_anchor) ** 2))
+    moved_q = jnp.sqrt(jnp.sum((q_image - state.q_anchor) ** 2))
     sensible = (moved_W > 1e-14) & (moved_q > 1e-14)
     ratio = jnp.where(sensible, moved_W / jnp.where(sensible, moved_q, 1.0), 1.0)
     omega = jnp.where(sensible, jnp.sqrt(state.omega * ratio), state.omega)
 
-    lower, upper = (
-        jnp.maximum(lower_now, lower_mean),
-        jnp.minimum(upper_now, upper_mean),
-    )
     better_W, better_q = lower > state.lower, upper < state.upper
     at = lambda a, b: jnp.where(restart, a, b)
     return Saddle(
-        W=at(W_new, W),
-        q=at(q_new, q),
-        W_mean=at(jnp.zeros_like(W), W_mean),
-        q_mean=at(jnp.zeros_like(q), q_mean),
+        W=at(W_image, W),
+        q=at(q_image, q),
+        W_image=W_image,
+        q_image=q_image,
+        W_anchor=at(W_image, state.W_anchor),
+        q_anchor=at(q_image, state.q_anchor),
+        level=level,
         count=at(0.0, count),
-        W_restart=at(W_new, state.W_restart),
-        q_restart=at(q_new, state.q_restart),
-        gap_restart=at(gap, state.gap_restart),
+        total=total,
+        gap=at(jnp.inf, gap),
+        gap_anchor=at(gap, state.gap_anchor),
         omega=at(omega, state.omega),
-        best_W=jnp.where(
-            better_W, jnp.where(lower_now > lower_mean, W, W_mean), state.best_W
-        ),
-        best_q=jnp.where(
-            better_q, jnp.where(upper_now < upper_mean, q, q_mean), state.best_q
-        ),
+        best_W=jnp.where(better_W, W_image, state.best_W),
+        best_q=jnp.where(better_q, q_image, state.best_q),
         lower=jnp.maximum(lower, state.lower),
         upper=jnp.minimum(upper, state.upper),
     )
 
 
-def _patience(state: Saddle) -> Any:
-    """Steps after which to restart anyway, so that the primal weight can adapt."""
-    return jnp.where(jnp.isinf(state.gap_restart), 2 * STEPS_A_CALL, 4096.0)
-
-
 def _bounds(
-    problem: LinearClassification, norm: AbstractNorm, W: Weights, q: Pairs
+    pairs: Pairs, norm: AbstractNorm, W: Weights, q: Margins
 ) -> tuple[Scalar, Scalar]:
-    length = norm(W)
-    margin = jnp.min(problem.pair_margins(W))
-    lower = jnp.where(length > 0, margin / jnp.where(length > 0, length, 1.0), -jnp.inf)
-    return lower, norm.dual(problem.pull(q))
+    length = _length(norm, W)
+    safe = jnp.where(length > 0, length, 1.0)
+    lower = jnp.where(length > 0, pairs.least(W) / safe, -jnp.inf)
+    return lower, _length(norm.conjugate, pairs.adjoint(q))
+
+
+def _by_gram(norm: AbstractNorm, W: Weights) -> bool:
+    """Whether singular values are taken from a Gram matrix.
+
+    It has them to 1e-8 of the largest only, which is enough on the way: the final
+    bounds are computed afresh. An SVD is what a step would spend its time on.
+    """
+    return isinstance(norm, AbstractSchatten) and W.ndim == 2 and norm.p != 2.0
+
+
+def _length(norm: AbstractNorm, W: Weights) -> Scalar:
+    if not _by_gram(norm, W):
+        return norm(W)
+    wide = W if W.shape[0] <= W.shape[1] else W.T
+    values = jnp.linalg.eigvalsh(wide @ wide.T)
+    p = getattr(norm, "p", math.inf)
+    return p_norm(jnp.sqrt(jnp.maximum(values, 0.0)), p)
+
+
+def _project(norm: AbstractNorm, W: Weights) -> Weights:
+    if not _by_gram(norm, W):
+        return norm.project(W)
+    wide = W if W.shape[0] <= W.shape[1] else W.T
+    values, U = jnp.linalg.eigh(wide @ wide.T)
+    s = jnp.sqrt(jnp.maximum(values, 0.0))
+    seen = s > TINY * s[-1]
+    ratio = p_project(s, getattr(norm, "p", math.inf), 1.0) / jnp.where(seen, s, 1.0)
+    # what is too small to be resolved is left as it is where the ball is round there
+    rest = 1.0 if getattr(norm, "p", math.inf) > 2.0 else 0.0
+    projected = (U * jnp.where(seen, ratio, rest)[None, :]) @ (U.T @ wide)
+    return projected if W.shape[0] <= W.shape[1] else projected.T
+
+
+def _project_simplex(x: Margins, level: Scalar) -> tuple[Margins, Scalar]:
+    r"""The nearest point of the simplex, and the level that is taken off.
+
+    Newton's method for $\sum\max(x-\tau,0)=1$ from the level of the step before: after
+    one step it is left of the root, and rises. Exact once no entry changes sides.
+    """
+
+    def following(tau: Scalar) -> Scalar:
+        above = x > tau
+        count = jnp.sum(above, dtype=x.dtype)
+        kept = jnp.sum(jnp.where(above, x, 0.0))
+        # too high a start has nothing above it: begin with all of them
+        lowest = jnp.min(jnp.where(jnp.isneginf(x), jnp.inf, x)) - 1.0
+        return jnp.where(count > 0, (kept - 1.0) / jnp.maximum(count, 1.0), lowest)
+
+    def moves(state: Any) -> Any:
+        before, tau, count = state
+        return (tau != before) & (count < 100)
+
+    def step(state: Any) -> Any:
+        _, tau, count = state
+        return tau, following(tau), count + 1
+
+    start = (jnp.full_like(level, jnp.inf), level, jnp.zeros((), int))
+    _, tau, _ = jax.lax.while_loop(moves, step, start)
+    return jnp.maximum(x - tau, 0.0), tau

@@ -101,7 +101,7 @@ class FirstOrder(AbstractSolver):
             thousands; the gap reached is always stated.
     """
 
-    steps: int = eqx.field(default=20_000, static=True)
+    steps: int = eqx.field(default=40_000, static=True)
 
     def __check_init__(self):
         check_count("steps", self.steps)

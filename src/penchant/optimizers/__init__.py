@@ -12,8 +12,11 @@ from penchant.optimizers._polar import (
     CubicNewtonSchulz as CubicNewtonSchulz,
     ExactPolar as ExactPolar,
     NewtonSchulz as NewtonSchulz,
+    PolarExpress as PolarExpress,
 )
 from penchant.optimizers._rmsprop import RMSProp as RMSProp
+from penchant.optimizers._shampoo import Shampoo as Shampoo
 from penchant.optimizers._sign_descent import SignDescent as SignDescent
 from penchant.optimizers._signum import Signum as Signum
 from penchant.optimizers._steepest_descent import SteepestDescent as SteepestDescent
+from penchant.optimizers._weight_decay import WeightDecay as WeightDecay

@@ -42,7 +42,7 @@ class Muon(AbstractOptimizer):
             "polar",
             self.polar,
             AbstractPolar,
-            "one of ExactPolar(), NewtonSchulz(), CubicNewtonSchulz()",
+            "one of ExactPolar(), NewtonSchulz(), CubicNewtonSchulz(), PolarExpress()",
         )
 
     def init(self, w: Parameters) -> FirstMoment | None:

@@ -32,7 +32,8 @@ class LinearClassification(eqx.Module):
     Array([1., 4.], dtype=float64)
 
     Args:
-        X: `(n, d)` examples, finite. Converted to float64.
+        X: `(n, d)` examples, finite. Converted to float64; `given` remembers the type
+            they came in, and `diagnose` says so where it had fewer digits.
         y: `(n,)` labels: all in {-1, +1} for two classes (one sign alone is fine: it
             means labels are absorbed in `X`), or whole numbers 0..k-1, each present,
             for `k` classes. Labels {0, 1} are two classes in the multi-class form,
@@ -52,6 +53,7 @@ class LinearClassification(eqx.Module):
     loss: AbstractLoss
     bias: bool = eqx.field(static=True)
     classes: int = eqx.field(static=True)
+    given: str = eqx.field(static=True, repr=False)
 
     def __init__(self, X: Any, y: Any, *, loss: AbstractLoss, bias: bool = False):
         examples = _check_examples(X)
@@ -65,6 +67,7 @@ class LinearClassification(eqx.Module):
         self.y = jnp.asarray(labels)
         self.loss = loss
         self.bias = bias
+        self.given = str(getattr(X, "dtype", "float64"))
 
     @property
     def binary(self) -> bool:

@@ -14,12 +14,24 @@ from penchant.theory._adam_limits import (
     adam_limits as adam_limits,
 )
 from penchant.theory._adam_regimes import adam_growth as adam_growth
+from penchant.theory._descent_bounds import (
+    Constants as Constants,
+    Guarantee as Guarantee,
+    Inequality as Inequality,
+    guarantee as guarantee,
+    guarantee_along as guarantee_along,
+    lemmas as lemmas,
+    log_proxy as log_proxy,
+    paper_constants as paper_constants,
+    sharp_constants as sharp_constants,
+)
 from penchant.theory._equilibrium import (
     Equilibrium as Equilibrium,
     equilibrium as equilibrium,
     rates as rates,
 )
 from penchant.theory._follow import follow as follow
+from penchant.theory._gap_law import GapLaw as GapLaw, gap_law as gap_law
 from penchant.theory._mean_step import (
     AbstractMeanStep as AbstractMeanStep,
     AdamCycle as AdamCycle,
@@ -39,8 +51,21 @@ from penchant.theory._prediction import (
     Regime as Regime,
     Verdict as Verdict,
 )
+from penchant.theory._regularized import (
+    PathPoint as PathPoint,
+    path_deficit as path_deficit,
+    regularized as regularized,
+)
 from penchant.theory._setting import canonical as canonical, longest_row as longest_row
 from penchant.theory.baek2026persample import (
     SignumGap as SignumGap,
     signum_gap as signum_gap,
+)
+from penchant.theory.fan2025spectral import (
+    Rate as Rate,
+    mean_step as mean_step,
+    proved_rate as proved_rate,
+    scale_free_step as scale_free_step,
+    sign_phase_start as sign_phase_start,
+    spectral_share as spectral_share,
 )

@@ -1,7 +1,7 @@
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import check_instance
@@ -15,9 +15,11 @@ from penchant.optimizers import (
     Lion,
     Muon,
     RMSProp,
+    Shampoo,
     SignDescent,
     Signum,
     SteepestDescent,
+    WeightDecay,
 )
 from penchant.problems import LinearClassification
 from penchant.theory import (
@@ -29,6 +31,7 @@ from penchant.theory import (
     zhang2024adam,
 )
 from penchant.theory._adam_regimes import Decays, adam_regimes, sign_like
+from penchant.theory._descent_rules import as_descent
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
 from penchant.training import Trajectory
@@ -57,6 +60,7 @@ def predict(
     | the same with ε > 0 | that on the way, then ℓ2 | `baek2026persample`, `wang2021adaptive` |
     | sign descent, Signum, batches, two classes | ℓ∞ if momentum is long enough | `baek2026persample` |
     | AdaGrad | ℓ2, weighted by its own accumulators | `qian2019adagrad` |
+    | any of these with decoupled decay | none: a point of the regularisation path | `dunn1978conditional` |
     | anything else | unknown, and said so | |
 
     Only linear classifiers of separable data: `NotSeparableError` says that these are
@@ -126,45 +130,56 @@ def _of(setting: Setting) -> Prediction:
         return soudry2018implicit.gradient_descent(setting)
     if isinstance(optimizer, AdaGrad):
         return wang2021adaptive.adagrad(setting)
+    if isinstance(optimizer, WeightDecay):
+        return _decayed(setting, optimizer)
     if isinstance(optimizer, (Adam, RMSProp)):
         return _adam(setting, optimizer)
-    if isinstance(optimizer, (Signum, SignDescent)) and _two_class_batches(setting):
-        b1 = optimizer.b1 if isinstance(optimizer, Signum) else 0.0
-        return baek2026persample.signum(setting, b1)
+    descent = as_descent(optimizer)
+    if descent is not None and not setting.full_batch:
+        if setting.problem.binary and isinstance(optimizer, (Signum, SignDescent)):
+            b1 = optimizer.b1 if isinstance(optimizer, Signum) else 0.0
+            return baek2026persample.signum(setting, b1)
+        return fan2025spectral.with_batches(setting, descent)
     if not setting.full_batch:
         return setting.unknown(
             f"No theorem here says where {type(optimizer).__name__} ends with batches "
             "of part of the samples: the mean of its steps over an epoch is not the "
             "step of the mean gradient.",
         )
+    if descent is not None:
+        return fan2025spectral.normalized_descent(setting, *descent)
     if isinstance(optimizer, SteepestDescent):
-        if not optimizer.normalized:
-            return gunasekar2018geometry.steepest_descent(setting)
-        return fan2025spectral.normalized_descent(setting, optimizer.norm, optimizer.b1)
-    if isinstance(optimizer, SignDescent):
-        return fan2025spectral.normalized_descent(setting, Linf(), 0.0)
-    if isinstance(optimizer, Signum):
-        return fan2025spectral.normalized_descent(setting, Linf(), optimizer.b1)
+        return gunasekar2018geometry.steepest_descent(setting)
     if isinstance(optimizer, Muon):
         return fan2025spectral.muon(setting)
+    if isinstance(optimizer, Shampoo):
+        return fan2025spectral.shampoo(setting)
     if isinstance(optimizer, Lion):
-        return _lion(setting, optimizer)
+        return _lion(setting)
     return setting.unknown(
         f"{optimizer!r} is not in the table of algorithms whose limit is known."
     )
 
 
-def _two_class_batches(setting: Setting) -> bool:
-    return setting.problem.binary and not setting.full_batch
-
-
-def _lion(setting: Setting, optimizer: Lion) -> Prediction:
-    if float(jnp.asarray(optimizer.b1)) == float(jnp.asarray(optimizer.b2)):
-        return fan2025spectral.normalized_descent(setting, Linf(), optimizer.b1)
+def _lion(setting: Setting) -> Prediction:
     return setting.unknown(
         "Lion's steps are signs of a mix of two memories. With b1 = b2 it is Signum "
         "(ℓ∞); else no theorem here covers it.",
         candidates=(Linf(),),
+    )
+
+
+def _decayed(setting: Setting, optimizer: WeightDecay) -> Prediction:
+    """With a decay of 0 the rule itself."""
+    if float(np.asarray(optimizer.decay)) == 0:
+        return _of(dataclasses.replace(setting, optimizer=optimizer.rule))
+    descent = as_descent(optimizer.rule)
+    if descent is not None and setting.full_batch:
+        return fan2025spectral.decayed(setting, descent)
+    return setting.unknown(
+        f"Decay keeps the weights of {type(optimizer.rule).__name__} from growing "
+        "without end, so no maximum margin is tended to, and no theorem here says "
+        "where this rule comes to rest with it."
     )
 
 

@@ -1,0 +1,136 @@
+import jax
+import numpy as np
+
+import penchant as pn
+from penchant.studies._study import Figure, Line, Preset
+from penchant.studies.spectral_descent._setup import (
+    best,
+    curves,
+    data,
+    finished,
+    norm_of,
+    shares,
+)
+
+# the first step, the note's margin of seed 0, and shares after 10^2, 10^3, 10^4 steps
+GEOMETRIES = {
+    "ℓ1": (1.0, 0.145203, (0.619, 0.886, 0.964)),
+    "ℓ1.5": (0.1, 0.603588, (0.447, 0.785, 0.897)),
+    "ℓ2": (0.1, 1.337672, (0.740, 0.884, 0.955)),
+    "ℓ3": (0.1, 3.017938, (0.861, 0.940, 0.976)),
+    "ℓ∞": (0.1, 15.418961, (0.929, 0.982, 0.9955)),
+    "nuclear": (0.25, 0.478300, (0.613, 0.851, 0.940)),
+    "Schatten-1.5": (0.05, 0.942992, (0.431, 0.742, 0.894)),
+    "Schatten-3": (0.05, 1.895062, (0.734, 0.861, 0.940)),
+    "spectral": (0.05, 3.493780, (0.893, 0.958, 0.967)),
+}
+QUICK = ("ℓ2", "ℓ∞", "spectral")
+
+
+def geometries(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""Largest margins in nine norms, and steepest descent's way to its own.
+
+    Margins of the paper's data, to six digits where the seed is the note's; shares of
+    them that normalised steepest descent has after $10^2$, $10^3$ and $10^4$ steps of
+    $\eta_0t^{-1/2}$. The quick preset takes three norms.
+    """
+    chosen = QUICK if preset.quick else tuple(GEOMETRIES)
+    lines, drawn = [], {}
+    for label in chosen:
+        first, margin, wanted = GEOMETRIES[label]
+        found = best(seed, label)
+        slack = 1e-6 if seed == 0 else 0.5 * margin
+        lines.append(
+            Line(
+                f"largest {label} margin",
+                margin,
+                margin - slack,
+                margin + slack,
+                float(found.margin),
+                f"duality gap {float(found.gap):.0e}",
+            )
+        )
+        run = finished(
+            pn.train(
+                data(seed),
+                pn.optimizers.SteepestDescent(norm_of(label)),
+                steps=10_000,
+                step_size=pn.schedules.power(first, 0.5, offset=1),
+                record=101,
+            )
+        )
+        share = shares(run, seed, (label,))[label]
+        steps = np.asarray(run.steps)
+        drawn[label] = (steps, np.where(share > 0, 1.0 - share, np.nan))
+        slack = 0.002 if seed == 0 else 0.05
+        for at, value in zip((100, 1000, 10_000), wanted, strict=True):
+            lines.append(
+                Line(
+                    f"steepest descent in {label}, share after {at} steps",
+                    value,
+                    value - slack,
+                    min(value + slack, 1.0),
+                    float(np.interp(np.log(at), np.log(steps), share)),
+                )
+            )
+    caption = (
+        "Relative gap of normalised steepest descent to the largest margin in its own "
+        f"norm, seed {seed}; steps η₀ t^-1/2 with η₀ from .05 to 1 by the norm."
+    )
+    axes = curves(drawn, x="steps", y="relative gap in the own norm")
+    pictures = {caption: pn.plotting.themed_svg(axes, caption)}
+    return Figure(tuple(lines), pictures)
+
+
+def closed_forms(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""Margins known in closed form: $x_i=e_i$, $n=k=d$, in every norm.
+
+    $1/k$ in $\ell_1$; $(k^{1-q}+(k(k-1))^{1-q})^{1/q}$ in $\ell_p$; 2 in $\ell_\infty$;
+    $(k-1)^{-1/p}$ in Schatten-$p$; 1 in the spectral norm. Steepest descent has all of
+    it from its first step, but for $p=1$.
+    """
+    lines = []
+    for k in (3,) if preset.quick else (3, 6):
+        problem = pn.LinearClassification(
+            np.eye(k), np.arange(k), loss=pn.losses.Logistic()
+        )
+        q = 1.5
+        entrywise = lambda q: (k ** (1 - q) + (k * (k - 1)) ** (1 - q)) ** (1 / q)  # noqa: B023
+        cases = (
+            (pn.norms.L1(), 1 / k),
+            (pn.norms.L2(), entrywise(2.0)),
+            (pn.norms.Lp(3.0), entrywise(q)),
+            (pn.norms.Linf(), 2.0),
+            (pn.norms.Nuclear(), 1 / (k - 1)),
+            (pn.norms.Schatten(3.0), (k - 1) ** (-1 / 3)),
+            (pn.norms.Spectral(), 1.0),
+        )
+        for norm, value in cases:
+            found = pn.max_margin(problem, norm)
+            lines.append(
+                Line(
+                    f"k = {k}, largest {norm.label} margin",
+                    value,
+                    value * (1 - 1e-6),
+                    value * (1 + 1e-6),
+                    float(found.margin),
+                    f"duality gap {float(found.gap):.0e}",
+                )
+            )
+            if getattr(norm, "p", 0.0) == 1.0:
+                continue
+            step = jax.tree.map(
+                lambda x: -x,
+                norm.steepest(problem.scaled_gradient(0.0 * found.weights).direction),
+            )
+            share = float(problem.margins(step).min() / norm(step) / found.margin)
+            lines.append(
+                Line(
+                    f"k = {k}, {norm.label} share after one step",
+                    1.0,
+                    1 - 1e-6,
+                    1 + 1e-6,
+                    share,
+                )
+            )
+    return Figure(tuple(lines))

@@ -1,0 +1,146 @@
+"""What the figures share: data, largest margins, runs over seeds, and intervals."""
+
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+import penchant as pn
+from penchant.plotting._style import INK, OTHERS, house_style, own_axes
+from penchant.studies._study import Preset
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SEEDS = 5
+
+NORMS: dict[str, pn.norms.AbstractNorm] = {
+    "ℓ∞": pn.norms.Linf(),
+    "ℓ2": pn.norms.L2(),
+    "spectral": pn.norms.Spectral(),
+}
+
+HUES = ("#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7", *OTHERS)
+
+
+@functools.lru_cache(maxsize=2 * SEEDS)
+def data(seed: int) -> pn.LinearClassification:
+    """The paper's data: ten classes about random centres in 25 dimensions."""
+    return pn.datasets.class_centres(seed=seed).problem(pn.losses.Logistic())
+
+
+@functools.lru_cache(maxsize=64)
+def best(seed: int, label: str) -> pn.MaxMargin:
+    """The largest margin on the data of a seed."""
+    return pn.max_margin(data(seed), norm_of(label), tol=1e-6)
+
+
+def norm_of(label: str) -> pn.norms.AbstractNorm:
+    """A norm by the name it has in figures."""
+    return (
+        NORMS.get(label)
+        or {
+            "ℓ1": pn.norms.L1(),
+            "ℓ1.5": pn.norms.Lp(1.5),
+            "ℓ3": pn.norms.Lp(3.0),
+            "nuclear": pn.norms.Nuclear(),
+            "Schatten-1.5": pn.norms.Schatten(1.5),
+            "Schatten-3": pn.norms.Schatten(3.0),
+        }[label]
+    )
+
+
+def seeds(seed: int) -> range:
+    """Five seeds from the one asked for."""
+    return range(seed, seed + SEEDS)
+
+
+def finished(run: pn.Trajectory) -> pn.Trajectory:
+    """The run, if it made all its steps: part of one proves nothing about numbers."""
+    if run.outcome is pn.training.Outcome.INTERRUPTED:
+        raise KeyboardInterrupt
+    if run.outcome is not pn.training.Outcome.COMPLETE:
+        raise RuntimeError(f"{run!r}: {run.outcome.value}")
+    return run
+
+
+def shares(run: pn.Trajectory, seed: int, labels: Sequence[str]) -> dict[str, Any]:
+    """By norm, the share of its largest margin at every record, `(r,)`."""
+    least = np.asarray(run.margins).min(axis=1)
+    return {
+        label: least
+        / np.asarray(jax.vmap(norm_of(label))(run.weights))
+        / float(best(seed, label).margin)
+        for label in labels
+    }
+
+
+def interval(values: Sequence[float]) -> str:
+    """Mean, least and greatest, as a certificate's words."""
+    return (
+        f"mean of {len(values)} seeds, {min(values):.4g} to {max(values):.4g}; "
+        f"standard error {np.std(values, ddof=1) / len(values) ** 0.5:.1g}"
+        if len(values) > 1
+        else "one run"
+    )
+
+
+def known(gaps: Sequence[Any]) -> str:
+    """The largest gap of the largest margins that shares are taken of."""
+    return f"margins to {max(float(gap) for gap in gaps):.0e}"
+
+
+def steps_of(preset: Preset, quick: int, full: int) -> int:
+    """A number of steps by the preset."""
+    return quick if preset.quick else full
+
+
+def curves(
+    lines: Mapping[str, tuple[Any, Any]],
+    *,
+    x: str,
+    y: str,
+    logs: str = "xy",
+    bands: Mapping[str, tuple[Any, Any]] | None = None,
+    size: tuple[float, float] = (7.2, 3.4),
+    marks: bool = False,
+) -> "Axes":
+    """Named curves `(x, y)` with labelled axes; bands `(low, high)` about some.
+
+    Args:
+        lines: By name, abscissae and ordinates.
+        x: What is on the horizontal axis.
+        y: What is on the vertical one.
+        logs: Axes with a logarithmic scale.
+        bands: By name, the least and greatest over seeds.
+        size: In inches.
+        marks: Draw a dot at every point.
+    """
+    with house_style():
+        ax = own_axes(None, size)
+        dashes = itertools.cycle([(1, 0), (5, 1.5), (2, 1), (6, 1.5, 1, 1.5)])
+        for (name, (u, v)), hue, dash in zip(
+            lines.items(), itertools.cycle(HUES), dashes, strict=False
+        ):
+            drawn = ax.plot(u, v, color=hue, label=name, marker="o" if marks else None)
+            drawn[0].set_dashes(dash)
+            if bands is not None and name in bands:
+                low, high = bands[name]
+                ax.fill_between(u, low, high, color=hue, alpha=0.16, linewidth=0)
+        if "x" in logs:
+            ax.set_xscale("log")
+        if "y" in logs:
+            ax.set_yscale("log")
+        ax.set_xlabel(x)
+        ax.set_ylabel(y)
+        ax.margins(x=0)
+        ax.legend(
+            frameon=False,
+            loc="center left",
+            bbox_to_anchor=(1.01, 0.5),
+            labelcolor=INK,
+        )
+    return ax
