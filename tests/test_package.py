@@ -23,7 +23,15 @@ HOUSE = (
     "diagnosis",
     "studies",
 )
-ANYWHERE = {"_cite", "_checks", "_engine", "_plain", "_pretty", "_types"}
+ANYWHERE = {
+    "_cite",
+    "_checks",
+    "_engine",
+    "_log_slope",
+    "_plain",
+    "_pretty",
+    "_types",
+}
 OUTSIDE = {"penchant", "penchant._choices", "penchant._plain", "penchant.studies"}
 
 

@@ -107,7 +107,10 @@ def test_equilibria_of_the_proxy_are_fixed_points(batching):
     assert moved(np.full(10, 0.1)) > 0.1  # which is none
 
 
-@pytest.mark.parametrize("signs", [None, pn.datasets.PAPER_SIGNS], ids=["random", "4"])
+@pytest.mark.parametrize("signs", [
+    pytest.param(None, id="random", marks=pytest.mark.slow),
+    pytest.param(pn.datasets.PAPER_SIGNS, id="4"),
+])  # fmt: skip
 def test_rows_of_one_size_lead_to_the_euclidean_margin(signs):
     data = pn.datasets.scaled_rademacher(4, 9, signs=signs)
     problem = data.problem(loss=EXPONENTIAL)

@@ -7,4 +7,5 @@ from penchant.plotting._paths import (
     loss_path as loss_path,
     ratio_paths as ratio_paths,
 )
+from penchant.plotting._style import house_style as house_style, own_axes as own_axes
 from penchant.plotting._svg import themed_svg as themed_svg

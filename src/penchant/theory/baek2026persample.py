@@ -244,7 +244,7 @@ def per_sample_adam(setting: Setting, decays: Decays) -> Prediction:
     assumptions = (
         setting.separable(),
         setting.exponential_tail(),
-        setting.decreasing_steps(Linf()),
+        _falling_or_constant(setting, limit),
         *decays.assumptions()[: 1 if decays.eps > 0 else 2],
         _one_limit(found),
         _small_against_memory(setting, decays.b2, "b2"),
@@ -355,6 +355,19 @@ def _pace(setting: Setting, limit: AdamLimit, norm: AbstractNorm | None) -> Pace
         "√v holds the sizes of single batches' gradients, which need not be the mean's"
     )
     return Pace("data-adaptive", norm, limit.pace, entry, why)
+
+
+def _falling_or_constant(setting: Setting, limit: AdamLimit) -> Assumption:
+    """Constant steps have a limit of their own, which is the one computed."""
+    if not isinstance(setting.schedule, Constant):
+        return setting.decreasing_steps(Linf())
+    return Assumption(
+        "step sizes fall to 0, or are constant",
+        HOLDS,
+        f"constant: the limit is that of margins growing by {limit.growth:.3g} a step"
+        if limit.growth > 0
+        else "constant, and counted as small",
+    )
 
 
 def _one_limit(found: AdamLimits) -> Assumption:

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.problems import ScaledGradient
 from penchant.studies._study import Figure, Line, Preset
 from penchant.studies.spectral_descent._setup import curves, steps_of
 
@@ -149,7 +148,7 @@ def _advance(
         own = jax.nn.one_hot(y, Z.shape[1], dtype=Z.dtype)
         # the true class moves against the sum of the others: nothing is subtracted
         step = (slopes.entries - own * slopes.totals[:, None]) / len(y)
-        gradient = ScaledGradient(back(step)[0], slopes.log_scale)
+        gradient = pn.problems.ScaledGradient(back(step)[0], slopes.log_scale)
         length = eta / jnp.sqrt(first + j + 1.0)
         return rule.update(gradient, state, params, length)
 

@@ -6,12 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.optimizers import (
-    CubicNewtonSchulz,
-    ExactPolar,
-    NewtonSchulz,
-    PolarExpress,
-)
 from penchant.studies._study import Figure, Line, Preset
 from penchant.studies.spectral_descent._setup import (
     best,
@@ -26,16 +20,16 @@ from penchant.studies.spectral_descent._setup import (
 # a polar map, its matrix products, and the note's spectral and Frobenius shares of seed
 # 0 after 10^5 constant steps; Polar Express is not in the note
 POLARS: dict[str, tuple[Any, int, tuple[float, float] | None]] = {
-    "exact": (ExactPolar(), 0, (0.9997, 0.881)),
-    "Newton–Schulz 5": (NewtonSchulz(5), 15, (0.946, 0.990)),
-    "Newton–Schulz 10": (NewtonSchulz(10), 30, (0.866, 0.961)),
-    "Newton–Schulz 20": (NewtonSchulz(20), 60, (0.890, 0.958)),
-    "cubic 5": (CubicNewtonSchulz(5), 10, (0.982, 0.983)),
-    "cubic 15": (CubicNewtonSchulz(15), 30, (0.9996, 0.945)),
-    "cubic 30": (CubicNewtonSchulz(30), 60, (0.9998, 0.900)),
-    "Polar Express 5": (PolarExpress(5), 15, None),
-    "Polar Express 6": (PolarExpress(6), 18, None),
-    "Polar Express 8": (PolarExpress(8), 24, None),
+    "exact": (pn.optimizers.ExactPolar(), 0, (0.9997, 0.881)),
+    "Newton–Schulz 5": (pn.optimizers.NewtonSchulz(5), 15, (0.946, 0.990)),
+    "Newton–Schulz 10": (pn.optimizers.NewtonSchulz(10), 30, (0.866, 0.961)),
+    "Newton–Schulz 20": (pn.optimizers.NewtonSchulz(20), 60, (0.890, 0.958)),
+    "cubic 5": (pn.optimizers.CubicNewtonSchulz(5), 10, (0.982, 0.983)),
+    "cubic 15": (pn.optimizers.CubicNewtonSchulz(15), 30, (0.9996, 0.945)),
+    "cubic 30": (pn.optimizers.CubicNewtonSchulz(30), 60, (0.9998, 0.900)),
+    "Polar Express 5": (pn.optimizers.PolarExpress(5), 15, None),
+    "Polar Express 6": (pn.optimizers.PolarExpress(6), 18, None),
+    "Polar Express 8": (pn.optimizers.PolarExpress(8), 24, None),
 }
 QUICK = ("exact", "Newton–Schulz 5", "cubic 15", "Polar Express 8")
 LABELS = ("spectral", "ℓ2", "ℓ∞", "ℓ1", "nuclear")
@@ -259,7 +253,7 @@ def frameworks(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             optax.contrib.muon(1.0 / factor, beta=0.0, eps=eps, nesterov=False)
         )
 
-    ours = train(pn.optimizers.Muon(0.0, NewtonSchulz(5)))
+    ours = train(pn.optimizers.Muon(0.0, pn.optimizers.NewtonSchulz(5)))
     found = {
         "optax, eps = 0": train(of_optax(0.0)),
         "optax, its eps of 1e-8": train(of_optax(1e-8)),

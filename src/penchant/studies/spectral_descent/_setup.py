@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 import penchant as pn
-from penchant.plotting._style import INK, OTHERS, house_style, own_axes
 from penchant.studies._study import Preset
 
 if TYPE_CHECKING:
@@ -23,7 +22,16 @@ NORMS: dict[str, pn.norms.AbstractNorm] = {
     "spectral": pn.norms.Spectral(),
 }
 
-HUES = ("#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7", *OTHERS)
+HUES = (
+    "#e69f00",
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#7f6c00",
+    "#8a8f98",
+)
 
 
 @functools.lru_cache(maxsize=2 * SEEDS)
@@ -119,8 +127,8 @@ def curves(
         size: In inches.
         marks: Draw a dot at every point.
     """
-    with house_style():
-        ax = own_axes(None, size)
+    with pn.plotting.house_style():
+        ax = pn.plotting.own_axes(None, size)
         dashes = itertools.cycle([(1, 0), (5, 1.5), (2, 1), (6, 1.5, 1, 1.5)])
         for (name, (u, v)), hue, dash in zip(
             lines.items(), itertools.cycle(HUES), dashes, strict=False
@@ -141,6 +149,6 @@ def curves(
             frameon=False,
             loc="center left",
             bbox_to_anchor=(1.01, 0.5),
-            labelcolor=INK,
+            labelcolor="#1b1d22",
         )
     return ax
