@@ -59,18 +59,34 @@ def test_absent_labels(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (idx(IMAGES)[:-1], r"damaged.*\(4, 2, 3\) must have 40 bytes; got 39"),
-        (idx(IMAGES) + b"x", "got 41"),
-        (idx(IMAGES)[:9], "damaged"),
-        (b"\0\0\x07\x01", "got 00 00 07 01"),
-        (b"\1\0\x08\x01abcd", "got 01 00 08 01"),
-        (b"\0\0\x08\0", "no idx file"),
-        (b"\0\0\x08\x02\xff\xff\xff\xff\xff\xff\xff\xff", "damaged"),
-        (gzip.compress(idx(IMAGES))[:-9], "can't be read"),
-        (gzip.compress(b""), "got nothing"),
-        (gzip.compress(idx(IMAGES))[:20] + b"\xff" * 30, "can't be read"),
-        (idx(LABELS), r"\(n, h, w\) for images; got \(4,\)"),
-        (idx(IMAGES[:3]), r"must have shape \(3,\)"),
+        pytest.param(
+            idx(IMAGES)[:-1],
+            r"damaged.*\(4, 2, 3\) must have 40 bytes; got 39",
+            id="cut by a byte",
+        ),
+        pytest.param(idx(IMAGES) + b"x", "got 41", id="a byte too long"),
+        pytest.param(idx(IMAGES)[:9], "damaged", id="cut in the header"),
+        pytest.param(b"\0\0\x07\x01", "got 00 00 07 01", id="of another type"),
+        pytest.param(b"\1\0\x08\x01abcd", "got 01 00 08 01", id="not idx"),
+        pytest.param(b"\0\0\x08\0", "no idx file", id="no dimensions"),
+        pytest.param(
+            b"\0\0\x08\x02\xff\xff\xff\xff\xff\xff\xff\xff",
+            "damaged",
+            id="dimensions that overflow",
+        ),
+        pytest.param(
+            gzip.compress(idx(IMAGES), mtime=0)[:-9], "can't be read", id="gzip cut"
+        ),
+        pytest.param(gzip.compress(b"", mtime=0), "got nothing", id="gzip of nothing"),
+        pytest.param(
+            gzip.compress(idx(IMAGES), mtime=0)[:20] + b"\xff" * 30,
+            "can't be read",
+            id="gzip overwritten",
+        ),
+        pytest.param(
+            idx(LABELS), r"\(n, h, w\) for images; got \(4,\)", id="labels for images"
+        ),
+        pytest.param(idx(IMAGES[:3]), r"must have shape \(3,\)", id="too few images"),
     ],
 )
 def test_damaged_files(tmp_path, content, message):
