@@ -30,6 +30,7 @@ ANYWHERE = {
     "_log_slope",
     "_plain",
     "_pretty",
+    "_trees",
     "_types",
 }
 OUTSIDE = {"penchant", "penchant._choices", "penchant._plain", "penchant.studies"}

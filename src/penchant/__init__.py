@@ -23,7 +23,10 @@ from penchant.margins import (
 )
 from penchant.problems import (
     LinearClassification as LinearClassification,
+    NetworkClassification as NetworkClassification,
+    NotHomogeneousError as NotHomogeneousError,
     losses as losses,
+    networks as networks,
 )
 from penchant.theory import (
     Assumption as Assumption,

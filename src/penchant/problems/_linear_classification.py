@@ -1,21 +1,23 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from penchant._checks import check_instance
-from penchant._types import Examples, PerSample, Scalar, Vector, Weights
+from penchant._types import Examples, PerSample, Vector, Weights
+from penchant.problems._classification import (
+    AbstractClassification,
+    Rows,
+    RowWeights,
+)
+from penchant.problems._labels import check_labels
 from penchant.problems._scaled_gradient import ScaledGradient
 from penchant.problems.losses import AbstractLoss
 
-Rows = Int[Array, " b"] | None
-RowWeights = Float[Array, " b"] | None
 
-
-class LinearClassification(eqx.Module):
+class LinearClassification(AbstractClassification):
     r"""A linear classifier under a loss of its margins, averaged over the samples.
 
     Two classes, $y_i=\pm1$: weights $w\in\mathbb R^d$, margins
@@ -57,7 +59,7 @@ class LinearClassification(eqx.Module):
 
     def __init__(self, X: Any, y: Any, *, loss: AbstractLoss, bias: bool = False):
         examples = _check_examples(X)
-        labels, self.classes = _check_labels(y, len(examples))
+        labels, self.classes = check_labels(y, len(examples))
         check_instance(
             "loss", loss, AbstractLoss, "one of Exponential(), Logistic(), PairLog()"
         )
@@ -70,14 +72,14 @@ class LinearClassification(eqx.Module):
         self.given = str(getattr(X, "dtype", "float64"))
 
     @property
-    def binary(self) -> bool:
-        r"""Whether labels are $\pm1$ and weights a vector."""
-        return self.classes == 0
+    def degree(self) -> float:
+        """1: margins are linear in the weights."""
+        return 1.0
 
     @property
-    def samples(self) -> int:
-        """The number `n` of samples."""
-        return self.X.shape[0]
+    def start(self) -> Weights:
+        """Zeros."""
+        return jnp.zeros(self.weight_shape)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -93,18 +95,6 @@ class LinearClassification(eqx.Module):
         Z = w @ X.T  # (k, b): classes first, so that reductions over them are fast
         own = jnp.take_along_axis(Z, y[None, :], axis=0, mode="clip")
         return jnp.where(self._is_own(y), jnp.inf, own - Z).T
-
-    def margins(self, w: Weights) -> PerSample:
-        r"""$q_i(w)$, `(n,)`: the least margin of each sample over its opponents."""
-        return jnp.min(self.pair_margins(w), axis=1)
-
-    def log_losses(self, w: Weights) -> PerSample:
-        """The logarithm of each sample's loss, `(n,)`."""
-        return self.loss.log_losses(self.pair_margins(w))
-
-    def log_loss(self, w: Weights) -> Scalar:
-        """The logarithm of the mean loss."""
-        return jax.nn.logsumexp(self.log_losses(w)) - jnp.log(float(self.samples))
 
     def pull(
         self, q: Float[Array, "b c"], rows: Rows = None, totals: PerSample | None = None
@@ -184,47 +174,3 @@ def _check_examples(X: Any) -> np.ndarray:
             f"infinite, the first in row {i}, column {j}: {examples[i, j]}."
         )
     return examples
-
-
-def _check_labels(y: Any, n: int) -> tuple[np.ndarray, int]:
-    """Labels as integers, and the number of classes (0 where they are signs)."""
-    try:
-        given = np.asarray(y, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(
-            "y must be an array of numbers: -1 and +1, or classes 0..k-1."
-        ) from None
-    if given.shape != (n,):
-        raise ValueError(
-            f"y must have shape ({n},), a label a row of X; got {given.shape}."
-        )
-    values = np.unique(given)
-    strange = values[~np.isfinite(values) | (values != np.round(values))]
-    if strange.size:
-        raise ValueError(f"y must hold whole numbers; got {strange[0]}.")
-    labels = given.astype(np.int32)
-    if set(values) <= {-1.0, 1.0}:
-        return labels, 0
-    if values[0] < 0:
-        raise ValueError(
-            "y must be all -1 and +1, or classes 0..k-1; "
-            f"got values {_listing(values)}."
-        )
-    k = int(values[-1]) + 1
-    if k == 1:
-        raise ValueError(
-            "y holds one class only (0), so there is nothing to separate. "
-            "Use +1 for labels that are absorbed in X."
-        )
-    missing = np.setdiff1d(np.arange(k), labels)
-    if missing.size:
-        raise ValueError(
-            f"y must hold every class 0..{k - 1}; missing: {_listing(missing)}. "
-            "Renumber the labels."
-        )
-    return labels, k
-
-
-def _listing(values: np.ndarray) -> str:
-    shown = ", ".join(f"{v:g}" for v in values[:8])
-    return shown + (", …" if len(values) > 8 else "")

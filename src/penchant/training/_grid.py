@@ -111,9 +111,12 @@ def lanes(rule: Rule, initial: Any, points: Sequence[dict[str, Any]]) -> Lanes:
         rule_axes = eqx.tree_at(where, rule_axes, spec, is_leaf=none)
     count = len(points)
     if "init" in varied:
-        start = jnp.stack([jnp.asarray(point["init"], dtype=float) for point in points])
+        starts = [rule.problem.read(point["init"], "init") for point in points]
+        start = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
     else:
-        start = jnp.broadcast_to(initial, (count, *initial.shape))
+        start = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf[None], (count, *leaf.shape)), initial
+        )
     return Lanes(rule, start, rule_axes, count)
 
 

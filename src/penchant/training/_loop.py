@@ -11,16 +11,21 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from penchant._types import Parameters, Scalar
 from penchant.optimizers import AbstractOptimizer
 from penchant.training._inline import call_inlined, can_inline
+from penchant.training._pace import Pace, first_pace, judge, relative
 from penchant.training.batching import AbstractBatching, Batches
-from penchant.training.schedules import Schedule, table
+from penchant.training.schedules import LossBased, Schedule, table
 
 
 class RunState(eqx.Module):
-    """All that a run carries from step to step; `step` counts updates done."""
+    """All that a run carries from step to step; `step` counts updates done.
+
+    `pace` is what loss-based step sizes carry, None with any others.
+    """
 
     step: Any
     weights: Parameters
     optimizer: Any
+    pace: Pace | None = None
 
 
 class Rule(eqx.Module):
@@ -47,7 +52,11 @@ def block_length(batching: AbstractBatching, samples: int) -> int:
 
 def start(rule: Rule, w: Parameters) -> RunState:
     """The state before the first step."""
-    return RunState(jnp.zeros((), jnp.int64), w, rule.optimizer.init(w))
+    memory = rule.optimizer.init(w)
+    pace = None
+    if isinstance(rule.schedule, LossBased):
+        pace = first_pace(rule.problem, rule.schedule, w, memory)
+    return RunState(jnp.zeros((), jnp.int64), w, memory, pace)
 
 
 def advance(
@@ -60,8 +69,11 @@ def advance(
     """
     samples = rule.problem.samples
     length = block_length(rule.batching, samples)
+    steps = rule.schedule if isinstance(rule.schedule, LossBased) else None
     # which entries exist is known here; in the loop only arrays go round
-    arrays, frozen = eqx.partition((rule.problem, rule.optimizer), eqx.is_array)
+    parts = (rule.problem, rule.optimizer, steps)
+    arrays, frozen = eqx.partition(parts, eqx.is_array)
+    epoch = rule.batching.steps_per_epoch(samples)
 
     def one_block(state: RunState) -> RunState:
         begin = (state.step // length) * length
@@ -69,43 +81,60 @@ def advance(
         batches = rule.batching.batches(rule.key, begin, length, samples)
         first = state.step - begin
         last = jnp.minimum(begin + length, until) - begin
-        loop = functools.partial(_steps, frozen)
-        arguments = (arrays, etas, batches, first, last, state.weights, state.optimizer)
+        loop = functools.partial(_steps, frozen, epoch)
+        carried = (state.weights, state.optimizer, state.pace)
+        arguments = (arrays, etas, batches, begin, first, last, carried)
         if inline and can_inline(loop, *arguments):
-            weights, memory = call_inlined(loop, *arguments)
+            carried = call_inlined(loop, *arguments)
         else:
-            weights, memory = loop(*arguments)
-        return RunState(begin + last, weights, memory)
+            carried = loop(*arguments)
+        return RunState(begin + last, *carried)
 
     state = jax.lax.while_loop(lambda s: s.step < until, one_block, state)
     return state, rule.problem.log_loss(state.weights)
 
 
+Carried = tuple[Parameters, Any, Pace | None]
+"""Weights, the optimizer's memory, and the pace of loss-based steps."""
+
+
 def _steps(
     frozen: Any,
+    epoch: int,
     arrays: Any,
     etas: Float[Array, " t"],
     batches: Batches | None,
+    begin: Int[Array, ""],
     first: Int[Array, ""],
     last: Int[Array, ""],
-    w: Parameters,
-    memory: Any,
-) -> tuple[Parameters, Any]:
-    problem, optimizer = eqx.combine(arrays, frozen)
+    carried: Carried,
+) -> Carried:
+    problem, optimizer, steps = eqx.combine(arrays, frozen)
 
     def one(carry: Any) -> Any:
-        j, w, memory = carry
+        j, (w, memory, pace) = carry
         rows = row_weights = None
         if batches is not None:
             rows = _row(batches.rows, j)
             if batches.weights is not None:
                 row_weights = _row(batches.weights, j)
         gradient = problem.scaled_gradient(w, rows, row_weights)
-        w, memory = optimizer.update(gradient, memory, w, _row(etas, j))
-        return j + 1, w, memory
+        if steps is None:
+            w, memory = optimizer.update(gradient, memory, w, _row(etas, j))
+            return j + 1, (w, memory, pace)
+        gradient = relative(gradient, pace)
+        w, memory = optimizer.update(gradient, memory, w, pace.rate)
+        ends = (begin + j + 1) % epoch == 0
+        after = jax.lax.cond(
+            ends,
+            lambda: judge(problem, steps, pace, w, memory),
+            lambda: (w, memory, pace),
+        )
+        return j + 1, after
 
-    _, w, memory = jax.lax.while_loop(lambda c: c[0] < last, one, (first, w, memory))
-    return w, memory
+    start = (first, carried)
+    _, carried = jax.lax.while_loop(lambda c: c[0] < last, one, start)
+    return carried
 
 
 def _row(table: Array, j: Int[Array, ""]) -> Array:

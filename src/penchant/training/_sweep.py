@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from penchant._checks import check_count
 from penchant._types import Parameters
@@ -33,7 +34,7 @@ SAVE_SECONDS = 5.0
 FEWEST_LANES = 8
 """Fewer lanes than this are not dealt to another thread."""
 
-_STATE_AXES: Any = RunState(None, 0, 0)
+_STATE_AXES: Any = RunState(None, 0, 0, 0)
 
 
 def sweep(
@@ -83,7 +84,8 @@ def sweep(
         init: Initial weights of all lanes; zeros if None.
         key: Seed of all lanes where the grid has none.
         record: Number of log-spaced records.
-        weights: Keep the weights of every record.
+        weights: Keep the weights of every record; a network's as one flat axis
+            `parameter`, of which the problem's `unflat` makes a pytree again.
         progress: Show a bar.
         save: Path of a Zarr store. Records are written there as the sweep proceeds,
             with a checkpoint; if the store holds this same sweep, unfinished, it goes
@@ -106,9 +108,9 @@ def sweep(
     at = record_steps(steps, record)
     layout: Layout = {"log_loss": ((), ()), "margin": ((), ())}
     if weights:
-        layout["weights"] = (initial.shape, weight_dims(initial.ndim))
+        layout["weights"] = _weight_layout(initial)
     shape = tuple(len(axis.values) for axis in axes)
-    boxes = list(blocks(shape, initial.size))
+    boxes = list(blocks(shape, problem.parameters))
     attrs = {
         "optimizer": repr(optimizer),
         "batching": repr(batching),
@@ -285,6 +287,7 @@ class _Vectorised:
             states[0].step,
             jax.tree.map(join, *(s.weights for s in states)),
             jax.tree.map(join, *(s.optimizer for s in states)),
+            jax.tree.map(join, *(s.pace for s in states)),
         )
 
     def _split(self, state: RunState) -> list[RunState]:
@@ -292,10 +295,8 @@ class _Vectorised:
         parts = []
         for a, b in zip([0, *ends[:-1]], ends, strict=True):
             cut = functools.partial(lambda a, b, leaf: leaf[a:b], int(a), int(b))
-            weights = jax.tree.map(cut, state.weights)
-            parts.append(
-                RunState(state.step, weights, jax.tree.map(cut, state.optimizer))
-            )
+            rest = (state.weights, state.optimizer, state.pace)
+            parts.append(RunState(state.step, *jax.tree.map(cut, rest)))
         return parts
 
     def record(
@@ -305,11 +306,26 @@ class _Vectorised:
         log_loss, margin = _measure(self.parts[0].rule.problem, state.weights)
         out = {"log_loss": log_loss, "margin": margin}
         if "weights" in layout:
-            out["weights"] = state.weights
+            out["weights"] = _stored(state.weights)
         return {
             name: np.asarray(value).reshape(*shape, *np.shape(value)[1:])
             for name, value in out.items()
         }
+
+
+def _weight_layout(w: Parameters) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Shape and axes of stored weights: a pytree is stored as one flat axis."""
+    if isinstance(w, jax.Array):
+        return w.shape, weight_dims(w.ndim)
+    count = sum(leaf.size for leaf in jax.tree.leaves(w))
+    return (count,), ("parameter",)
+
+
+def _stored(w: Parameters) -> jax.Array:
+    """Weights of all lanes in that layout; the problem's `unflat` is the inverse."""
+    if isinstance(w, jax.Array):
+        return w
+    return jax.vmap(lambda one: ravel_pytree(one)[0])(w)
 
 
 @eqx.filter_jit

@@ -10,12 +10,13 @@ import numpy as np
 from penchant._checks import check_count, check_instance
 from penchant._types import Parameters
 from penchant.optimizers import AbstractOptimizer
+from penchant.problems import AbstractClassification
 from penchant.training import _checkpoint as checkpoints
 from penchant.training._loop import Rule, RunState, advance_jit, start
 from penchant.training._progress import progress_bar
 from penchant.training._trajectory import Outcome, Trajectory, record_steps
 from penchant.training.batching import AbstractBatching, FullBatch
-from penchant.training.schedules import as_schedule
+from penchant.training.schedules import LossBased, as_schedule
 
 CHUNK_SECONDS = 0.25
 """About how long a call into compiled code lasts: progress and Ctrl-C live between."""
@@ -51,9 +52,10 @@ def train(
         optimizer: The update rule.
         steps: Number of updates, $T\ge1$.
         step_size: A number, `schedules.power(...)`, or any function of the step
-            $t=0,1,\dots$, such as an optax schedule.
+            $t=0,1,\dots$, such as an optax schedule; or `schedules.loss_based()`.
         batching: Which samples an update sees.
-        init: Initial weights; zeros if None.
+        init: Initial parameters; None for the problem's own: zeros if it is linear,
+            the `params` it was given if it is a network.
         key: An integer seed, or a JAX key, for the order of samples.
         record: Number of records, from step 1 to `steps`, with `steps // 2`.
         progress: Show a bar with rate, log-loss and time left.
@@ -132,31 +134,22 @@ def make_rule(
         TypeError: If an argument is of the wrong kind.
         ValueError: If `init` has the wrong shape or is not finite.
     """
-    if not hasattr(problem, "scaled_gradient"):
-        raise TypeError(
-            "problem must have scaled gradients, as LinearClassification has; "
-            f"got {problem!r} of type {type(problem).__name__}."
-        )
+    check_instance(
+        "problem",
+        problem,
+        AbstractClassification,
+        "a LinearClassification or a NetworkClassification",
+    )
     check_instance(
         "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
     )
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
     batching.check(problem.samples)
-    if init is None:
-        initial = jnp.zeros(problem.weight_shape)
-    else:
-        initial = jnp.asarray(init, dtype=float)
-        if initial.shape != problem.weight_shape:
-            raise ValueError(
-                f"init must have the shape of the weights, {problem.weight_shape}; "
-                f"got {initial.shape}."
-            )
-        if not _finite(initial):
-            raise ValueError("init must be finite; it has NaN or infinite entries.")
-    return (
-        Rule(problem, optimizer, as_schedule(step_size), batching, as_key(key)),
-        initial,
-    )
+    initial = problem.start if init is None else problem.read(init, "init")
+    schedule = as_schedule(step_size)
+    if isinstance(schedule, LossBased):
+        schedule.check(optimizer)
+    return Rule(problem, optimizer, schedule, batching, as_key(key)), initial
 
 
 def as_key(key: Any) -> Any:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from penchant._types import Parameters, Weights
+from penchant._trees import leaf_names
+from penchant._types import Parameters
 from penchant.training._loop import Rule, RunState
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Trajectory(eqx.Module):
         r"""$q_i(w_t)$, `(r, n)`: margins of every sample at every record."""
         return jax.lax.map(self.rule.problem.margins, self.weights)
 
-    def increment(self) -> Weights:
+    def increment(self) -> Parameters:
         r"""Unit direction of $w_T-w_{T/2}$, the estimator of the limit direction.
 
         $w_t/\|w_t\|$ keeps the bounded part of $w_t$ and so converges only like
@@ -76,13 +77,15 @@ class Trajectory(eqx.Module):
         return jax.tree.map(lambda x: x / length, moved)
 
     def to_xarray(self) -> "xarray.Dataset":
-        """The records as a labelled data set: `weights`, `log_loss`, `margins`."""
+        """The records as a labelled data set: `weights`, `log_loss`, `margins`.
+
+        Parameters that are a pytree have a variable a leaf, such as `weights.0.W`.
+        """
         import xarray
 
-        dims = weight_dims(self.weights.ndim - 1)
         return xarray.Dataset(
             {
-                "weights": (("step", *dims), np.asarray(self.weights)),
+                **_labelled(self.weights),
                 "log_loss": ("step", np.asarray(self.log_loss)),
                 "margins": (("step", "sample"), np.asarray(self.margins)),
             },
@@ -102,6 +105,21 @@ class Trajectory(eqx.Module):
             f"records={len(self.steps)}, log_loss={float(self.log_loss[-1]):.6g}, "
             f"{self.outcome.name.lower()})"
         )
+
+
+def _labelled(weights: Parameters) -> dict[str, Any]:
+    """The records of each leaf with names for their axes."""
+    names, leaves = leaf_names(weights, ""), jax.tree.leaves(weights)
+    if names == [""]:
+        dims = weight_dims(leaves[0].ndim - 1)
+        return {"weights": (("step", *dims), np.asarray(leaves[0]))}
+    return {
+        f"weights.{name}": (
+            ("step", *(f"{name}_{i}" for i in range(leaf.ndim - 1))),
+            np.asarray(leaf),
+        )
+        for name, leaf in zip(names, leaves, strict=True)
+    }
 
 
 def weight_dims(ndim: int) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from penchant._checks import check_number
 from penchant._pretty import pretty
 from penchant._types import Real
+from penchant.optimizers import GradientDescent
 from penchant.optimizers._base import as_leaf
 
 Schedule: TypeAlias = Callable[[Any], Any]
@@ -50,6 +51,66 @@ class Power(eqx.Module):
         return pretty(self)
 
 
+class LossBased(eqx.Module):
+    r"""$\eta_t=\alpha_t/\mathcal L(w_{t-1})$ with a rate $\alpha_t$ that is found.
+
+    See [`loss_based`][penchant.schedules.loss_based].
+    """
+
+    scale: Real = eqx.field(converter=as_leaf)
+    grow: Real = eqx.field(converter=as_leaf)
+    shrink: Real = eqx.field(converter=as_leaf)
+
+    def __check_init__(self):
+        check_number("scale", self.scale, above=0.0)
+        check_number("grow", self.grow, above=1.0)
+        check_number("shrink", self.shrink, above=1.0)
+
+    def __call__(self, t: Real) -> Real:
+        # what the loop multiplies the gradient of the *log* loss with is a state of
+        # the run; this factor of it is 1
+        return jnp.ones_like(t, dtype=float)
+
+    def check(self, optimizer: Any) -> None:
+        """Refuse rules whose steps do not shrink with the loss.
+
+        Raises:
+            TypeError: If the rule is no gradient descent.
+        """
+        if not isinstance(optimizer, GradientDescent):
+            raise TypeError(
+                "loss-based step sizes are for GradientDescent, whose steps shrink "
+                f"with the loss; got {type(optimizer).__name__}."
+            )
+
+    def __repr__(self) -> str:
+        return pretty(self)
+
+
+def loss_based(
+    scale: Real = 0.1, *, grow: Real = 2.0**0.2, shrink: Real = 2.0**0.1
+) -> LossBased:
+    r"""Steps $\eta_t=\alpha_t/\mathcal L$ of `lyu2020gradient`, for gradient descent.
+
+    Such steps are gradient descent on $\log\mathcal L$: they keep pace with a loss
+    that falls, where constant ones all but stop. The rate
+    $\alpha$ starts at `scale`. After each epoch the full loss is taken: if it fell,
+    the epoch stands and $\alpha$ is multiplied by `grow`; if not, it is undone and
+    tried again with $\alpha$ divided by `shrink`. Steps undone count as steps. Once the
+    direction has settled every larger rate will do, and the loss falls ever faster; at
+    $e^{-10^{12}}$, where float64 can't tell support vectors from others, a run rests.
+
+    Args:
+        scale: $\alpha_0>0$.
+        grow: $>1$.
+        shrink: $>1$.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    return LossBased(scale, grow, shrink)
+
+
 def constant(scale: Real) -> Constant:
     r"""$\eta_t=$ `scale`, the same as giving the number itself.
 
@@ -86,7 +147,7 @@ def as_schedule(step_size: Any) -> Schedule:
         TypeError: If it is neither a number nor a function of the step.
         ValueError: If the number is not positive.
     """
-    if isinstance(step_size, (Constant, Power)):
+    if isinstance(step_size, (Constant, Power, LossBased)):
         return step_size
     if callable(step_size):
         return step_size

@@ -1,0 +1,52 @@
+"""Loss-based step sizes inside the loop: try an epoch, keep it or undo it."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from penchant._types import Parameters, Scalar
+from penchant.problems import AbstractClassification, ScaledGradient
+from penchant.training.schedules import LossBased
+
+
+LOWEST = -1e12
+"""Below this log-loss margins differ by less than their rounding: nothing to learn."""
+
+
+class Pace(eqx.Module):
+    r"""The rate $\alpha$, and where the epoch under way started, with its log-loss."""
+
+    rate: Scalar
+    log_loss: Scalar
+    weights: Parameters
+    memory: Any
+
+
+def first_pace(
+    problem: AbstractClassification, steps: LossBased, w: Parameters, memory: Any
+) -> Pace:
+    """Before the first epoch."""
+    return Pace(jnp.asarray(steps.scale), problem.log_loss(w), w, memory)
+
+
+def relative(gradient: ScaledGradient, pace: Pace) -> ScaledGradient:
+    """The gradient over the loss with which its epoch started."""
+    return ScaledGradient(gradient.direction, gradient.log_scale - pace.log_loss)
+
+
+def judge(
+    problem: AbstractClassification,
+    steps: LossBased,
+    pace: Pace,
+    w: Parameters,
+    memory: Any,
+) -> tuple[Parameters, Any, Pace]:
+    """At the end of an epoch: go on from here if the loss fell, else from its start."""
+    log_loss = problem.log_loss(w)
+    fell = (log_loss < pace.log_loss) & (log_loss > LOWEST)
+    keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(fell, a, b), new, old)
+    w, memory = keep(w, pace.weights), keep(memory, pace.memory)
+    rate = jnp.where(fell, pace.rate * steps.grow, pace.rate / steps.shrink)
+    return w, memory, Pace(rate, jnp.where(fell, log_loss, pace.log_loss), w, memory)
