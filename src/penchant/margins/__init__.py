@@ -10,5 +10,8 @@ from penchant.margins._max_margin import (
     max_margin as max_margin,
     promised_gap as promised_gap,
 )
-from penchant.margins._separability import NotSeparableError as NotSeparableError
+from penchant.margins._separability import (
+    NotSeparableError as NotSeparableError,
+    NotSeparatedError as NotSeparatedError,
+)
 from penchant.margins._uniqueness import is_unique as is_unique

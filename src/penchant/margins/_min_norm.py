@@ -40,7 +40,7 @@ def min_norm(rows: PairRows, *, tol: float, floor: float) -> Bounds | None:
     K = B @ B.T
     passive = np.ones(len(chosen), dtype=bool)
     for _ in range(MOST_ROUNDS):
-        p = _pivot(K, passive)
+        p = pivot(K, passive, np.ones(len(K)))
         if p is None:
             return None
         w = p @ B
@@ -79,8 +79,11 @@ def _distinct(A: Array) -> tuple[Array, NDArray[np.intp]]:
     return A[first], first
 
 
-def _pivot(K: Array, passive: NDArray[np.bool_]) -> Array | None:
-    """Solve `min p'Kp/2 - sum p` over `p >= 0`, from a guess of its support."""
+def pivot(K: Array, passive: NDArray[np.bool_], r: Array) -> Array | None:
+    """Solve `min p'Kp/2 - r'p` over `p >= 0`, from a guess of its support.
+
+    `r` is of order 1. None where active rows are dependent, or pivoting does not end.
+    """
     n = len(K)
     patience, fewest = 3, n + 1
     small = 1e-12
@@ -90,8 +93,8 @@ def _pivot(K: Array, passive: NDArray[np.bool_]) -> Array | None:
             factor = factorise(K[np.ix_(F, F)])
         except linalg.LinAlgError:
             return None
-        x = linalg.cho_solve(factor, np.ones(len(F)), check_finite=False)
-        slack = K[:, F] @ x - 1.0
+        x = linalg.cho_solve(factor, r[F], check_finite=False)
+        slack = K[:, F] @ x - r
         wrong = np.zeros(n, dtype=bool)
         wrong[F] = x < -small * np.abs(x).max(initial=0.0)
         wrong |= ~passive & (slack < -1e-11)

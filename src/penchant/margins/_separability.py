@@ -3,7 +3,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from penchant._types import Parameters
 from penchant.margins._rows import PairRows
+from penchant.problems import AbstractClassification
 
 Array = NDArray[np.float64]
 
@@ -71,3 +73,19 @@ def refine_certificate(rows: PairRows, q: Array) -> Array:
     refined[samples] = inner
     before = np.linalg.norm(rows.adjoint(q))
     return refined if np.linalg.norm(rows.adjoint(refined)) <= before else q
+
+
+class NotSeparatedError(ValueError):
+    """Weights that leave samples on the wrong side, where all must be on theirs.
+
+    `wrong` is how many; whether other weights would do is not said.
+    """
+
+    def __init__(self, problem: AbstractClassification, w: Parameters):
+        q = np.asarray(problem.margins(w))
+        self.wrong = int((q <= 0).sum())
+        super().__init__(
+            f"the weights must classify every sample; {self.wrong} of {len(q)} have a "
+            f"margin of at most 0, the least {q.min():.4g}. Train for longer, with "
+            "other steps, or from another start; a network may also be too small."
+        )

@@ -25,7 +25,7 @@ class RunState(eqx.Module):
     step: Any
     weights: Parameters
     optimizer: Any
-    pace: Pace | None = None
+    pace: Any = None
 
 
 class Rule(eqx.Module):
