@@ -18,6 +18,7 @@ HOUSE = (
     "margins",
     "optimizers",
     "training",
+    "flows",
     "theory",
     "plotting",
     "diagnosis",
@@ -112,8 +113,9 @@ def test_importing_turns_on_double_precision():
 
 def test_fixed_names_of_the_face_are_there():
     for name in (
-        "LinearClassification", "NotSeparableError", "batching", "certify", "cite",
-        "datasets", "diagnose", "losses", "max_margin", "norms", "optimizers",
+        "LinearClassification", "NetworkClassification", "NotSeparableError",
+        "batching", "certify", "cite",
+        "datasets", "diagnose", "limit", "losses", "max_margin", "norms", "optimizers",
         "plotting", "predict", "schedules", "sweep", "theory", "train",
     ):  # fmt: skip
         assert hasattr(pn, name)

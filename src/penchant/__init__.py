@@ -4,6 +4,7 @@ from penchant import (
     _engine as _engine,
     datasets as datasets,
     diagnosis as diagnosis,
+    flows as flows,
     margins as margins,
     norms as norms,
     optimizers as optimizers,
@@ -14,11 +15,15 @@ from penchant import (
 )
 from penchant._cite import cite as cite
 from penchant.diagnosis import Diagnosis as Diagnosis, diagnose as diagnose
+from penchant.flows import Limit as Limit, limit as limit
 from penchant.margins import (
+    KKT as KKT,
     Certificate as Certificate,
     MaxMargin as MaxMargin,
     NotSeparableError as NotSeparableError,
+    NotSeparatedError as NotSeparatedError,
     certify as certify,
+    kkt as kkt,
     max_margin as max_margin,
 )
 from penchant.problems import (

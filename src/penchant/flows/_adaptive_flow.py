@@ -92,6 +92,7 @@ def adaptive_flow(
     trajectory: Trajectory | None = None,
     record: int = 100,
     tol: float = 1e-9,
+    most_steps: int = 1_000_000,
 ) -> Flow:
     r"""Follow $\dot w=-\eta\,h\odot\nabla\mathcal L(w)$ down to a log-loss.
 
@@ -117,6 +118,7 @@ def adaptive_flow(
         trajectory: A run to go on from, with its memory, in place of `init`.
         record: Number of records, denser at the start.
         tol: Relative tolerance of a step.
+        most_steps: Stop after so many steps; records not reached are left out.
 
     Raises:
         TypeError: If an argument is of the wrong kind, or no such flow is known for
@@ -130,6 +132,7 @@ def adaptive_flow(
     check_number("log_loss", log_loss, most=0.0)
     check_number("tol", tol, above=0.0, below=0.1)
     record = check_count("record", record, least=2)
+    most_steps = check_count("most_steps", most_steps)
     if trajectory is not None:
         check_instance("trajectory", trajectory, Trajectory, "what train returned")
         optimizer = trajectory.rule.optimizer if optimizer is None else optimizer
@@ -156,7 +159,7 @@ def adaptive_flow(
         problem.flat(w), jnp.asarray(log_v), jnp.asarray(log_time), jnp.asarray(now)
     )
     eta = jnp.asarray(step_size, dtype=float)
-    path = integrate(problem, pre, eta, begin, nats, tol)
+    path = integrate(problem, pre, eta, begin, nats, tol, most_steps)
     return Flow(
         log_loss=path.log_loss,
         weights=jax.vmap(problem.unflat)(path.w),

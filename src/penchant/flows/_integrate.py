@@ -13,8 +13,6 @@ from penchant._types import Scalar
 from penchant.flows._preconditioner import MEAN, SUM, Flat, Preconditioner
 from penchant.problems import AbstractClassification
 
-MOST_STEPS = 1_000_000
-
 LONGEST = 0.5
 """Nats of loss in one step of the exponential rule, at most."""
 
@@ -35,14 +33,23 @@ def integrate(
     begin: Point,
     nats: np.ndarray,
     tol: float,
+    most: int,
 ) -> Point:
-    """The flow from `begin`, recorded there and after so many `nats` of loss."""
+    """The flow from `begin`, recorded there and after so many `nats` of loss.
+
+    Records that are not reached in so many steps are left out.
+    """
     rule, accuracy = _runge_kutta, tol
     if pre.kind == MEAN:
         rule, accuracy = _exponential, tol**0.5
-    path = rule(problem, pre, eta, begin, jnp.asarray(nats), jnp.asarray(accuracy))
+    path = rule(
+        problem, pre, eta, begin, jnp.asarray(nats), jnp.asarray(accuracy), most
+    )
+    reached = np.isfinite(np.asarray(path.w)).all(axis=1)
+    reached &= np.isfinite(np.asarray(path.log_loss))
+    count = len(reached) if reached.all() else int(np.argmin(reached))
     return jax.tree.map(
-        lambda first, rest: jnp.concatenate([first[None], rest]), begin, path
+        lambda first, rest: jnp.concatenate([first[None], rest[:count]]), begin, path
     )
 
 
@@ -54,6 +61,7 @@ def _runge_kutta(
     begin: Point,
     nats: Float[Array, " r"],
     tol: Scalar,
+    most: int,
 ) -> Point:
     import diffrax
 
@@ -73,9 +81,10 @@ def _runge_kutta(
 
     # memory in units of order 1, for the sake of tolerances
     F, G = log_loss_and_gradient(problem, begin.w)
-    log_unit = jnp.maximum(jnp.max(begin.log_v), 2.0 * (F + jnp.log(jnp.max(jnp.abs(G)))))
+    first = 2.0 * (F + jnp.log(jnp.max(jnp.abs(G))))
+    log_unit = jnp.maximum(jnp.max(begin.log_v), first)
     v = jnp.exp(begin.log_v - log_unit)
-    # time counts from 0, which has no logarithm: z = log(t + t0), t0 that of a first nat
+    # time counts from 0, which has no logarithm: z = log(t + t0), t0 a first nat's
     h, S = pre.h(begin.log_v, G, F, begin.log_time)
     log_t0 = S - F - jnp.log(eta * pre.gain * jnp.sum(h * G**2))
     z = jnp.logaddexp(begin.log_time, log_t0)
@@ -88,8 +97,9 @@ def _runge_kutta(
         y0=(begin.w, v, z),
         saveat=diffrax.SaveAt(ts=nats),
         stepsize_controller=diffrax.PIDController(rtol=tol, atol=tol * 1e-3),
-        max_steps=MOST_STEPS,
+        max_steps=most,
         adjoint=diffrax.ForwardMode(),
+        throw=False,
     )
     assert solution.ys is not None
     w, v, z = solution.ys
@@ -106,6 +116,7 @@ def _exponential(
     begin: Point,
     nats: Float[Array, " r"],
     tol: Scalar,
+    most: int,
 ) -> Point:
     """Midpoint in the parameters, exact decay of the memory between."""
 
@@ -146,18 +157,22 @@ def _exponential(
         return pick(moved, point), jnp.where(good, fresh, u), size, target, count + 1
 
     def go(carry: Any, after: Scalar) -> Any:
-        point, u, size = carry
+        point, u, size, count = carry
         target = begin.log_loss - after
-        unfinished = lambda s: (s[0].log_loss > target + 1e-9) & (s[4] < MOST_STEPS)
-        start = (point, u, size, target, jnp.zeros((), int))
-        point, u, size, _, _ = jax.lax.while_loop(unfinished, step, start)
+        short = lambda s: s[0].log_loss > target + 1e-9
+        unfinished = lambda s: short(s) & (s[4] < most)
+        start = (point, u, size, target, count)
+        state = jax.lax.while_loop(unfinished, step, start)
+        point, u, size, _, count = state
         log_v = jnp.log(u) + 2.0 * point.log_loss
         point = Point(point.w, log_v, point.log_time, point.log_loss)
+        missed = jnp.where(short(state), jnp.nan, 1.0)
+        record = Point(missed * point.w, log_v, point.log_time, point.log_loss)
         # a record that was close must not leave a tiny step behind
-        return (point, u, jnp.maximum(size, 1e-4)), point
+        return (point, u, jnp.maximum(size, 1e-4), count), record
 
     u = jnp.exp(begin.log_v - 2.0 * begin.log_loss)
-    _, path = jax.lax.scan(go, (begin, u, jnp.asarray(1e-4)), nats)
+    _, path = jax.lax.scan(go, (begin, u, jnp.asarray(1e-4), jnp.zeros((), int)), nats)
     return path
 
 

@@ -59,9 +59,10 @@ class Preconditioner(eqx.Module):
         )
 
     def log_below(self, log_v: Array, log_time: Array) -> Array:
-        r"""$-\log h$ at a memory: $\frac12\log(v+\varepsilon)$ or $\log(\sqrt v+\varepsilon)$.
+        r"""$-\log h$ at a memory, entry by entry.
 
-        Entry by entry; $-\infty$ where there is neither memory nor $\varepsilon$.
+        $\frac12\log(v+\varepsilon)$ or $\log(\sqrt v+\varepsilon)$; $-\infty$ where
+        there is neither memory nor $\varepsilon$.
         """
         if self.kind == NONE:
             return jnp.zeros_like(log_v)
@@ -97,8 +98,9 @@ class Preconditioner(eqx.Module):
         if self.inside:
             return jnp.sum(2.0 * jnp.sqrt(v + eps))
         root = jnp.sqrt(v)
-        log = jnp.where(eps > 0, eps * jnp.log(root + jnp.where(eps > 0, eps, 1.0)), 0.0)
-        return jnp.sum(2.0 * (root - log))
+        some = eps > 0
+        log = jnp.log(root + jnp.where(some, eps, 1.0))
+        return jnp.sum(2.0 * (root - jnp.where(some, eps * log, 0.0)))
 
     def share(self, log_v: Flat) -> Flat:
         r"""$\kappa_i$, the share of $\varepsilon$ in what divides: 0 none, 1 all."""

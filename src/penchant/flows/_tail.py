@@ -1,5 +1,4 @@
 import math
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,14 +10,11 @@ from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Parameters, Scalar
 from penchant.margins import NotSeparatedError
 from penchant.margins._geometry import Geometry, geometry_of
-from penchant.margins._gradients import (
-    flat_margins,
-    margins_and_change,
-    pair_gradients,
-)
+from penchant.margins._gradients import flat_margins, pair_gradients
+from penchant.margins._kkt import check_degree
 from penchant.margins._least_norm import NoStepError
 from penchant.norms import L2, AbstractNorm
-from penchant.problems import AbstractClassification, NotHomogeneousError
+from penchant.problems import AbstractClassification
 
 Flat = NDArray[np.float64]
 
@@ -27,7 +23,15 @@ FIRST_RISE = 1e-3
 LONGEST = 1.0
 """Growth of log-norm in one step, at most."""
 
-MOST_ROUNDS = 30
+LEAST_RISE = 1e-10
+"""Relative rise of the least margin below which a step is rounding."""
+
+REACHED = 0.7
+"""Share of the rise asked for that a step must reach."""
+
+FIRST_POLISH, MOST_POLISH = 0.05, 12
+
+MOST_ROUNDS = 10
 
 SETTLED = 1e-9
 """A turn per unit of log-norm below which a direction counts as settled."""
@@ -72,7 +76,7 @@ def tail_flow(
     norm: AbstractNorm = L2(),
     log_norm: float = 30.0,
     turn: float = 0.02,
-    most_steps: int = 20_000,
+    most_steps: int = 1000,
 ) -> Tail:
     r"""Follow the direction of a homogeneous network to infinite time.
 
@@ -98,8 +102,11 @@ def tail_flow(
         norm: L2, Linf, or Mahalanobis with one positive weight a parameter, in
             the order of `problem.flat`. Linf has no unique shortest step: one is taken.
         log_norm: Where to end.
-        turn: Angle of one step, at most.
-        most_steps: Give up after so many steps.
+        turn: Angle of one step at the start, at most; with every unit of log-norm
+            as much again is allowed.
+        most_steps: Stop after so many tries of a step, wherever that is. Smooth
+            networks need some hundreds; wide ReLU networks slide along hundreds of
+            kinks at once, turn at every one, and may not arrive.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -124,6 +131,8 @@ def tail_flow(
     geometry = geometry_of(norm, problem)
     path = _Path(problem, geometry, degree, np.asarray(problem.flat(w)))
     path.follow(log_norm, turn, most_steps)
+    if not path.settled:
+        path.polish()
     unit = path.v / geometry.length(path.v)
     return Tail(
         weights=problem.unflat(jnp.asarray(geometry.back(unit))),
@@ -134,21 +143,6 @@ def tail_flow(
         settled=path.settled,
         norm=norm,
     )
-
-
-def check_degree(problem: AbstractClassification) -> float:
-    """The degree of a problem that has one.
-
-    Raises:
-        NotHomogeneousError: If it has none.
-    """
-    degree = problem.degree
-    if degree is None:
-        raise NotHomogeneousError(
-            "problem must be homogeneous in its parameters for a limit of its "
-            "direction; this network is not (see problem.homogeneity)."
-        )
-    return degree
 
 
 class _Path:
@@ -180,14 +174,12 @@ class _Path:
         rise, before = FIRST_RISE, None
         longest = self.degree * math.expm1(LONGEST)
         for _ in range(most):
-            if self.ell >= until - 1e-9:
+            left = until - self.ell
+            if left < 1e-9 or rise < LEAST_RISE:
                 return
-            rise = min(rise, self.degree * math.expm1(max(until - self.ell, 1e-9)))
-            try:
-                x = self._step(rise)
-            except NoStepError:
-                if rise < 1e-9:
-                    return
+            rise = min(rise, self.degree * math.expm1(left))
+            x = self._step(rise)
+            if x is None:
                 rise *= 0.25
                 continue
             after = self.v + x
@@ -195,8 +187,9 @@ class _Path:
             change = after / self.geometry.length(after)
             change -= self.v / self.geometry.length(self.v)
             angle = self.geometry.length(change)
-            if angle > turn and rise > 1e-9:
-                rise *= max(0.25, 0.7 * turn / angle)
+            allowed = min(0.5, turn * (1.0 + self.ell - self.ells[0]))
+            if angle > allowed:
+                rise *= max(0.25, 0.7 * allowed / angle)
                 continue
             if before is not None and angle > 1e-12:
                 # a direction that goes to and fro has been taken too far
@@ -204,15 +197,37 @@ class _Path:
                 swing /= float(np.linalg.norm(change) * np.linalg.norm(before))
                 if swing < -0.5:
                     rise *= 0.5
-            self.v = after
-            self.q = self._normalise()
-            self.ell += math.log(grown)
-            self.ells.append(self.ell)
-            self.turns.append(angle)
-            self.margins.append(self._margin())
+            self._go(after, grown, angle)
             before = change
-            if angle < 0.5 * turn:
+            if angle < 0.5 * allowed:
                 rise = min(1.6 * rise, longest)
+
+    def polish(self) -> None:
+        """Short steps, those that raise the normalised margin: long ones overshoot."""
+        rise = FIRST_POLISH
+        for _ in range(MOST_POLISH):
+            x = self._step(rise)
+            if x is None:
+                return
+            v, q = self.v, self.q
+            after = v + x
+            grown = self.geometry.length(after) / self.geometry.length(v)
+            change = after / self.geometry.length(after) - v / self.geometry.length(v)
+            self._go(after, grown, self.geometry.length(change))
+            if self.margins[-1] < self.margins[-2]:
+                self.v, self.q = v, q
+                for record in (self.ells, self.turns, self.margins):
+                    record.pop()
+                self.ell = self.ells[-1]
+            rise *= 0.6
+
+    def _go(self, after: Flat, grown: float, angle: float) -> None:
+        self.v = after
+        self.q = self._normalise()
+        self.ell += math.log(grown)
+        self.ells.append(self.ell)
+        self.turns.append(angle)
+        self.margins.append(self._margin())
 
     def _normalise(self) -> Flat:
         """Scale to a least margin of 1; all pair margins there."""
@@ -224,31 +239,44 @@ class _Path:
     def _margin(self) -> float:
         return 1.0 / self.geometry.length(self.v) ** self.degree
 
-    def _step(self, rise: float) -> Flat:
-        """The shortest step to a least margin of `1 + rise`, margins taken linear."""
-        w = jnp.asarray(self.geometry.back(self.v))
-        q, level = self.q, 1.0 + rise
-        near = q <= 1.0 + 2.0 * rise
+    def _step(self, rise: float) -> Flat | None:
+        """The shortest step to a least margin of `1 + rise`; None where it misses.
+
+        Margins are taken linear. Where the step ends below the level after all, their
+        tangents there join (cutting planes): at the kinks of ReLU units that is what
+        makes the flow slide along them.
+        """
+        level = 1.0 + rise
+        near = self.q <= 1.0 + 2.0 * rise
         for i, c in self.support:
             near[i, c] = True
+        owners = np.argwhere(near)
+        known = self.support
+        guess = [not known or (int(i), int(c)) in known for i, c in owners]
+        J = self._tangents(self.v, owners)
+        wanted = level - self.q[near]
         for _ in range(MOST_ROUNDS):
-            pairs = np.nonzero(near)
-            J = self.geometry.covariant(pair_gradients(self.problem, w, pairs))
-            known = self.support
-            guess = np.array([
-                not known or (int(i), int(c)) in known
-                for i, c in zip(*pairs, strict=True)
-            ])
-            x, dual = self.geometry.shortest(J, level - q[pairs], guess)
-            step = jnp.asarray(self.geometry.back(x))
-            _, slope = margins_and_change(self.problem, w, step)
-            short = q + np.asarray(slope) < level - 1e-9 * (1.0 + rise)
-            short &= np.isfinite(q) & ~near
-            if not short.any():
-                break
-            near |= short
-        carried = dual > 1e-12 * dual.max(initial=0.0)
-        self.support = {
-            (int(i), int(c)) for i, c, on in zip(*pairs, carried, strict=True) if on
-        }
-        return x
+            try:
+                x, dual = self.geometry.shortest(J, wanted, np.array(guess))
+            except NoStepError:
+                return None
+            w = jnp.asarray(self.geometry.back(self.v + x))
+            reached = np.asarray(flat_margins(self.problem, w))
+            if reached.min() >= 1.0 + REACHED * rise:
+                carried = dual > 1e-12 * dual.max(initial=0.0)
+                self.support = {(int(i), int(c)) for i, c in owners[carried]}
+                return x
+            short = np.argwhere(reached < level - 0.1 * rise)
+            T = self._tangents(self.v + x, short)
+            J = np.vstack([J, T])
+            below = level - reached[tuple(short.T)]
+            wanted = np.concatenate([wanted, below + T @ x])
+            owners = np.vstack([owners, short])
+            guess = [*(dual > 0), *([True] * len(short))]
+        return None
+
+    def _tangents(self, v: Flat, pairs: NDArray[np.intp]) -> Flat:
+        """Gradients of some margins at `v`, in its coordinates."""
+        w = jnp.asarray(self.geometry.back(v))
+        J = pair_gradients(self.problem, w, (pairs[:, 0], pairs[:, 1]))
+        return self.geometry.covariant(J)

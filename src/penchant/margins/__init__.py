@@ -1,6 +1,7 @@
 """Margins, the largest margin in a norm, and certificates for both."""
 
 from penchant.margins._certificate import Certificate as Certificate, certify as certify
+from penchant.margins._kkt import KKT as KKT, kkt as kkt
 from penchant.margins._max_margin import (
     AbstractSolver as AbstractSolver,
     Exact as Exact,

@@ -98,6 +98,4 @@ def geometry_of(norm: AbstractNorm, problem: AbstractClassification) -> Geometry
         return Largest()
     if isinstance(norm, (AbstractLp, AbstractSchatten)) and norm.p == 2.0:
         return Euclidean()
-    raise TypeError(
-        f"norm must be L2(), Linf() or Mahalanobis(weights); got {norm!r}."
-    )
+    raise TypeError(f"norm must be L2(), Linf() or Mahalanobis(weights); got {norm!r}.")

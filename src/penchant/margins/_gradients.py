@@ -57,12 +57,3 @@ def flat_margins(
 ) -> Float[Array, "n c"]:
     """Pair margins at flat parameters."""
     return problem.pair_margins(problem.unflat(w))
-
-
-@eqx.filter_jit
-def margins_and_change(
-    problem: AbstractClassification, w: Float[Array, " p"], x: Float[Array, " p"]
-) -> tuple[Float[Array, "n c"], Float[Array, "n c"]]:
-    """Pair margins at `w`, and their derivative along `x`."""
-    scores = lambda v: problem.pair_margins(problem.unflat(v))
-    return jax.jvp(scores, (w,), (x,))

@@ -2,7 +2,7 @@ r"""Shortest steps that lift margins: $\min\|x\|$ such that $Jx\ge r$, on the ho
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, optimize, sparse
+from scipy import optimize, sparse
 
 from penchant.margins._min_norm import pivot
 
@@ -33,7 +33,7 @@ def _by_least_squares(J: Array, r: Array) -> Array:
     # |J'u|^2 + (1 - r'u)^2, the step is x = J'u / (1 - r'u)
     m, p = J.shape
     # an orthogonal factor changes no length: p rows become m
-    R = linalg.qr(J.T, mode="r")[0][: min(m, p)] if p > m else J.T
+    R = np.linalg.qr(J.T, mode="r") if p > m else J.T
     scale = np.abs(R).max(initial=0.0) or 1.0
     E = np.vstack([R / scale, r[None] / scale])
     f = np.zeros(len(E))
@@ -64,4 +64,30 @@ def least_max(J: Array, r: Array) -> tuple[Array, Array]:
     )
     if found.x is None:
         raise NoStepError("no step lifts every margin at once")
-    return found.x[:p], np.maximum(-found.ineqlin.marginals[:m], 0.0)
+    x, dual = found.x[:p], np.maximum(-found.ineqlin.marginals[:m], 0.0)
+    return _with_short_rest(J, r, x, dual), dual
+
+
+def _with_short_rest(J: Array, r: Array, x: Array, dual: Array) -> Array:
+    """Of all solutions the one whose undetermined entries are shortest.
+
+    Entries along which the multipliers pull sit at their bound; a vertex puts the
+    others at a bound too, for no reason, and elsewhere at the next call.
+    """
+    pull = dual @ J
+    free = np.abs(pull) <= 1e-9 * np.abs(pull).max()
+    if not free.any():
+        return x
+    largest = np.abs(x).max()
+    calm = np.where(free, 0.0, x)
+    missing = r - J @ calm
+    short = missing > 1e-12 * np.abs(r).max()
+    if short.any():
+        try:
+            rest, _ = shortest(J[:, free], missing, short)
+        except NoStepError:
+            return x
+        if np.abs(rest).max() > largest:
+            return x
+        calm[free] = rest
+    return calm

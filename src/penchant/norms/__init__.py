@@ -2,6 +2,7 @@
 
 from penchant.norms._base import AbstractNorm as AbstractNorm
 from penchant.norms._entrywise import project_simplex as project_simplex
+from penchant.norms._layerwise import Layerwise as Layerwise
 from penchant.norms._lp import (
     L1 as L1,
     L2 as L2,

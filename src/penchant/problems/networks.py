@@ -187,18 +187,19 @@ class CNN(AbstractNetwork):
         ValueError: If height or width is not a multiple of 4, or a size not positive.
     """
 
-    shape: tuple[int, int, int] = eqx.field(static=True, converter=tuple)
+    shape: tuple[int, ...] = eqx.field(static=True, converter=tuple)
     outputs: int = eqx.field(static=True)
-    channels: tuple[int, int] = eqx.field(
+    channels: tuple[int, ...] = eqx.field(
         default=(32, 64), static=True, converter=tuple
     )
     hidden: int = eqx.field(default=1024, static=True)
     first_bias: bool = eqx.field(default=True, static=True)
 
     def __check_init__(self):
-        if len(self.shape) != 3:
+        if len(self.shape) != 3 or len(self.channels) != 2:
             raise ValueError(
-                f"shape must be (height, width, channels); got {self.shape}."
+                "shape must be (height, width, channels) and channels a pair; "
+                f"got {self.shape} and {self.channels}."
             )
         for size in (*self.shape, self.outputs, *self.channels, self.hidden):
             check_count("sizes", size)

@@ -10,7 +10,6 @@ from penchant._types import Parameters, Scalar
 from penchant.problems import AbstractClassification, ScaledGradient
 from penchant.training.schedules import LossBased
 
-
 LOWEST = -1e12
 """Below this log-loss margins differ by less than their rounding: nothing to learn."""
 
