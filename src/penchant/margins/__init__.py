@@ -11,6 +11,10 @@ from penchant.margins._max_margin import (
     max_margin as max_margin,
     promised_gap as promised_gap,
 )
+from penchant.margins._normalized import (
+    normalized_margin as normalized_margin,
+    smoothed_margin as smoothed_margin,
+)
 from penchant.margins._separability import (
     NotSeparableError as NotSeparableError,
     NotSeparatedError as NotSeparatedError,

@@ -32,6 +32,11 @@ from penchant.theory._equilibrium import (
 )
 from penchant.theory._follow import follow as follow
 from penchant.theory._gap_law import GapLaw as GapLaw, gap_law as gap_law
+from penchant.theory._homogeneous import (
+    norm_ratio as norm_ratio,
+    rate_constant as rate_constant,
+    surrogate_margins as surrogate_margins,
+)
 from penchant.theory._mean_step import (
     AbstractMeanStep as AbstractMeanStep,
     AdamCycle as AdamCycle,
@@ -55,6 +60,12 @@ from penchant.theory._regularized import (
     PathPoint as PathPoint,
     path_deficit as path_deficit,
     regularized as regularized,
+)
+from penchant.theory._run_geometry import (
+    RunGeometry as RunGeometry,
+    run_geometry as run_geometry,
+    share_of_eps as share_of_eps,
+    step_condition as step_condition,
 )
 from penchant.theory._setting import canonical as canonical, longest_row as longest_row
 from penchant.theory.baek2026persample import (

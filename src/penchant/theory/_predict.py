@@ -21,7 +21,7 @@ from penchant.optimizers import (
     SteepestDescent,
     WeightDecay,
 )
-from penchant.problems import LinearClassification
+from penchant.problems import LinearClassification, NetworkClassification
 from penchant.theory import (
     baek2026persample,
     fan2025spectral,
@@ -32,6 +32,7 @@ from penchant.theory import (
 )
 from penchant.theory._adam_regimes import Decays, adam_regimes, sign_like
 from penchant.theory._descent_rules import as_descent
+from penchant.theory._homogeneous import network_prediction
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
 from penchant.training import Trajectory
@@ -40,7 +41,7 @@ from penchant.training.schedules import as_schedule
 
 
 def predict(
-    problem: LinearClassification,
+    problem: LinearClassification | NetworkClassification,
     optimizer: AbstractOptimizer,
     *,
     batching: AbstractBatching = FullBatch(),
@@ -63,8 +64,19 @@ def predict(
     | any of these with decoupled decay | none: a point of the regularisation path | `dunn1978conditional` |
     | anything else | unknown, and said so | |
 
-    Only linear classifiers of separable data: `NotSeparableError` says that these are
+    Linear classifiers are for separable data: `NotSeparableError` says that these are
     not. What is foretold is the limit; how far a run is from it, `diagnose` measures.
+
+    For a homogeneous network the limit is a KKT point of the margin problem of all
+    parameters, of which there are many; `norm` then names the geometry, `weights` and
+    `margin` are None, and [`limit`][penchant.limit] follows a run to its point:
+
+    | algorithm on a network | geometry | source |
+    |---|---|---|
+    | gradient descent | ℓ2 | `lyu2020gradient` |
+    | AdaGrad | ℓ2, weighted by its own accumulators | `wang2021adaptive` |
+    | RMSProp, Adam, ε > 0 | ℓ2 in the end | `wang2021adaptive` |
+    | RMSProp, Adam, ε = 0; sign descent, Signum | ℓ∞, under conditions | `gronich2026adam` |
 
     >>> import penchant as pn
     >>> problem = pn.LinearClassification(
@@ -79,14 +91,23 @@ def predict(
         batching: Which samples an update sees.
         step_size: As `train` takes it; None leaves assumptions on it unknown, and
             regimes without their steps.
-        trajectory: A run of this optimizer, from which AdaGrad's norm is filled in.
+        trajectory: A run of this optimizer, from which AdaGrad's norm is filled in,
+            and for a network the regimes and whether it has separated the data.
 
     Raises:
         NotSeparableError: If no weights classify every sample.
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range.
     """  # noqa: E501
-    check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    check_instance(
+        "problem",
+        problem,
+        (LinearClassification, NetworkClassification),
+        "a LinearClassification or a NetworkClassification",
+    )
+    if isinstance(problem, NetworkClassification):
+        _check_rule(optimizer, batching)
+        return network_prediction(problem, optimizer, batching, step_size, trajectory)
     seen: dict[str, MaxMargin] = {}
 
     def best(norm: AbstractNorm) -> MaxMargin:
@@ -112,15 +133,19 @@ def predict_from(
         NotSeparableError: If no weights classify every sample.
         TypeError: If an argument is of the wrong kind.
     """
-    check_instance(
-        "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
-    )
-    check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
+    _check_rule(optimizer, batching)
     batching.check(problem.samples)
     schedule = None if step_size is None else as_schedule(step_size)
     setting = Setting(problem, optimizer, batching, schedule, trajectory, best)
     best(canonical(Linf(), problem))  # data that no weights separate stop here
     return _of(setting)
+
+
+def _check_rule(optimizer: Any, batching: Any) -> None:
+    check_instance(
+        "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
+    )
+    check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
 
 
 def _of(setting: Setting) -> Prediction:

@@ -125,8 +125,9 @@ class Prediction(eqx.Module):
     def __repr__(self) -> str:
         if self.norm is None:
             limit = "no limit known"
+        elif self.margin is None:
+            limit = f"a KKT point of the {self.norm.label} margin"
         else:
-            assert self.margin is not None
             limit = f"{self.norm.label} max margin {float(self.margin):.6g}"
         lines = [f"Prediction({limit}; {self.source})", f"  {self.statement}"]
         lines += [f"  regime: {regime!r}" for regime in self.regimes]
