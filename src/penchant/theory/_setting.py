@@ -157,6 +157,11 @@ def longest_row(problem: LinearClassification, norm: AbstractNorm) -> float:
         longest = jnp.max(jnp.linalg.norm(X, axis=1))
         return float(longest) * (1.0 if problem.binary else math.sqrt(2.0))
 
+    return float(_longest(problem, norm))
+
+
+@eqx.filter_jit
+def _longest(problem: LinearClassification, norm: AbstractNorm) -> Scalar:
     def row(x: Vector) -> Scalar:
         if problem.binary:
             return norm.dual(x)
@@ -164,4 +169,5 @@ def longest_row(problem: LinearClassification, norm: AbstractNorm) -> float:
         a = jnp.zeros(problem.weight_shape)
         return norm.dual(a.at[0].set(x).at[1].set(-x))
 
-    return float(jnp.max(jax.lax.map(row, X, batch_size=min(256, len(X)))))
+    size = min(256, problem.samples)
+    return jnp.max(jax.lax.map(row, problem.X, batch_size=size))
