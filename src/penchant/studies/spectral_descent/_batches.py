@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +30,7 @@ def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Batch size against momentum: where normalised steps keep their geometry.
 
     Four classes with random labels, 40 samples in 24 dimensions; Signum and Muon with
-    exact polar factors; shuffled batches of 1, 10 and 40; steps $c/R_*\,t^{-1/2}$,
+    exact polar factors; shuffled batches of 1, 10 and all 40; steps $c/R_*\,t^{-1/2}$,
     $c=1$; five seeds of data and order. The quick preset takes Signum, batches of 1 and
     40, and three seeds. No theorem covers parts of the data: what is expected is the
     full batch's share from a memory of several epochs on, and less without memory.
@@ -59,7 +60,7 @@ def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                         rule(jnp.asarray(b1)),
                         steps=steps,
                         step_size=pn.schedules.power(1.0 / R, 0.5),
-                        batching=pn.batching.Shuffled(size),
+                        batching=_batching(size),
                         key=s,
                         record=8,
                     )
@@ -91,6 +92,11 @@ def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         axes.axhline(0.0, linewidth=0.8, color="#6b7078")
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
     return Figure(tuple(lines), pictures)
+
+
+def _batching(size: int) -> Any:
+    """All samples need no order."""
+    return pn.batching.FullBatch() if size == SIZES[-1] else pn.batching.Shuffled(size)
 
 
 def _lines(

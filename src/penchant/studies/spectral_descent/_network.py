@@ -40,8 +40,12 @@ def _rules(b1: float) -> tuple[Rule, Rule, Rule]:
     )
 
 
-RULES = dict(zip(("SignGD", "NGD", "Spectral-GD"), _rules(0.0), strict=True))
-MOMENTUM = dict(zip(("Signum", "NMD-GD", "Muon"), _rules(0.9), strict=True))
+RULES: dict[str, Rule] = dict(
+    zip(("SignGD", "NGD", "Spectral-GD"), _rules(0.0), strict=True)
+)
+MOMENTUM: dict[str, Rule] = dict(
+    zip(("Signum", "NMD-GD", "Muon"), _rules(0.9), strict=True)
+)
 
 # the note's margins on digits after 1500 steps, both layers trained
 WANTED = {"SignGD": 0.14, "NGD": 0.51, "Spectral-GD": 1.17}
@@ -77,7 +81,7 @@ def network(
     norm. (b) Both layers are, and the margin is over the larger of the two norms. The
     paper trains on MNIST and does not say its step sizes: here every method has the
     best of three or four on the first seed, and the same on the others. The quick
-    preset has 40 images a class, 300 steps, two seeds and at most two step sizes.
+    preset has 30 images a class, 200 steps, two seeds and at most two step sizes.
 
     Numbers expected are the note's on scikit-learn's digits, after 1500 steps. Ranges
     of (b) are of the ranking, that spectral descent grows fastest. For (a) the note
@@ -91,13 +95,13 @@ def network(
             scikit-learn's digits.
     """
     dataset = pn.datasets.digits() if data is None else data
-    steps = steps_of(preset, 300, 1500)
+    steps = steps_of(preset, 200, 1500)
     some = seeds(seed, preset, quick=2)
-    samples = {s: _images(dataset, s, steps_of(preset, 40, 100)) for s in some}
+    samples = {s: _images(dataset, s, steps_of(preset, 30, 100)) for s in some}
     named_images = f"{len(samples[seed].y)} images of {dataset.name}"
     lines: list[Line] = []
     pictures = {}
-    groups = {"gradients": RULES}
+    groups: dict[str, dict[str, Rule]] = {"gradients": RULES}
     if not preset.quick:
         groups["momentum"] = MOMENTUM
     for kind, rules in groups.items():

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SEEDS = 5
 
+RECORDS = 200
+
 NORMS: dict[str, pn.norms.AbstractNorm] = {
     "ℓ∞": pn.norms.Linf(),
     "ℓ2": pn.norms.L2(),
@@ -62,8 +64,8 @@ def norm_of(label: str) -> pn.norms.AbstractNorm:
     )
 
 
-def seeds(seed: int, preset: Preset = Preset.FULL, quick: int = SEEDS) -> range:
-    """Five seeds from the one asked for; the quick preset may take fewer."""
+def seeds(seed: int, preset: Preset = Preset.FULL, quick: int = 3) -> range:
+    """Five seeds from the one asked for; fewer in the quick preset."""
     return range(seed, seed + (min(quick, SEEDS) if preset.quick else SEEDS))
 
 
@@ -92,7 +94,9 @@ def descent(
     """
     rule = pn.optimizers.SteepestDescent(norm_of(label))
     step_size = pn.schedules.power(first, exponent, offset=1)
-    return finished(pn.train(data(seed), rule, steps=steps, step_size=step_size))
+    return finished(
+        pn.train(data(seed), rule, steps=steps, step_size=step_size, record=RECORDS)
+    )
 
 
 def shares(run: pn.Trajectory, seed: int, labels: Sequence[str]) -> dict[str, Any]:
