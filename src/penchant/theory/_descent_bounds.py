@@ -322,7 +322,9 @@ def guarantee_along(
     Between records $G/L\ge1-nL/2$ is taken at the loss of the record before, which the
     descent lemma bounds as long as $\alpha\eta\le1$, and 0 where that fails: what is
     returned is proved, however few the records. The run must be one of
-    `SteepestDescent(norm)`, normalised and without momentum, on full batches.
+    `SteepestDescent(norm)`, normalised and without momentum, on full batches. For
+    momentum Theorem 2 has another constant, in an appendix that this library was not
+    written from: it is not made up here, and such runs are refused.
 
     Args:
         run: Such a run.

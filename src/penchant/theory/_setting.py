@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -64,14 +65,20 @@ class Setting(eqx.Module):
         )
 
     def unknown(
-        self, why: str, source: str = "none", candidates: tuple[AbstractNorm, ...] = ()
+        self,
+        why: str,
+        source: str = "none",
+        candidates: tuple[AbstractNorm, ...] = (),
+        evidence: Any = None,
     ) -> Prediction:
-        """No limit known; what else it may be."""
+        """No limit known; what else it may be, and what that was computed from."""
         others = tuple(
             self.predict(norm, source, f"the {norm.label} max margin", ())
             for norm in candidates
         )
-        return self.predict(None, source, why, (), alternatives=others)
+        return Prediction(
+            None, None, None, source, why, (), alternatives=others, evidence=evidence
+        )
 
     def separable(self) -> Assumption:
         """Certified by the maximum margin itself (else there is no prediction)."""

@@ -61,12 +61,11 @@ def share(problem: pn.LinearClassification, best: pn.MaxMargin, w: Any) -> float
     return margin / float(best.norm(jnp.asarray(w))) / float(best.margin)
 
 
-def slowest(step: Any, at: Any) -> float:
+def rate_of(limit: pn.theory.AdamLimit) -> float:
     """How fast runs forget their start, per unit of Σ η: no disturbance is slower."""
-    rates = np.asarray(pn.theory.rates(step, at))
-    gained = np.asarray(step.rows) @ np.asarray(at.step)
-    idle = (gained - gained.min())[np.asarray(at.c) < 1e-9]
-    return float(min([*rates, *idle], default=np.inf))
+    if limit.rate is None:
+        raise RuntimeError(f"{limit!r}: data of the study's sizes have their rates")
+    return limit.rate
 
 
 def transient(run: pn.Trajectory, rate: float, pace: float) -> float:
