@@ -20,7 +20,12 @@ def simulate(
     seed: int = 0,
     init: Any = None,
 ) -> pn.Trajectory:
-    """Train; part of a run proves nothing about its numbers."""
+    """Train; part of a run proves nothing about its numbers.
+
+    A number is a power law that does not fall: one loop is compiled for both.
+    """
+    if isinstance(step_size, float):
+        step_size = pn.schedules.power(step_size, 0.0)
     run = pn.train(
         problem,
         optimizer,

@@ -69,7 +69,8 @@ def geometries(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         drawn[label] = [(steps, gap_of(share)) for share in reached]
         slack = 0.002 if seed == 0 else 0.05
         for at, value in zip((100, 1000, 10_000), wanted, strict=True):
-            ends = [float(np.interp(np.log(at), np.log(steps), r)) for r in reached]
+            (place,) = np.flatnonzero(steps == at)
+            ends = [float(r[place]) for r in reached]
             lines.append(
                 Line(
                     f"steepest descent in {label}, share after {at} steps",

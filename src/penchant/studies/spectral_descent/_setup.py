@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 SEEDS = 5
 
-RECORDS = 200
+RECORDS = 202
+"""Of $10^4$ steps, among which are then steps 100 and 1000."""
 
 NORMS: dict[str, pn.norms.AbstractNorm] = {
     "ℓ∞": pn.norms.Linf(),
