@@ -40,8 +40,6 @@ POLARS: dict[str, tuple[Any, int, tuple[float, float] | None]] = {
     "Polar Express 8": (pn.optimizers.PolarExpress(8), 24, None),
 }
 QUICK = ("exact", "Newton–Schulz 5", "Polar Express 8")
-SEVERAL = (*QUICK, "cubic 15")
-"""Those with several seeds."""
 
 LABELS = ("spectral", "ℓ2", "ℓ∞", "ℓ1", "nuclear")
 
@@ -71,14 +69,14 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     for name in QUICK if preset.quick else tuple(POLARS):
         polar, products, wanted = POLARS[name]
         runs = {
-            s: _polar_run(name, s, steps) for s in (some if name in SEVERAL else [seed])
+            s: _polar_run(name, s, steps) for s in (some if name in QUICK else [seed])
         }
         ratios = {s: shares(run, s, labels) for s, run in runs.items()}
         ends[name] = [
             {label: float(ratio[-1]) for label, ratio in found.items()}
             for found in ratios.values()
         ]
-        if name in SEVERAL:
+        if name in QUICK:
             drawn[name] = [
                 (np.asarray(run.steps), gap_of(ratios[s]["spectral"]))
                 for s, run in runs.items()
