@@ -55,8 +55,8 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     the smallest to 1, which late in a run may be below what they resolve: a few more
     cubic steps, or as many quintic ones with the best coefficients (Polar Express).
 
-    Numbers are those of the seed asked for, as the note's are of one; four polar
-    factors have five seeds besides. The quick preset has three factors and two seeds.
+    Numbers are those of the seed asked for, as the note's are of one; the polar
+    factors of the quick preset have five seeds besides, two in that preset.
     """
     steps = steps_of(preset, 5_000, 100_000)
     some = seeds(seed, preset, quick=2)
