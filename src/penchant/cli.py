@@ -353,7 +353,10 @@ def reproduce(
 
     with _told(as_json):
         chosen = catalogue.find(study)
-        real = None if data is None else pn.datasets.load(data)
+        real = None
+        if data is not None:
+            chosen.check_reads(figure)
+            real = pn.datasets.load(data)
         _writable(out)
         result = chosen.run(
             seed=seed,

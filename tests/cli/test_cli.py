@@ -114,7 +114,7 @@ def test_studies_are_listed_and_run_by_name(run):
 
 def test_data_are_for_studies_that_take_any(run, tmp_path):
     file = tmp_path / "mine.npz"
-    np.savez(file, X=np.eye(3), y=np.arange(3))
+    np.savez(file, X=np.eye(6), y=np.arange(6) % 2)
     given = ("--data", str(file), "--out", str(tmp_path / "out"))
     told = run("reproduce", "per-sample-adam", *given)
     assert told.exit_code == 2

@@ -139,7 +139,7 @@ def test_the_network_runs_on_data_given(monkeypatch):
     found = STUDY.run(seed=2, figure="network", data=few)
     assert "my images for network" in found.ran
     first, joint = found.figures
-    assert "12 images of my images" in first
+    assert "9 images of my images" in first
     assert "first layer, which alone is trained" in first
     assert "both trained" in joint
     assert all("seeds 2 to 3" in caption for caption in found.figures)

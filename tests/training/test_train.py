@@ -124,7 +124,7 @@ def test_records_are_log_spaced(steps, record):
 )
 def test_the_loop_is_compiled_once(rule):
     # a state of other types before the first step than after it has it compiled twice
-    problem = multiclass()
+    problem = multiclass(0)
     made, w = _train.make_rule(problem, rule, 0.1, pn.batching.FullBatch(), None, 0)
     before = _loop.start(made, w)
     after, _ = _loop.advance_jit(made, before, jnp.asarray(1), False)

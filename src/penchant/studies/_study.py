@@ -201,7 +201,7 @@ class Study:
             raise ValueError(f"no figure {figure!r} in {self.name}; have: {have}.")
         wanted = list(self.figures) if figure is None else [figure]
         if data is not None:
-            self._check_reads(figure)
+            self.check_reads(figure)
         parts: dict[str, Figure] = {}
         ran = f"{self.summary[:1].upper()}{self.summary[1:]}. "
         ran += f"Preset {preset.value}, seed {seed}."
@@ -219,7 +219,12 @@ class Study:
                 result.save(out)
         return result
 
-    def _check_reads(self, figure: str | None) -> None:
+    def check_reads(self, figure: str | None = None) -> None:
+        """Refuse data for one figure, or for all, where nothing would read them.
+
+        Raises:
+            ValueError: If none takes data; the message says which there are.
+        """
         if not self.reads:
             raise ValueError(f"{self.name} takes no data: all of it is synthetic.")
         if figure is not None and figure not in self.reads:
