@@ -306,6 +306,7 @@ def studies(as_json: Json = False) -> None:
                 "title": s.title,
                 "summary": s.summary,
                 "figures": list(s.figures),
+                "reads": list(s.reads),
             }
             for s in catalogue.STUDIES.values()
         ]
@@ -335,6 +336,12 @@ def reproduce(
     preset: Annotated[
         str, typer.Option(help="quick (minutes) or full (all of it).")
     ] = "quick",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Real data for the figures that take any, as diagnose reads them."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the data.")] = 0,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="No progress on stderr.")
@@ -346,11 +353,16 @@ def reproduce(
 
     with _told(as_json):
         chosen = catalogue.find(study)
+        real = None
+        if data is not None:
+            chosen.check_reads(figure)
+            real = pn.datasets.load(data)
         _writable(out)
         result = chosen.run(
             seed=seed,
             preset=_preset(preset),
             figure=figure,
+            data=real,
             out=out,
             report=None if quiet or as_json else _progress,
         )

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import typer
 
@@ -109,6 +110,21 @@ def test_studies_are_listed_and_run_by_name(run):
     assert told.exit_code == 2
     assert "no study 'smith2031nothing'" in told.stderr
     assert all(name in told.stderr for name in names)
+
+
+def test_data_are_for_studies_that_take_any(run, tmp_path):
+    file = tmp_path / "mine.npz"
+    np.savez(file, X=np.eye(6), y=np.arange(6) % 2)
+    given = ("--data", str(file), "--out", str(tmp_path / "out"))
+    told = run("reproduce", "per-sample-adam", *given)
+    assert told.exit_code == 2
+    assert "per-sample-adam takes no data" in told.stderr
+    told = run("reproduce", "spectral-descent", "--figure", "closed-forms", *given)
+    assert told.exit_code == 2
+    assert "have: network" in " ".join(told.stderr.split())
+    told = run("reproduce", "spectral-descent", "--data", "nowhere.npz")
+    assert told.exit_code == 2
+    assert "nowhere.npz" in told.stderr
 
 
 def commands():

@@ -44,21 +44,21 @@ def test_one_geometry_has_the_digits_of_the_note(monkeypatch):
     assert missed(figure) == []
     assert len(figure.lines) == 4
     (caption, svg), *_ = figure.pictures.items()
-    assert "seed 0" in caption
+    assert "seeds 0 to 2" in caption
     texts = labelled(svg)
     assert "steps" in texts
     assert any("relative gap" in text for text in texts)
     assert "ℓ∞" in texts
 
 
-def test_margins_of_one_method_over_five_seeds(monkeypatch):
+def test_margins_of_one_method_over_seeds(monkeypatch):
     monkeypatch.setattr(_margins, "QUICK", ("SignGD",))
     figure = _margins.margin_ratios(Preset.QUICK, 0)
     assert missed(figure) == []
     first = figure.lines[0]
-    assert "mean of 5 seeds" in first.certificate
+    assert "mean of 3 seeds" in first.certificate
     assert "standard error" in first.certificate
-    seen = _margins.reached("SignGD", 0)
+    seen = _margins.reached("SignGD", range(3))
     shares = seen.shares["ℓ∞"][:, -1]
     assert abs(shares[0] - SEEN["SignGD"]) < 2e-4
     assert first.measured == pytest.approx(shares.mean())
@@ -102,22 +102,70 @@ def test_gradients_of_the_network_are_those_of_autodiff():
 
     one = jax.numpy.asarray
     rule = pn.optimizers.GradientDescent()
-    moved, _ = _network._advance(rule, X, y, params, None, one(0), one(1), one(0.1))
     wanted = jax.grad(loss)(params)
-    for name, g in wanted.items():
-        step = (params[name] - moved[name]) / 0.1
-        assert jax.numpy.allclose(step, g, rtol=1e-9, atol=1e-12)
+    for both in (True, False):
+        moved, _ = _network._advance(
+            rule, X, y, params, None, one(0), one(1), one(0.1), one(both)
+        )
+        for name, g in wanted.items():
+            step = (params[name] - moved[name]) / 0.1
+            g = g if both or name == "hidden" else 0.0 * g
+            assert jax.numpy.allclose(step, g, rtol=1e-9, atol=1e-12)
 
 
-def test_a_file_of_images_may_be_given(tmp_path):
+def test_the_network_takes_images_of_each_class():
+    images = _network._images(pn.datasets.digits(), 0, 100)
+    assert images.X.shape == (1000, 64)
+    assert np.bincount(np.asarray(images.y)).tolist() == [100] * 10
+    assert float(images.X.max()) == 1.0
+    one = pn.datasets.Dataset(
+        np.ones((3, 2)), np.ones(3, dtype=int), ("a", "b"), (), "one"
+    )
+    with pytest.raises(ValueError, match="one has one class"):
+        _network._images(one, 0, 100)
+
+
+def test_the_network_runs_on_data_given(monkeypatch):
+    monkeypatch.setattr(
+        _network,
+        "RULES",
+        {name: _network.RULES[name] for name in ("NGD", "Spectral-GD")},
+    )
+    monkeypatch.setattr(_network, "steps_of", lambda preset, quick, full: quick // 10)
     digits = pn.datasets.digits()
-    file = tmp_path / "images.npz"
-    np.savez(file, X=np.asarray(digits.X), y=np.asarray(digits.y))
-    X, y, named = _network._images(file, 0)
-    assert X.shape == (1000, 64)
-    assert np.bincount(np.asarray(y)).tolist() == [100] * 10
-    assert float(X.max()) == 1.0
-    assert "1000 images" in named
+    few = pn.datasets.Dataset(
+        digits.X[:300], digits.y[:300] % 3, digits.features, tuple("abc"), "my images"
+    )
+    found = STUDY.run(seed=2, figure="network", data=few)
+    assert "my images for network" in found.ran
+    first, joint = found.figures
+    assert "9 images of my images" in first
+    assert "first layer, which alone is trained" in first
+    assert "both trained" in joint
+    assert all("seeds 2 to 3" in caption for caption in found.figures)
+    assert [line.what for line in found.lines] == [
+        "NGD, first layer only, margin over its spectral norm",
+        "Spectral-GD, first layer only, margin over its spectral norm",
+        "Spectral-GD less NGD, margin over the larger spectral norm",
+    ]
+
+
+def test_intervals_are_those_of_student():
+    text = _setup.interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    half = 2.7764451052 * np.std([1, 2, 3, 4, 5], ddof=1) / 5**0.5
+    assert f"{3 - half:.4g} to {3 + half:.4g}" in text
+    assert "mean of 5 seeds 3," in text
+    assert "least 1, greatest 5" in text
+    assert _setup.interval([1.0]) == "one run"
+
+
+def test_bands_leave_out_what_a_seed_lacks():
+    x = np.array([1.0, 2.0])
+    runs = [(x, np.array([np.nan, 1.0])), (x, np.array([1.0, 3.0]))]
+    means, bands = _setup.over_seeds({"a": runs})
+    assert np.isnan(means["a"][1][0])
+    assert means["a"][1][1] == 2.0
+    assert (bands["a"][0][1], bands["a"][1][1]) == (1.0, 3.0)
 
 
 def test_random_labels_are_separable_but_small():
@@ -140,7 +188,7 @@ def test_quick_numbers_come_out(figure, seed):
 @pytest.mark.slow
 def test_six_methods_have_the_shares_of_the_note():
     for name, wanted in SEEN.items():
-        seen = _margins.reached(name, 0)
+        seen = _margins.reached(name, range(1))
         own = seen.shares[_margins.METHODS[name].own]
         assert abs(own[0, -1] - wanted) <= 0.002
         assert own.max() <= 1 + 1e-6

@@ -60,6 +60,7 @@ def test_a_study_names_its_paper(study):
     assert study.title
     assert study.summary
     assert study.figures
+    assert set(study.reads) <= set(study.figures)
 
 
 def test_names_of_no_study_are_refused():
@@ -96,6 +97,31 @@ def test_one_figure_and_presets_are_chosen(tmp_path):
         ValueError, match="no figure 'third' in toy; have: first, second"
     ):
         toy([]).run(figure="third")
+
+
+def test_data_reach_the_figures_that_take_them():
+    seen = []
+
+    def reading(preset, seed, data=None):
+        seen.append(data)
+        return Figure(())
+
+    study = Study(
+        "toy",
+        "fan2025spectral",
+        "A toy",
+        "nothing much",
+        {**toy([]).figures, "third": reading},
+        reads=("third",),
+    )
+    digits = pn.datasets.digits()
+    assert "digits for third" in study.run(data=digits).ran
+    assert "digits" not in study.run().ran
+    assert seen == [digits, None]
+    with pytest.raises(ValueError, match=r"figure 'first' of toy .* have: third\."):
+        study.run(figure="first", data=digits)
+    with pytest.raises(ValueError, match="toy takes no data"):
+        toy([]).run(data=digits)
 
 
 def test_interrupted_studies_have_lost_nothing(tmp_path):

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import penchant as pn
-from penchant.training import Outcome, _train
+from penchant.training import Outcome, _loop, _train
 from penchant.training._trajectory import record_steps
 from tests.cases import binary, multiclass
 
@@ -109,6 +109,27 @@ def test_records_are_log_spaced(steps, record):
     ratios = np.diff(np.log(late))
     if len(ratios) > 5:
         assert np.sum(np.abs(ratios / np.median(ratios) - 1) > 0.05) <= 2
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pn.optimizers.Adam(),
+        pn.optimizers.Signum(0.9),
+        pn.optimizers.Muon(0.9),
+        pn.optimizers.Shampoo(0.9),
+        pn.optimizers.FromOptax(optax.sgd(1.0, momentum=0.9)),
+    ],
+    ids=lambda rule: type(rule).__name__,
+)
+def test_the_loop_is_compiled_once(rule):
+    # a state of other types before the first step than after it has it compiled twice
+    problem = multiclass(0)
+    made, w = _train.make_rule(problem, rule, 0.1, pn.batching.FullBatch(), None, 0)
+    before = _loop.start(made, w)
+    after, _ = _loop.advance_jit(made, before, jnp.asarray(1), False)
+    types = lambda state: [(x.dtype, x.weak_type) for x in jax.tree.leaves(state)]
+    assert types(before) == types(after)
 
 
 def test_one_step():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import penchant as pn
 from penchant._plain import plain
 
 
@@ -146,8 +147,11 @@ class Result:
         return "\n".join(text)
 
 
-Draw = Callable[[Preset, int], Figure]
-"""A function of preset and seed that runs one figure or table."""
+Draw = Callable[..., Figure]
+"""A function of preset and seed that runs one figure or table.
+
+Those that a study names in `reads` take `data` besides, a `Dataset` or None.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +159,8 @@ class Study:
     """A paper whose experiments can be run again, figure by figure.
 
     `source` is the paper's key in the bibliography; `figures` are functions of the
-    preset and the seed, by name.
+    preset and the seed, by name. `reads` names those that can run on a user's data in
+    place of what they draw themselves.
     """
 
     name: str
@@ -163,6 +168,7 @@ class Study:
     title: str
     summary: str
     figures: Mapping[str, Draw]
+    reads: tuple[str, ...] = ()
 
     def run(
         self,
@@ -170,6 +176,7 @@ class Study:
         seed: int = 0,
         preset: Preset = Preset.QUICK,
         figure: str | None = None,
+        data: pn.datasets.Dataset | None = None,
         out: str | Path | None = None,
         report: Callable[[str], None] | None = None,
     ) -> Result:
@@ -179,36 +186,52 @@ class Study:
             seed: Of the data and the order of samples.
             preset: How much to do.
             figure: The name of one figure; None for all.
+            data: Real data for the figures that take any (`reads`), such as
+                `datasets.load` reads; the others run as ever.
             out: A folder to which results are written after each figure, so that
                 what is interrupted has lost nothing.
             report: Called with the name of each figure as it starts.
 
         Raises:
-            ValueError: If there is no such figure; the message says which there are.
+            ValueError: If there is no such figure, or none of those wanted takes
+                data; the message says which there are.
         """
         if figure is not None and figure not in self.figures:
             have = ", ".join(self.figures)
             raise ValueError(f"no figure {figure!r} in {self.name}; have: {have}.")
         wanted = list(self.figures) if figure is None else [figure]
+        if data is not None:
+            self.check_reads(figure)
         parts: dict[str, Figure] = {}
-        result = self._result(parts, preset, seed)
+        ran = f"{self.summary[:1].upper()}{self.summary[1:]}. "
+        ran += f"Preset {preset.value}, seed {seed}."
+        if data is not None:
+            read = ", ".join(name for name in wanted if name in self.reads)
+            ran += f" {data.name} for {read}."
+        result = Result(self.name, self.title, ran, {})
         for name in wanted:
             if report is not None:
                 report(name)
-            parts[name] = self.figures[name](preset, seed)
-            result = self._result(parts, preset, seed)
+            given = {"data": data} if name in self.reads else {}
+            parts[name] = self.figures[name](preset, seed, **given)
+            result = dataclasses.replace(result, parts=dict(parts))
             if out is not None:
                 result.save(out)
         return result
 
-    def _result(self, parts: dict[str, Figure], preset: Preset, seed: int) -> Result:
-        ran = f"{self.summary[:1].upper()}{self.summary[1:]}. "
-        return Result(
-            self.name,
-            self.title,
-            f"{ran}Preset {preset.value}, seed {seed}.",
-            dict(parts),
-        )
+    def check_reads(self, figure: str | None = None) -> None:
+        """Refuse data for one figure, or for all, where nothing would read them.
+
+        Raises:
+            ValueError: If none takes data; the message says which there are.
+        """
+        if not self.reads:
+            raise ValueError(f"{self.name} takes no data: all of it is synthetic.")
+        if figure is not None and figure not in self.reads:
+            have = ", ".join(self.reads)
+            raise ValueError(
+                f"figure {figure!r} of {self.name} takes no data; have: {have}."
+            )
 
 
 def _table(lines: tuple[Line, ...]) -> str:

@@ -8,11 +8,11 @@ from penchant.theory import (
     wang2021adaptive as wang2021adaptive,
     zhang2024adam as zhang2024adam,
 )
-from penchant.theory._adam_limits import (
+from penchant.theory._adam_limit import (
     AdamLimit as AdamLimit,
     AdamLimits as AdamLimits,
-    adam_limits as adam_limits,
 )
+from penchant.theory._adam_limits import adam_limits as adam_limits
 from penchant.theory._adam_regimes import adam_growth as adam_growth
 from penchant.theory._descent_bounds import (
     Constants as Constants,
@@ -68,7 +68,7 @@ from penchant.theory._run_geometry import (
     step_condition as step_condition,
 )
 from penchant.theory._setting import canonical as canonical, longest_row as longest_row
-from penchant.theory.baek2026persample import (
+from penchant.theory._signum_gap import (
     SignumGap as SignumGap,
     signum_gap as signum_gap,
 )

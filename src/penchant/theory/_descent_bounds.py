@@ -21,6 +21,7 @@ from penchant.problems import LinearClassification, losses
 from penchant.theory._descent_rules import as_descent
 from penchant.theory._setting import longest_row
 from penchant.training import Trajectory
+from penchant.training._trajectory import lengths_of
 from penchant.training.batching import FullBatch
 from penchant.training.schedules import Schedule, as_schedule, values
 
@@ -132,17 +133,9 @@ def lemmas(
     c = sharp_constants(problem, norm) if constants is None else constants
     W, eta = jnp.asarray(weights, dtype=float), float(np.asarray(step_size))
     R, n = c.R, problem.samples
-    gradient = problem.scaled_gradient(W)
-    step = norm.steepest(gradient.direction)
-    log_G, log_L = log_proxy(problem, W), problem.log_loss(W)
-    after = W - eta * step
-    slope = float(norm.dual(gradient.direction) * jnp.exp(gradient.log_scale - log_G))
-    bend = float(_second_order(problem, W, step) * jnp.exp(-log_G))
-    share = float(jnp.exp(log_G - log_L))
-    loss = n * math.exp(float(log_L))
-    moved = float(log_proxy(problem, after) - log_G)
-    # relative to G: differences of logs, where the losses themselves underflow
-    rise = float(jnp.expm1(problem.log_loss(after) - log_L)) / share
+    seen = _sides(problem, norm, W, jnp.asarray(eta))
+    slope, bend, share, loss, moved, rise = (float(x) for x in seen)
+    loss *= n
     alpha = 0.5 * R**2 * math.exp(min(R * eta, 700.0)) / best
     return (
         Inequality("L1", "γ ≤ ‖∇L‖*/G", best, slope, False),
@@ -160,6 +153,27 @@ def lemmas(
             -best * eta * (1.0 - alpha * eta),
             alpha * eta >= 1.0,
         ),
+    )
+
+
+@eqx.filter_jit
+def _sides(
+    problem: LinearClassification, norm: AbstractNorm, W: Weights, eta: Scalar
+) -> tuple[Scalar, ...]:
+    """What the lemmas compare: slope, curvature, G/L, L, and what a step changes."""
+    gradient = problem.scaled_gradient(W)
+    step = norm.steepest(gradient.direction)
+    log_G, log_L = log_proxy(problem, W), problem.log_loss(W)
+    after = W - eta * step
+    share = jnp.exp(log_G - log_L)
+    return (
+        norm.dual(gradient.direction) * jnp.exp(gradient.log_scale - log_G),
+        _second_order(problem, W, step) * jnp.exp(-log_G),
+        share,
+        jnp.exp(log_L),
+        log_proxy(problem, after) - log_G,
+        # relative to G: differences of logs, where the losses themselves underflow
+        jnp.expm1(problem.log_loss(after) - log_L) / share,
     )
 
 
@@ -308,7 +322,9 @@ def guarantee_along(
     Between records $G/L\ge1-nL/2$ is taken at the loss of the record before, which the
     descent lemma bounds as long as $\alpha\eta\le1$, and 0 where that fails: what is
     returned is proved, however few the records. The run must be one of
-    `SteepestDescent(norm)`, normalised and without momentum, on full batches.
+    `SteepestDescent(norm)`, normalised and without momentum, on full batches. For
+    momentum Theorem 2 has another constant, in an appendix that this library was not
+    written from: it is not made up here, and such runs are refused.
 
     Args:
         run: Such a run.
@@ -336,7 +352,7 @@ def guarantee_along(
     last, n = int(steps[-1]), problem.samples
     eta, alpha = _step_constants(run.rule.schedule, last, c)
     low = np.flatnonzero(log_L <= math.log(math.log(2.0) / n))
-    lengths = np.array([float(norm(w)) for w in run.weights])
+    lengths = np.asarray(lengths_of(norm, run.weights))
     if low.size == 0:
         none = np.full(len(steps), -np.inf)
         return _guarantee(steps, none, none, math.inf, c)

@@ -3,7 +3,6 @@
 import math
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -13,6 +12,7 @@ from penchant._log_slope import FEWEST, log_slope
 from penchant._types import Real
 from penchant.norms import AbstractNorm
 from penchant.training import Trajectory
+from penchant.training._trajectory import lengths_of
 from penchant.training.schedules import Constant, Power
 
 BURN_IN = 30.0
@@ -110,7 +110,7 @@ def gap_law(run: Trajectory, norm: AbstractNorm, gamma: Real) -> GapLaw:
     check_number("gamma", gamma, above=0.0)
     best = float(np.asarray(gamma))
     steps = np.asarray(run.steps)
-    lengths = np.asarray(jax.lax.map(norm, run.weights))
+    lengths = np.asarray(lengths_of(norm, run.weights))
     least = np.asarray(jnp.min(run.margins, axis=1))
     deficits = best * lengths - least
     gaps = np.where(lengths > 0, deficits / np.where(lengths > 0, best * lengths, 1), 1)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -64,14 +65,20 @@ class Setting(eqx.Module):
         )
 
     def unknown(
-        self, why: str, source: str = "none", candidates: tuple[AbstractNorm, ...] = ()
+        self,
+        why: str,
+        source: str = "none",
+        candidates: tuple[AbstractNorm, ...] = (),
+        evidence: Any = None,
     ) -> Prediction:
-        """No limit known; what else it may be."""
+        """No limit known; what else it may be, and what that was computed from."""
         others = tuple(
             self.predict(norm, source, f"the {norm.label} max margin", ())
             for norm in candidates
         )
-        return self.predict(None, source, why, (), alternatives=others)
+        return Prediction(
+            None, None, None, source, why, (), alternatives=others, evidence=evidence
+        )
 
     def separable(self) -> Assumption:
         """Certified by the maximum margin itself (else there is no prediction)."""
@@ -157,6 +164,11 @@ def longest_row(problem: LinearClassification, norm: AbstractNorm) -> float:
         longest = jnp.max(jnp.linalg.norm(X, axis=1))
         return float(longest) * (1.0 if problem.binary else math.sqrt(2.0))
 
+    return float(_longest(problem, norm))
+
+
+@eqx.filter_jit
+def _longest(problem: LinearClassification, norm: AbstractNorm) -> Scalar:
     def row(x: Vector) -> Scalar:
         if problem.binary:
             return norm.dual(x)
@@ -164,4 +176,5 @@ def longest_row(problem: LinearClassification, norm: AbstractNorm) -> float:
         a = jnp.zeros(problem.weight_shape)
         return norm.dual(a.at[0].set(x).at[1].set(-x))
 
-    return float(jnp.max(jax.lax.map(row, X, batch_size=min(256, len(X)))))
+    size = min(256, problem.samples)
+    return jnp.max(jax.lax.map(row, problem.X, batch_size=size))

@@ -320,7 +320,9 @@ def proved_rate(exponent: Real, momentum: Real = 0.0) -> Rate:
     r"""How fast the gap $\gamma-\min_iq_i/\|W_t\|$ is proved to fall.
 
     Steps $\eta_t\propto t^{-a}$. Theorem 1 is $O(\log t/\sqrt t)$ at $a=\frac12$, with
-    $n$ in the constant; Theorem 2, for momentum, the same with $dn$. For other $a$
+    $n$ in the constant; Theorem 2, for momentum, the same with $dn$: the order is
+    known here, its explicit constant is not (it is in an appendix that was not
+    read), so that `guarantee` has no bound for momentum. For other $a$
     Lemma 5 adds up to $t^{-a}$ below $\frac12$, $t^{-(1-a)}$ above and $1/\log t$ at 1
     (our sums). What is measured is $t^{-(1-a)}$ for every $a$: the first branch is an
     artefact of the bound, and no factor of $n$ or $d$ is seen.

@@ -52,11 +52,16 @@ def block_length(batching: AbstractBatching, samples: int) -> int:
 
 def start(rule: Rule, w: Parameters) -> RunState:
     """The state before the first step."""
-    memory = rule.optimizer.init(w)
+    memory = jax.tree.map(_strong, rule.optimizer.init(w))
     pace = None
     if isinstance(rule.schedule, LossBased):
         pace = first_pace(rule.problem, rule.schedule, w, memory)
     return RunState(jnp.zeros((), jnp.int64), w, memory, pace)
+
+
+def _strong(leaf: Any) -> Any:
+    """A leaf of the type it has after a step: of another, the loop compiles twice."""
+    return jnp.asarray(leaf, leaf.dtype) if getattr(leaf, "weak_type", False) else leaf
 
 
 def advance(

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from penchant._trees import leaf_names
-from penchant._types import Parameters
+from penchant._types import Parameters, Weights
+from penchant.norms import AbstractNorm
 from penchant.training._loop import Rule, RunState
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Trajectory(eqx.Module):
     @functools.cached_property
     def margins(self) -> Float[Array, "r n"]:
         r"""$q_i(w_t)$, `(r, n)`: margins of every sample at every record."""
-        return jax.lax.map(self.rule.problem.margins, self.weights)
+        return _margins(self.rule.problem, self.weights)
 
     def increment(self) -> Parameters:
         r"""Unit direction of $w_T-w_{T/2}$, the estimator of the limit direction.
@@ -122,6 +123,18 @@ def _labelled(weights: Parameters) -> dict[str, Any]:
     }
 
 
+# both under a name: a map of a function made on the spot compiles anew for every run
+@eqx.filter_jit
+def _margins(problem: Any, weights: Parameters) -> Float[Array, "r n"]:
+    return jax.lax.map(problem.margins, weights)
+
+
+@eqx.filter_jit
+def lengths_of(norm: AbstractNorm, weights: Weights) -> Float[Array, " r"]:
+    """The norm of the weights of every record."""
+    return jax.lax.map(norm, weights)
+
+
 def weight_dims(ndim: int) -> tuple[str, ...]:
     """Names of the axes of a weight array."""
     return {1: ("feature",), 2: ("class", "feature")}.get(
@@ -148,8 +161,3 @@ def record_steps(steps: int, record: int) -> np.ndarray:
         else:
             grid = np.array([1, steps // 2, steps])
     return np.unique(grid)
-
-
-def final_weights(trajectory: Trajectory) -> Any:
-    """The last recorded weights."""
-    return jax.tree.map(lambda w: w[-1], trajectory.weights)

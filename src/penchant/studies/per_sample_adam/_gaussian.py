@@ -7,9 +7,9 @@ from penchant.studies.per_sample_adam._runs import (
     enough_steps,
     gap,
     increments,
+    rate_of,
     share,
     simulate,
-    slowest,
     transient,
 )
 
@@ -32,9 +32,9 @@ def gaussian(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     adam = pn.optimizers.Adam(0.9, 0.95, 0.0)
     l2 = pn.max_margin(problem, pn.norms.L2())
     linf = pn.max_margin(problem, pn.norms.Linf())
-    step = pn.theory.adam_proxy(problem)
-    proxy = pn.theory.equilibrium(step)
-    rate = slowest(step, proxy)
+    proxy = pn.theory.equilibrium(pn.theory.adam_proxy(problem))
+    turn = pn.theory.adam_limits(problem, adam, batching=ORDERS["in turn"], starts=0)
+    rate = rate_of(turn.reached)
     size = pn.schedules.power(1.0, 0.8)
     lines, curves, seen = [], {}, {}
     for name, batching in ORDERS.items():

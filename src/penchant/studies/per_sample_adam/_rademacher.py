@@ -7,9 +7,9 @@ from penchant.studies._study import Figure, Line, Preset
 from penchant.studies.per_sample_adam._runs import (
     gap,
     increments,
+    rate_of,
     share,
     simulate,
-    slowest,
     transient,
 )
 
@@ -78,8 +78,7 @@ def rademacher(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     pairs = pn.batching.Cyclic(2)
     run = simulate(exponential, adam, pairs, steps, size)
     told = pn.theory.adam_limits(exponential, adam, batching=pairs, starts=0).reached
-    step = pn.theory.adam_step(exponential, adam, pairs)
-    slow = slowest(step, pn.theory.equilibrium(step))
+    slow = rate_of(told)
     lines += [
         Line(
             "two in turn: 1 - cosine of run and prediction",

@@ -20,7 +20,12 @@ def simulate(
     seed: int = 0,
     init: Any = None,
 ) -> pn.Trajectory:
-    """Train; part of a run proves nothing about its numbers."""
+    """Train; part of a run proves nothing about its numbers.
+
+    A number is a power law that does not fall: one loop is compiled for both.
+    """
+    if isinstance(step_size, float):
+        step_size = pn.schedules.power(step_size, 0.0)
     run = pn.train(
         problem,
         optimizer,
@@ -61,12 +66,11 @@ def share(problem: pn.LinearClassification, best: pn.MaxMargin, w: Any) -> float
     return margin / float(best.norm(jnp.asarray(w))) / float(best.margin)
 
 
-def slowest(step: Any, at: Any) -> float:
+def rate_of(limit: pn.theory.AdamLimit) -> float:
     """How fast runs forget their start, per unit of Σ η: no disturbance is slower."""
-    rates = np.asarray(pn.theory.rates(step, at))
-    gained = np.asarray(step.rows) @ np.asarray(at.step)
-    idle = (gained - gained.min())[np.asarray(at.c) < 1e-9]
-    return float(min([*rates, *idle], default=np.inf))
+    if limit.rate is None:
+        raise RuntimeError(f"{limit!r}: data of the study's sizes have their rates")
+    return limit.rate
 
 
 def transient(run: pn.Trajectory, rate: float, pace: float) -> float:

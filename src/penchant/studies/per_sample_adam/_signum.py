@@ -1,5 +1,6 @@
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
@@ -49,7 +50,8 @@ def signum(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         for b in sizes:
             gaps = []
             for beta in betas:
-                rule = pn.optimizers.Signum(beta)
+                # an array: no memory is compiled as a memory of 0
+                rule = pn.optimizers.Signum(jnp.asarray(beta))
                 eta = min(2e-4, 0.5 * (1.0 - beta) / longest)
                 run = simulate(problem, rule, kind(b), steps, eta, seed=seed)
                 w = run.increment()

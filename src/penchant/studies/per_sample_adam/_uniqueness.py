@@ -6,8 +6,8 @@ from penchant.studies.per_sample_adam._runs import (
     cosine,
     enough_steps,
     gap,
+    rate_of,
     simulate,
-    slowest,
 )
 
 STEPS = 20_000_000
@@ -42,11 +42,11 @@ def uniqueness(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         if k < 3:
             iterations.append(_iterations(problem, np.asarray(rest.c)))
         if k < runs:
-            steps = enough_steps(slowest(step, rest), 1e-4, STEPS)
+            finite = pn.theory.adam_limits(problem, adam, starts=0).reached
+            steps = enough_steps(rate_of(finite), 1e-4, STEPS)
             run = simulate(problem, adam, pn.batching.Cyclic(1), steps, 1e-4)
-            finite = pn.theory.equilibrium(pn.theory.adam_step(problem, adam))
             proxy_gaps.append(gap(run.increment(), rest.step))
-            finite_gaps.append(gap(run.increment(), finite.step))
+            finite_gaps.append(gap(run.increment(), finite.direction))
     error = np.std(near2, ddof=1) / np.sqrt(count)
     error_inf = np.std(near_inf, ddof=1) / np.sqrt(count)
     lines = (

@@ -39,4 +39,5 @@ STUDY = Study(
     "normalised descent in many norms, the margins it reaches, how fast, and what "
     "practical Muon maximises",
     {**_FIGURES, "frameworks": frameworks} if both_installed() else _FIGURES,
+    reads=("network",),
 )

@@ -1,9 +1,20 @@
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
 from penchant.studies._study import Figure, Line, Preset
-from penchant.studies.spectral_descent._setup import curves, finished, steps_of
+from penchant.studies.spectral_descent._setup import (
+    curves,
+    finished,
+    interval,
+    named,
+    seeds,
+    steps_of,
+)
 
 SIZES = (1, 10, 40)
 
@@ -19,15 +30,15 @@ def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Batch size against momentum: where normalised steps keep their geometry.
 
     Four classes with random labels, 40 samples in 24 dimensions; Signum and Muon with
-    exact polar factors; shuffled batches of 1, 10 and 40; steps $c/R_*\,t^{-1/2}$,
-    $c=1$. The quick preset takes Signum, and batches of 1 and 40. No theorem covers
-    parts of the data: what is expected is the full batch's share from a memory of
-    several epochs on, and less without memory.
+    exact polar factors; shuffled batches of 1, 10 and all 40; steps $c/R_*\,t^{-1/2}$,
+    $c=1$; five seeds of data and order. The quick preset takes Signum, batches of 1 and
+    40, and three seeds. No theorem covers parts of the data: what is expected is the
+    full batch's share from a memory of several epochs on, and less without memory.
     """
-    steps = steps_of(preset, 10_000, 40_000)
+    steps = steps_of(preset, 10_000, 20_000)
     memories = (0.0, 0.999) if preset.quick else (0.0, 0.5, 0.9, 0.99, 0.999)
     sizes = SIZES[::2] if preset.quick else SIZES
-    problem = random_labels(seed)
+    some = seeds(seed, preset, quick=3)
     lines, pictures = [], {}
     rules = {
         "Signum": (pn.optimizers.Signum, pn.norms.Linf()),
@@ -36,62 +47,41 @@ def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     if preset.quick:
         del rules["Muon"]
     for name, (rule, norm) in rules.items():
-        gamma = float(pn.max_margin(problem, norm, tol=1e-6).margin)
-        R = pn.theory.longest_row(problem, norm)
-        ends = {}
-        for size in sizes:
-            for b1 in memories:
+        ends: dict[tuple[int, float], list[float]] = {}
+        for s in some:
+            problem = random_labels(s)
+            gamma = float(pn.max_margin(problem, norm, tol=1e-6).margin)
+            R = pn.theory.longest_row(problem, norm)
+            for size, b1 in itertools.product(sizes, memories):
                 run = finished(
                     pn.train(
                         problem,
-                        rule(b1),
+                        # an array: no memory is compiled as a memory of 0
+                        rule(jnp.asarray(b1)),
                         steps=steps,
                         step_size=pn.schedules.power(1.0 / R, 0.5),
-                        batching=pn.batching.Shuffled(size),
-                        key=seed,
+                        batching=_batching(size),
+                        key=s,
                         record=8,
                     )
                 )
                 w = run.weights[-1]
-                least = float(jnp.min(problem.margins(w)))
-                ends[size, b1] = least / float(norm(w)) / gamma
-        for b1 in memories:
-            full = ends[SIZES[-1], b1]
-            lines.append(
-                Line(
-                    f"{name}, b1 = {b1:g}, share with full batches",
-                    0.95,
-                    0.75,
-                    1.0,
-                    full,
-                )
-            )
-        loss = ends[SIZES[-1], 0.0] - ends[1, 0.0]
-        lines.append(
-            Line(f"{name}, lost with one sample and no memory", 0.9, 0.3, 10.0, loss)
-        )
-        long = memories[-1]
-        lost = ends[SIZES[-1], long] - ends[1, long]
-        lines.append(
-            Line(
-                f"{name}, lost with one sample and b1 = {long:g}",
-                0.0,
-                -0.05,
-                0.15,
-                lost,
-                f"a memory of {1 / (1 - long):.0f} steps, an epoch of 40",
-            )
-        )
+                share = float(jnp.min(problem.margins(w))) / float(norm(w)) / gamma
+                ends.setdefault((size, b1), []).append(share)
+        lines += _lines(name, ends, memories)
         caption = (
             f"{name}: share of the largest {norm.label} margin after {steps:,} steps "
             "against the memory of the momentum in steps, by batch size of 40 samples "
-            f"with random labels, seed {seed}. Below 0: not separated."
+            f"with random labels; mean of {named(some)}, bands from least to greatest. "
+            "Below 0: not separated."
         )
         memory = [1.0 / (1.0 - b1) for b1 in memories]
+        rows = {size: np.array([ends[size, b1] for b1 in memories]) for size in sizes}
         axes = curves(
-            {
-                f"batches of {size}": (memory, [ends[size, b1] for b1 in memories])
-                for size in sizes
+            {f"batches of {b}": (memory, r.mean(axis=1)) for b, r in rows.items()},
+            bands={
+                f"batches of {b}": (r.min(axis=1), r.max(axis=1))
+                for b, r in rows.items()
             },
             x="memory 1/(1 − b1), steps",
             y="share of the margin",
@@ -102,3 +92,49 @@ def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         axes.axhline(0.0, linewidth=0.8, color="#6b7078")
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
     return Figure(tuple(lines), pictures)
+
+
+def _batching(size: int) -> Any:
+    """All samples need no order."""
+    return pn.batching.FullBatch() if size == SIZES[-1] else pn.batching.Shuffled(size)
+
+
+def _lines(
+    name: str, ends: Mapping[tuple[int, float], list[float]], memories: Sequence[float]
+) -> list[Line]:
+    whole, long = SIZES[-1], memories[-1]
+    lost = {b1: np.subtract(ends[whole, b1], ends[1, b1]) for b1 in (memories[0], long)}
+    lines = [
+        Line(
+            f"{name}, b1 = {b1:g}, share with full batches",
+            0.95,
+            0.75,
+            1.0,
+            float(np.mean(ends[whole, b1])),
+            interval(ends[whole, b1]),
+        )
+        for b1 in memories
+    ]
+    none = lost[memories[0]]
+    lines.append(
+        Line(
+            f"{name}, lost with one sample and no memory",
+            0.9,
+            0.3,
+            10.0,
+            float(none.mean()),
+            interval(list(none)),
+        )
+    )
+    lines.append(
+        Line(
+            f"{name}, lost with one sample and b1 = {long:g}",
+            0.0,
+            -0.05,
+            0.15,
+            float(lost[long].mean()),
+            f"{interval(list(lost[long]))}; a memory of {1 / (1 - long):.0f} steps, an "
+            "epoch of 40",
+        )
+    )
+    return lines

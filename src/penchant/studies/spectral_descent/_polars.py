@@ -1,6 +1,8 @@
 import importlib.util
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +13,14 @@ from penchant.studies.spectral_descent._setup import (
     best,
     curves,
     data,
+    descent,
     finished,
+    gap_of,
+    interval,
     known,
+    named,
+    over_seeds,
+    seeds,
     shares,
     steps_of,
 )
@@ -31,7 +39,8 @@ POLARS: dict[str, tuple[Any, int, tuple[float, float] | None]] = {
     "Polar Express 6": (pn.optimizers.PolarExpress(6), 18, None),
     "Polar Express 8": (pn.optimizers.PolarExpress(8), 24, None),
 }
-QUICK = ("exact", "Newton–Schulz 5", "cubic 15", "Polar Express 8")
+QUICK = ("exact", "Newton–Schulz 5", "Polar Express 8")
+
 LABELS = ("spectral", "ℓ2", "ℓ∞", "ℓ1", "nuclear")
 
 
@@ -39,39 +48,41 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     r"""What practical Muon maximises: shares in every norm by its polar factor.
 
     Constant steps of $.1/R_*$ without momentum on the paper's data, $10^5$ of them
-    ($10^4$ in the quick preset). Five usual Newton--Schulz steps end nearer the
+    (5000 in the quick preset). Five usual Newton--Schulz steps end nearer the
     Frobenius margin than the spectral one. The reason is in the steps: their singular
     values are anywhere in [.7, 1.2] by where the gradient's were, so the step is not
     steepest, and the pattern does not average out. Converging iterations bring all but
     the smallest to 1, which late in a run may be below what they resolve: a few more
     cubic steps, or as many quintic ones with the best coefficients (Polar Express).
+
+    Numbers are those of the seed asked for, as the note's are of one; the polar
+    factors of the quick preset have five seeds besides, two in that preset.
     """
-    steps = steps_of(preset, 10_000, 100_000)
-    chosen = QUICK if preset.quick else tuple(POLARS)
-    problem = data(seed)
-    step_size = pn.theory.scale_free_step(problem, pn.norms.Spectral(), 0.1)
+    steps = steps_of(preset, 5_000, 100_000)
+    some = seeds(seed, preset, quick=2)
     lines: list[Line] = []
     points: dict[str, list[tuple[int, float]]] = {}
-    drawn = {}
-    gap = known([best(seed, label).gap for label in LABELS])
-    ended: dict[str, dict[str, float]] = {}
-    for name in chosen:
+    drawn: dict[str, list[tuple[Any, Any]]] = {}
+    labels = LABELS[:3] if preset.quick else LABELS
+    gap = known([best(seed, label).gap for label in labels])
+    ends: dict[str, list[dict[str, float]]] = {}
+    for name in QUICK if preset.quick else tuple(POLARS):
         polar, products, wanted = POLARS[name]
-        run = finished(
-            pn.train(
-                problem,
-                pn.optimizers.Muon(0.0, polar),
-                steps=steps,
-                step_size=step_size,
-            )
-        )
-        ratios = shares(run, seed, LABELS)
-        ended[name] = {label: float(ratio[-1]) for label, ratio in ratios.items()}
-        drawn[name] = (np.asarray(run.steps), np.where(
-            ratios["spectral"] > 0, 1.0 - ratios["spectral"], np.nan
-        ))  # fmt: skip
+        runs = {
+            s: _polar_run(name, s, steps) for s in (some if name in QUICK else [seed])
+        }
+        ratios = {s: shares(run, s, labels) for s, run in runs.items()}
+        ends[name] = [
+            {label: float(ratio[-1]) for label, ratio in found.items()}
+            for found in ratios.values()
+        ]
+        if name in QUICK:
+            drawn[name] = [
+                (np.asarray(run.steps), gap_of(ratios[s]["spectral"]))
+                for s, run in runs.items()
+            ]
         family = name.rstrip(" 0123456789")
-        points.setdefault(family, []).append((products, 1 - ended[name]["spectral"]))
+        points.setdefault(family, []).append((products, 1 - ends[name][0]["spectral"]))
         if wanted is not None:
             for label, value in zip(("spectral", "ℓ2"), wanted, strict=True):
                 # the note's are of seed 0 at 10^5 steps; earlier, and elsewhere, wider
@@ -82,50 +93,42 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                         value,
                         value - wide,
                         min(value + wide, 1.0 + 1e-9),
-                        ended[name][label],
-                        f"{_others(ended[name], label)}; {gap}",
+                        ends[name][0][label],
+                        f"{_others(ends[name][0], label)}; {gap}; seed {seed}; "
+                        f"{interval([end[label] for end in ends[name]])}",
                     )
                 )
-        s = jnp.linalg.svd(
-            polar(problem.scaled_gradient(run.weights[-1]).direction),
-            compute_uv=False,
-        )
-        s = np.asarray(s)[
-            : problem.classes - 1
-        ]  # the last one is 0 in exact arithmetic
         if name in ("exact", "Newton–Schulz 5"):
-            low, high = (1 - 1e-9, 1 + 1e-9) if name == "exact" else (0.0, 0.85)
-            lines.append(
-                Line(
-                    f"{name}, least over greatest singular value of the last step",
-                    1.0 if name == "exact" else 0.6,
-                    low,
-                    high,
-                    float(s[-1] / s[0]),
-                    f"from {s[-1]:.3g} to {s[0]:.3g}, of rank {problem.classes - 1}",
-                )
-            )
-    remedy = ended["Polar Express 8"]["spectral"] - ended["Newton–Schulz 5"]["spectral"]
+            lines.append(_evenness(name, polar, runs))
+    remedy = [
+        remedied["spectral"] - usual["spectral"]
+        for remedied, usual in zip(
+            ends["Polar Express 8"], ends["Newton–Schulz 5"], strict=True
+        )
+    ]
     lines.append(
         Line(
             "gain in spectral share, Polar Express 8 over Newton–Schulz 5",
             0.053,
             0.01,
             0.3,
-            remedy,
+            float(np.mean(remedy)),
+            interval(remedy),
         )
     )
     caption = (
         "Gap to the largest spectral margin of Muon without momentum, by its polar "
-        f"factor: constant step .1/R*, {steps:,} steps, seed {seed}."
+        f"factor: constant step .1/R*, {steps:,} steps, mean of {named(some)}, bands "
+        "from least to greatest."
     )
-    axes = curves(drawn, x="steps", y="relative spectral margin gap")
+    means, bands = over_seeds(drawn)
+    axes = curves(means, bands=bands, x="steps", y="relative spectral margin gap")
     pictures = {caption: pn.plotting.themed_svg(axes, caption)}
     caption = (
-        f"The same gaps after {steps:,} steps against the cost of a step in matrix "
-        "products (three a quintic step, two a cubic one)."
+        f"Gaps after {steps:,} steps, seed {seed}, against the cost of a step in "
+        "matrix products (three a quintic step, two a cubic one)."
     )
-    exact = 1 - ended["exact"]["spectral"]
+    exact = 1 - ends["exact"][0]["spectral"]
     lines_ = {
         family: tuple(np.array(sorted(rows)).T)
         for family, rows in points.items()
@@ -145,6 +148,43 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     return Figure(tuple(lines), pictures)
 
 
+def _polar_run(name: str, seed: int, steps: int) -> pn.Trajectory:
+    polar, *_ = POLARS[name]
+    problem = data(seed)
+    eta = pn.theory.scale_free_step(problem, pn.norms.Spectral(), 0.1)
+    if name == "exact":  # the same steps as those of descent in the spectral norm
+        return descent(seed, "spectral", float(eta), 0.0, steps)
+    rule = pn.optimizers.Muon(0.0, polar)
+    return finished(pn.train(problem, rule, steps=steps, step_size=eta))
+
+
+def _evenness(name: str, polar: Any, runs: Mapping[int, pn.Trajectory]) -> Line:
+    """Least over greatest singular value of the last step: 1 if it is steepest."""
+    found, text = [], ""
+    for s, run in runs.items():
+        step = _step(polar, data(s), run.weights[-1])
+        values = np.linalg.svd(np.asarray(step), compute_uv=False)
+        values = values[: data(s).classes - 1]  # the last is 0 in exact arithmetic
+        found.append(float(values[-1] / values[0]))
+        text = text or (
+            f"from {values[-1]:.3g} to {values[0]:.3g}, of rank {len(values)}, seed {s}"
+        )
+    low, high = (1 - 1e-9, 1 + 1e-9) if name == "exact" else (0.0, 0.85)
+    return Line(
+        f"{name}, least over greatest singular value of the last step",
+        1.0 if name == "exact" else 0.6,
+        low,
+        high,
+        found[0],
+        f"{text}; {interval(found)}",
+    )
+
+
+@eqx.filter_jit
+def _step(polar: Any, problem: Any, weights: Any) -> Any:
+    return polar(problem.scaled_gradient(weights).direction)
+
+
 def _others(ended: dict[str, float], label: str) -> str:
     return ", ".join(f"{k} {v:.3f}" for k, v in ended.items() if k != label)
 
@@ -154,61 +194,57 @@ def memories(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
 
     Steps $\eta_0t^{-1/2}$, $10^4$ of them. Adam becomes sign-like after
     $t_A=(2\gamma\eta_0/(1-\beta_2))^2$ steps only, which is far beyond the run for the
-    usual $\beta_2=.999$.
+    usual $\beta_2=.999$. Numbers are those of the seed asked for, as the note's are of
+    one; beside them is what five seeds have (two in the quick preset).
     """
-    problem, labels = data(seed), ("ℓ∞", "spectral")
+    some = seeds(seed, preset, quick=2)
     gamma = best(seed, "ℓ∞").margin
-    lines, drawn = [], {}
-    wide = 0.004 if seed == 0 else 0.08
+    # b2, and the share of seed 0 that the note has
     adam = ((0.95, 0.940), (0.99, 0.714), (0.999, 0.670))
-    for b2, value in adam[::2] if preset.quick else adam:
-        step_size = pn.schedules.power(0.1, 0.5, offset=1)
-        rule = pn.optimizers.Adam(0.9, b2, 0.0, bias_correction=True)
-        run = finished(pn.train(problem, rule, steps=10_000, step_size=step_size))
-        ratio = shares(run, seed, labels)["ℓ∞"]
-        drawn[f"Adam, b2 = {b2:g}"] = (
-            np.asarray(run.steps),
-            np.where(ratio > 0, ratio, np.nan),
-        )
-        start = pn.theory.sign_phase_start(gamma, step_size, b2)
-        lines.append(
-            Line(
-                f"Adam, b2 = {b2:g}, ℓ∞ share after 10,000 steps",
-                value,
-                value - wide,
-                value + wide,
-                float(ratio[-1]),
-                f"sign-like from step {start:.2g} on",
-            )
-        )
     shampoo = ((0.9, 0.967), (0.99, 0.951))
-    for b2, value in shampoo[:1] if preset.quick else shampoo:
-        step_size = pn.schedules.power(0.05, 0.5, offset=1)
-        run = finished(
-            pn.train(
-                problem, pn.optimizers.Shampoo(b2), steps=10_000, step_size=step_size
-            )
-        )
-        ratio = shares(run, seed, labels)["spectral"]
-        drawn[f"Shampoo, b2 = {b2:g}"] = (
-            np.asarray(run.steps),
-            np.where(ratio > 0, ratio, np.nan),
-        )
-        wide = 0.005 if seed == 0 else 0.05
+    lines: list[Line] = []
+    drawn: dict[str, list[tuple[Any, Any]]] = {}
+
+    def add(name: str, rule: Any, first: float, label: str, *wanted: Any) -> None:
+        value, wide, note = wanted
+        step_size = pn.schedules.power(first, 0.5, offset=1)
+        ends = []
+        for s in some:
+            run = pn.train(data(s), rule, steps=10_000, step_size=step_size)
+            ratio = shares(finished(run), s, (label,))[label]
+            ends.append(float(ratio[-1]))
+            curve = (np.asarray(run.steps), np.where(ratio > 0, ratio, np.nan))
+            drawn.setdefault(name, []).append(curve)
         lines.append(
             Line(
-                f"Shampoo, b2 = {b2:g}, spectral share after 10,000 steps",
+                f"{name}, {label} share after 10,000 steps",
                 value,
                 value - wide,
                 value + wide,
-                float(ratio[-1]),
+                ends[0],
+                f"seed {seed}; {interval(ends)}{note}",
             )
         )
+
+    for b2, value in adam[::2] if preset.quick else adam:
+        start = pn.theory.sign_phase_start(
+            gamma, pn.schedules.power(0.1, 0.5, offset=1), b2
+        )
+        rule = pn.optimizers.Adam(0.9, b2, 0.0, bias_correction=True)
+        wide = 0.004 if seed == 0 else 0.08
+        note = f"; sign-like from step {start:.2g} on"
+        add(f"Adam, b2 = {b2:g}", rule, 0.1, "ℓ∞", value, wide, note)
+    for b2, value in shampoo[:1] if preset.quick else shampoo:
+        wide = 0.005 if seed == 0 else 0.05
+        rule = pn.optimizers.Shampoo(b2)
+        add(f"Shampoo, b2 = {b2:g}", rule, 0.05, "spectral", value, wide, "")
     caption = (
         "Share of the largest margin, ℓ∞ for Adam without ε and spectral for Shampoo, "
-        f"by the memory of the second moments; steps .1 and .05 t^-1/2, seed {seed}."
+        f"by the memory of the second moments; steps .1 and .05 t^-1/2, mean of "
+        f"{named(some)}, bands from least to greatest."
     )
-    axes = curves(drawn, x="steps", y="share of the margin", logs="x")
+    means, bands = over_seeds(drawn)
+    axes = curves(means, bands=bands, x="steps", y="share of the margin", logs="x")
     axes.set_ylim(0.0, 1.02)
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
 
@@ -220,19 +256,56 @@ def frameworks(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     (`FromOptax`), on gradients as they are: its $\varepsilon$ of $10^{-8}$ beside the
     length of a gradient stops it once losses are that small. torch runs its own loop,
     in bfloat16 within the iteration, on gradients scaled to order one, since its
-    autograd would freeze at a margin of 36.8 and its $\varepsilon$ before. Offered
-    where both are installed.
+    autograd would freeze at a margin of 36.8 and its $\varepsilon$ before. 5000 steps:
+    optax without $\varepsilon$ divides by a length whose square underflows at a margin
+    of 372, some 9000 steps on. Offered where both are installed.
+    Means over five seeds; the quick preset has one, and leaves out optax with its
+    $\varepsilon$.
     """
-    import optax
     import torch
 
     torch.set_num_threads(1)  # small matrices: more threads only wait for each other
-    steps = steps_of(preset, 1_000, 10_000)
+    steps = steps_of(preset, 500, 5_000)
+    labels = ("spectral", "ℓ2")
+    some = seeds(seed, preset, quick=1)
+    epsilons = (0.0,) if preset.quick else (0.0, 1e-8)
+    found = {s: _of_frameworks(torch, s, steps, labels, epsilons) for s in some}
+    lines = []
+    names = [name for name in found[seed] if name != "ours"]
+    for name in names:
+        for label in labels:
+            theirs = [by[name][label] for by in found.values()]
+            ours = [by["ours"][label] for by in found.values()]
+            away = float(np.abs(np.subtract(theirs, ours)).max())
+            wide = 1e-6 if name == "optax, eps = 0" else 0.05
+            lines.append(
+                Line(
+                    f"{name}, {label} share after {steps:,} steps",
+                    float(np.mean(ours)),
+                    float(np.mean(ours)) - wide,
+                    float(np.mean(ours)) + wide,
+                    float(np.mean(theirs)),
+                    "expected: ours, in float64, from which the farthest seed is "
+                    f"{away:.1g} away; {interval(theirs)}",
+                )
+            )
+    return Figure(tuple(lines))
+
+
+def _of_frameworks(
+    torch: Any,
+    seed: int,
+    steps: int,
+    labels: Sequence[str],
+    epsilons: Sequence[float],
+) -> dict[str, dict[str, float]]:
+    """By who computed them, shares of the margins at the end, by norm."""
+    import optax
+
     problem = data(seed)
     eta = pn.theory.scale_free_step(problem, pn.norms.Spectral(), 0.1)
     # both multiply by the root of the matrix's aspect ratio, 25 / 10 for optax
     factor = (problem.weight_shape[1] / problem.weight_shape[0]) ** 0.5
-    labels = ("spectral", "ℓ2")
 
     def ended(weights: Any) -> dict[str, float]:
         least = float(problem.margins(weights).min())
@@ -253,27 +326,11 @@ def frameworks(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             optax.contrib.muon(1.0 / factor, beta=0.0, eps=eps, nesterov=False)
         )
 
-    ours = train(pn.optimizers.Muon(0.0, pn.optimizers.NewtonSchulz(5)))
-    found = {
-        "optax, eps = 0": train(of_optax(0.0)),
-        "optax, its eps of 1e-8": train(of_optax(1e-8)),
+    return {
+        "ours": train(pn.optimizers.Muon(0.0, pn.optimizers.NewtonSchulz(5))),
+        **{f"optax, eps = {eps:g}": train(of_optax(eps)) for eps in epsilons},
         "torch, bfloat16": ended(_torch_muon(torch, problem, eta, steps)),
     }
-    lines = []
-    for name, reached in found.items():
-        for label in labels:
-            wide = 1e-6 if name == "optax, eps = 0" else 0.05
-            lines.append(
-                Line(
-                    f"{name}, {label} share after {steps:,} steps",
-                    ours[label],
-                    ours[label] - wide,
-                    ours[label] + wide,
-                    reached[label],
-                    "expected: ours, in float64",
-                )
-            )
-    return Figure(tuple(lines))
 
 
 def _torch_muon(torch: Any, problem: Any, eta: float, steps: int) -> Any:

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SEEDS = 5
+
+RECORDS = 202
+"""Of $10^4$ steps, among which are then steps 100 and 1000."""
 
 NORMS: dict[str, pn.norms.AbstractNorm] = {
     "ℓ∞": pn.norms.Linf(),
@@ -40,7 +44,7 @@ def data(seed: int) -> pn.LinearClassification:
     return pn.datasets.class_centres(seed=seed).problem(pn.losses.Logistic())
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=128)
 def best(seed: int, label: str) -> pn.MaxMargin:
     """The largest margin on the data of a seed."""
     return pn.max_margin(data(seed), norm_of(label), tol=1e-6)
@@ -61,9 +65,14 @@ def norm_of(label: str) -> pn.norms.AbstractNorm:
     )
 
 
-def seeds(seed: int) -> range:
-    """Five seeds from the one asked for."""
-    return range(seed, seed + SEEDS)
+def seeds(seed: int, preset: Preset = Preset.FULL, quick: int = 3) -> range:
+    """Five seeds from the one asked for; fewer in the quick preset."""
+    return range(seed, seed + (min(quick, SEEDS) if preset.quick else SEEDS))
+
+
+def named(seeds: Sequence[int]) -> str:
+    """Those seeds, as captions say them."""
+    return f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
 
 
 def finished(run: pn.Trajectory) -> pn.Trajectory:
@@ -75,25 +84,72 @@ def finished(run: pn.Trajectory) -> pn.Trajectory:
     return run
 
 
+@functools.lru_cache(maxsize=64)
+def descent(
+    seed: int, label: str, first: float, exponent: float, steps: int
+) -> pn.Trajectory:
+    r"""Normalised steepest descent in a norm on the data of a seed.
+
+    Steps are `first` $t^{-a}$, also where $a=0$: figures that differ in no more share
+    what is compiled, and those that differ in nothing share the run.
+    """
+    rule = pn.optimizers.SteepestDescent(norm_of(label))
+    step_size = pn.schedules.power(first, exponent, offset=1)
+    return finished(
+        pn.train(data(seed), rule, steps=steps, step_size=step_size, record=RECORDS)
+    )
+
+
 def shares(run: pn.Trajectory, seed: int, labels: Sequence[str]) -> dict[str, Any]:
     """By norm, the share of its largest margin at every record, `(r,)`."""
     least = np.asarray(run.margins).min(axis=1)
     return {
         label: least
-        / np.asarray(jax.vmap(norm_of(label))(run.weights))
+        / np.asarray(_lengths(norm_of(label), run.weights))
         / float(best(seed, label).margin)
         for label in labels
     }
 
 
+@eqx.filter_jit
+def _lengths(norm: pn.norms.AbstractNorm, weights: Any) -> Any:
+    return jax.lax.map(norm, weights)
+
+
+def gap_of(share: Any) -> Any:
+    """What is missing of a share on a logarithmic axis: NaN where it is all or none."""
+    return np.where((share > 0) & (share < 1), 1.0 - share, np.nan)
+
+
 def interval(values: Sequence[float]) -> str:
-    """Mean, least and greatest, as a certificate's words."""
+    """Mean with the 95 % interval of Student's t, least and greatest, in words."""
+    if len(values) == 1:
+        return "one run"
+    from scipy.special import stdtrit
+
+    mean = float(np.mean(values))
+    error = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    half = float(stdtrit(len(values) - 1, 0.975)) * error
     return (
-        f"mean of {len(values)} seeds, {min(values):.4g} to {max(values):.4g}; "
-        f"standard error {np.std(values, ddof=1) / len(values) ** 0.5:.1g}"
-        if len(values) > 1
-        else "one run"
+        f"mean of {len(values)} seeds {mean:.4g}, 95 % interval of the mean (t) "
+        f"{mean - half:.4g} to {mean + half:.4g}, standard error {error:.1g}, "
+        f"least {min(values):.4g}, greatest {max(values):.4g}"
     )
+
+
+def over_seeds(
+    curves: Mapping[str, Sequence[tuple[Any, Any]]],
+) -> tuple[dict[str, tuple[Any, Any]], dict[str, tuple[Any, Any]]]:
+    """Means of curves over seeds, and bands from least to greatest.
+
+    A point that some seed lacks (NaN) is left out.
+    """
+    means, bands = {}, {}
+    for name, runs in curves.items():
+        rows = np.stack([np.asarray(v) for _, v in runs])
+        means[name] = (np.asarray(runs[0][0]), rows.mean(axis=0))
+        bands[name] = (rows.min(axis=0), rows.max(axis=0))
+    return means, bands
 
 
 def known(gaps: Sequence[Any]) -> str:
