@@ -6,3 +6,7 @@ from penchant.diagnosis._diagnose import diagnose as diagnose
 from penchant.diagnosis._diagnosis import Diagnosis as Diagnosis, Table as Table
 from penchant.diagnosis._measure import Path as Path, Row as Row
 from penchant.diagnosis._minimiser import Minimiser as Minimiser
+from penchant.diagnosis._network import (
+    NetworkDiagnosis as NetworkDiagnosis,
+    NetworkRow as NetworkRow,
+)

@@ -10,7 +10,7 @@ import numpy as np
 
 from penchant import norms, optimizers
 from penchant.optimizers import AbstractOptimizer
-from penchant.problems import LinearClassification
+from penchant.problems import LinearClassification, NetworkClassification
 from penchant.training import batching as batches, schedules
 from penchant.training.batching import AbstractBatching
 
@@ -23,7 +23,7 @@ HOMES = {
 
 
 def settings_of(
-    problem: LinearClassification,
+    problem: LinearClassification | NetworkClassification,
     optimizer: AbstractOptimizer,
     batching: AbstractBatching,
     step_size: Any,
@@ -32,11 +32,10 @@ def settings_of(
     about: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Everything that makes a diagnosis what it is, for its report."""
-    n, d = problem.X.shape
     schedule = schedules.as_schedule(step_size)
     again = [
         "pn.diagnose(",
-        f"    problem,  # {n} samples, loss={problem.loss!r}",
+        f"    problem,  # {problem.samples} samples, loss={problem.loss!r}",
         f"    {_typed(optimizer)},",
         f"    batching={_typed(batching)},",
         f"    step_size={_typed(schedule)},",
@@ -46,11 +45,10 @@ def settings_of(
     ]
     return {
         **(about or {}),
-        "samples": n,
-        "features": d,
+        "samples": problem.samples,
+        **_model(problem),
         "classes": 2 if problem.binary else problem.classes,
         "loss": repr(problem.loss),
-        "bias": problem.bias,
         "optimizer": repr(optimizer),
         "batching": repr(batching),
         "step_size": repr(schedule),
@@ -63,6 +61,18 @@ def settings_of(
             "python": platform.python_version(),
             "device": jax.devices()[0].device_kind,
         },
+    }
+
+
+def _model(problem: LinearClassification | NetworkClassification) -> dict[str, Any]:
+    if isinstance(problem, LinearClassification):
+        return {"features": problem.X.shape[1], "bias": problem.bias}
+    name = getattr(problem.apply, "__name__", None) or repr(problem.apply)
+    return {
+        "network": name,
+        "parameters": problem.parameters,
+        "degree": problem.degree,
+        "degree of each layer": repr(problem.homogeneity.layers),
     }
 
 

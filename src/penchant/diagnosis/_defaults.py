@@ -15,7 +15,7 @@ from penchant.optimizers import (
     SteepestDescent,
     WeightDecay,
 )
-from penchant.problems import LinearClassification
+from penchant.problems import AbstractClassification, LinearClassification
 from penchant.theory import longest_row
 from penchant.training import schedules
 from penchant.training.batching import AbstractBatching
@@ -59,14 +59,13 @@ def default_step_size(
     return schedules.power(float(f"{c / R:.3g}"), 0.5)
 
 
-def default_steps(problem: LinearClassification, batching: AbstractBatching) -> int:
+def default_steps(problem: AbstractClassification, batching: AbstractBatching) -> int:
     """As many steps as a fixed amount of arithmetic allows, by the size of the data.
 
     Never by the clock: a result must not depend on the machine's speed.
     """
     batch = min(getattr(batching, "size", problem.samples), problem.samples)
-    weights = math.prod(problem.weight_shape)
-    steps = min(max(WORK / (batch * weights), FEWEST), MOST)
+    steps = min(max(WORK / (batch * problem.parameters), FEWEST), MOST)
     return int(float(f"{steps:.1g}"))
 
 

@@ -2,7 +2,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, overload
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,19 +16,32 @@ from penchant.diagnosis._defaults import default_step_size, default_steps
 from penchant.diagnosis._diagnosis import Diagnosis, Table
 from penchant.diagnosis._measure import Path, Row, measure
 from penchant.diagnosis._minimiser import Minimiser, find_minimiser
+from penchant.diagnosis._network import NetworkDiagnosis, diagnose_run
 from penchant.diagnosis._verdict import judge, same
 from penchant.margins import NotSeparableError
 from penchant.norms import L2, AbstractNorm
 from penchant.optimizers import AbstractOptimizer
-from penchant.problems import LinearClassification
-from penchant.theory import Prediction, canonical
+from penchant.problems import LinearClassification, NetworkClassification
+from penchant.theory import Prediction, canonical, predict
 from penchant.theory._predict import predict_from
 from penchant.training import Outcome, Trajectory, train
 from penchant.training.batching import AbstractBatching, FullBatch
 
 
+@overload
 def diagnose(
-    problem: LinearClassification,
+    problem: LinearClassification, optimizer: AbstractOptimizer, **how: Any
+) -> Diagnosis: ...
+
+
+@overload
+def diagnose(
+    problem: NetworkClassification, optimizer: AbstractOptimizer, **how: Any
+) -> NetworkDiagnosis: ...
+
+
+def diagnose(
+    problem: Any,
     optimizer: AbstractOptimizer,
     *,
     batching: AbstractBatching = FullBatch(),
@@ -41,7 +54,7 @@ def diagnose(
     progress: bool | Callable[[str], None] = False,
     checkpoint: str | FilePath | None = None,
     about: dict[str, Any] | None = None,
-) -> Diagnosis:
+) -> Any:
     r"""Which solution the optimizer picks here, next to what theory says.
 
     Computes the largest margins in the usual norms with their certificates, predicts,
@@ -50,6 +63,12 @@ def diagnose(
     so, proves it, and describes the minimiser that every run tends to instead.
 
     Ctrl-C during training is no error either: the diagnosis is of what was reached.
+
+    For a network (`NetworkClassification`) the answer is a
+    [`NetworkDiagnosis`][penchant.diagnosis.NetworkDiagnosis]: the run is continued to
+    infinite time by [`limit`][penchant.limit], and KKT gaps in each norm say which
+    margin problem its limit solves to first order. It needs a `step_size`; `norms`
+    plays no part.
 
     >>> import penchant as pn
     >>> problem = pn.datasets.gaussian(10, 20, seed=0).problem()
@@ -79,7 +98,12 @@ def diagnose(
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range.
     """
-    check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    check_instance(
+        "problem",
+        problem,
+        (LinearClassification, NetworkClassification),
+        "a LinearClassification or a NetworkClassification",
+    )
     check_instance(
         "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
     )
@@ -90,6 +114,33 @@ def diagnose(
         if steps is None
         else check_count("steps", steps)
     )
+    if isinstance(problem, NetworkClassification):
+        if step_size is None:
+            raise TypeError(
+                "step_size must be given for a network: no step suits them all, and a "
+                "first large one can end every unit."
+            )
+        tell = _teller(progress)
+        tell(f"training, {steps:,} steps")
+        run = train(
+            problem,
+            optimizer,
+            steps=steps,
+            step_size=step_size,
+            batching=batching,
+            init=init,
+            key=key,
+            record=record,
+            progress=progress is True,
+            checkpoint=checkpoint,
+        )
+        told = predict(
+            problem, optimizer, batching=batching, step_size=step_size, trajectory=run
+        )
+        settings = settings_of(
+            problem, optimizer, batching, step_size, steps, key, about
+        )
+        return diagnose_run(problem, run, told, settings, tell)
     if step_size is None:
         step_size = default_step_size(problem, optimizer)
     chosen = _norms(problem, norms)

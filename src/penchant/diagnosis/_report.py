@@ -1,17 +1,16 @@
 """The page: one HTML file that needs nothing else."""
 
+import functools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from penchant.diagnosis._cautions import WALLS
 from penchant.diagnosis._diagnosis import Diagnosis
+from penchant.diagnosis._network import NetworkDiagnosis
 from penchant.diagnosis._verdict import percent
 from penchant.problems import losses
-
-if TYPE_CHECKING:
-    pass
 
 WIDE, NARROW = 7.2, 3.5
 """Widths of figures in inches, for a screen and for a telephone."""
@@ -19,18 +18,7 @@ WIDE, NARROW = 7.2, 3.5
 
 def render(diagnosis: Diagnosis) -> str:
     """The report's HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("penchant.diagnosis", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
-    environment.filters["number"] = number
-    return environment.get_template("report.html.j2").render(
+    return _page("report.html.j2").render(
         d=diagnosis,
         figures=_figures(diagnosis),
         badge=_badge(diagnosis),
@@ -43,6 +31,38 @@ def render(diagnosis: Diagnosis) -> str:
     )
 
 
+def render_network(diagnosis: NetworkDiagnosis) -> str:
+    """The report's HTML for a network."""
+    run = diagnosis.trajectory
+    figures: list[dict[str, str]] = []
+    _add_loss(figures, diagnosis)
+    return _page("network.html.j2").render(
+        d=diagnosis,
+        figures=figures,
+        badge=_network_badge(diagnosis),
+        settings=_settings(diagnosis),
+        last=int(run.steps[-1]),
+        log_loss=float(run.log_loss[-1]),
+        margin=float(np.min(run.margins[-1])),
+        isinf=math.isinf,
+    )
+
+
+def _page(template: str) -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("penchant.diagnosis", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    environment.filters["number"] = number
+    return environment.get_template(template)
+
+
 def number(value: float | int | None) -> str:
     """A number for a reader: six digits, thousands apart, a dash for none."""
     if value is None or not math.isfinite(value):
@@ -53,19 +73,11 @@ def number(value: float | int | None) -> str:
 
 
 def _figures(diagnosis: Diagnosis) -> list[dict[str, str]]:
-    """Each figure twice, wide and narrow, with its heading and caption."""
     from penchant import plotting
 
     run = diagnosis.trajectory
-    figures = []
-
-    def add(name: str, heading: str, caption: str, draw: Any) -> None:
-        drawn = {
-            width: plotting.themed_svg(draw(inches), f"{heading}. {caption}")
-            for width, inches in (("wide", WIDE), ("narrow", NARROW))
-        }
-        figures.append({"name": name, "heading": heading, "caption": caption, **drawn})
-
+    figures: list[dict[str, str]] = []
+    add = functools.partial(_add, figures)
     rows = diagnosis.table.rows
     if rows:
         labels = [row.label for row in rows]
@@ -105,7 +117,31 @@ def _figures(diagnosis: Diagnosis) -> list[dict[str, str]]:
             "Training loss minus the least loss there is, at every record of the run.",
             lambda inches: plotting.excess_path(run.steps, excess, size=(inches, 2.8)),
         )
-    add(
+    _add_loss(figures, diagnosis)
+    return figures
+
+
+def _add(
+    figures: list[dict[str, str]], name: str, heading: str, caption: str, draw: Any
+) -> None:
+    """A figure, drawn wide and narrow, with its heading and caption."""
+    from penchant import plotting
+
+    drawn = {
+        width: plotting.themed_svg(draw(inches), f"{heading}. {caption}")
+        for width, inches in (("wide", WIDE), ("narrow", NARROW))
+    }
+    figures.append({"name": name, "heading": heading, "caption": caption, **drawn})
+
+
+def _add_loss(
+    figures: list[dict[str, str]], diagnosis: Diagnosis | NetworkDiagnosis
+) -> None:
+    from penchant import plotting
+
+    run = diagnosis.trajectory
+    _add(
+        figures,
         "loss",
         "Loss",
         "Training loss, the mean over samples. Dashed: where cross-entropy in float32 "
@@ -114,7 +150,6 @@ def _figures(diagnosis: Diagnosis) -> list[dict[str, str]]:
             run.steps, run.log_loss, walls=_walls(diagnosis), size=(inches, 2.4)
         ),
     )
-    return figures
 
 
 def _marks(diagnosis: Diagnosis) -> dict[str, float]:
@@ -123,7 +158,7 @@ def _marks(diagnosis: Diagnosis) -> dict[str, float]:
     return {r.name: r.start for r in regimes if r.start > 0 and math.isfinite(r.start)}
 
 
-def _walls(diagnosis: Diagnosis) -> dict[str, float]:
+def _walls(diagnosis: Diagnosis | NetworkDiagnosis) -> dict[str, float]:
     problem = diagnosis.trajectory.rule.problem
     exponential = isinstance(problem.loss, losses.Exponential)
     return {
@@ -147,7 +182,19 @@ def _badge(diagnosis: Diagnosis) -> tuple[str, str, str]:
     return "neutral", "○", "theory has no answer here"
 
 
-def _settings(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+def _network_badge(diagnosis: NetworkDiagnosis) -> tuple[str, str, str]:
+    if not diagnosis.separated:
+        return "neutral", "?", "not separated yet"
+    if diagnosis.agrees is True:
+        return "good", "✓", "as theory foretold"
+    if diagnosis.agrees is False:
+        return "bad", "✗", "not what theory foretold"
+    if diagnosis.winner is None:
+        return "neutral", "…", "no geometry has won"
+    return "neutral", "○", "theory has no answer here"
+
+
+def _settings(diagnosis: Diagnosis | NetworkDiagnosis) -> list[tuple[str, str]]:
     shown = []
     for name, value in diagnosis.settings.items():
         if name in ("versions", "command", "notes") or value is None:

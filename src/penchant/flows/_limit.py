@@ -46,7 +46,7 @@ DEEP = -1000.0
 TOLERANCE = 1e-6
 
 MOST_STEPS = 200_000
-MOST_WORK = 5_000_000_000
+MOST_WORK = 1_000_000_000
 """Steps of the flow, and steps times samples times parameters, at most."""
 
 WIDEST = 1e6
@@ -56,8 +56,9 @@ WIDEST = 1e6
 class Stage(eqx.Module):
     """A stretch on the way to the limit: what was followed, from where to where.
 
-    `turned` is the angle between the directions at its two ends, in radians; `residual`
-    the KKT residual where it ended.
+    `steps` are updates of a run, records of a flow, steps of a tail. `turned` is the
+    angle between the directions at its two ends, in radians; `residual` the KKT
+    residual where it ended.
     """
 
     name: str = eqx.field(static=True)

@@ -98,13 +98,15 @@ def _kkt(
     assumptions: tuple[Assumption, ...],
     regimes: tuple[Regime, ...] = (),
 ) -> Prediction:
+    weighed = isinstance(norm, Mahalanobis)
+    label = "ℓ2 (weighted by its accumulators)" if weighed else norm.label
     tends = "its direction tends" if who.endswith(":") else "tends in direction"
     return Prediction(
         norm,
         None,
         None,
         source,
-        f"{who} {tends} to a KKT point of the {norm.label} margin problem of all "
+        f"{who} {tends} to a KKT point of the {label} margin problem of all "
         "parameters: a first-order statement, no largest margin. penchant.limit finds "
         "the point.",
         assumptions,

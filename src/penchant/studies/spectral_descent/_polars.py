@@ -256,11 +256,11 @@ def frameworks(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     (`FromOptax`), on gradients as they are: its $\varepsilon$ of $10^{-8}$ beside the
     length of a gradient stops it once losses are that small. torch runs its own loop,
     in bfloat16 within the iteration, on gradients scaled to order one, since its
-    autograd would freeze at a margin of 36.8 and its $\varepsilon$ before. 5000 steps:
-    optax without $\varepsilon$ divides by a length whose square underflows at a margin
-    of 372, some 9000 steps on. Offered where both are installed.
-    Means over five seeds; the quick preset has one, and leaves out optax with its
-    $\varepsilon$.
+    autograd would freeze at a margin of 36.8 and its $\varepsilon$ before. 5000 steps,
+    since optax without $\varepsilon$ diverged after some 9000 on one seed of five, near
+    where the square of a gradient's length underflows. Offered where both are
+    installed. Means over five seeds; the quick preset has one, and leaves out optax
+    with its $\varepsilon$.
     """
     import torch
 
