@@ -1,4 +1,4 @@
-"""Draws the pictures of the pages: `which_norm_wins.svg` and `batch_size.svg`."""
+"""Draws the pictures of the pages, each beside this file."""
 
 from pathlib import Path
 
@@ -90,6 +90,35 @@ def batch_size() -> None:
     _write(figure, "batch_size.svg")
 
 
+def regimes() -> None:
+    """Throttled, sign-like, gradient descent: by steps and memory."""
+    names = {0: "throttled: no norm's", 1: "sign-like: ℓ∞", 2: "gradient descent: ℓ2"}
+    steps = np.unique(np.rint(np.geomspace(10, 1e7, 241)).astype(int))
+    memory = np.geomspace(10, 1e4, 61)
+
+    def row(N: float) -> np.ndarray:
+        rule = pn.optimizers.RMSProp(1.0 - 1.0 / N, 1e-8)
+        seen = pn.theory.run_geometry(rule, step_size=0.01, steps=10**7, gamma=1.4)
+        throttled = steps < (seen.memory if 0.5 / N < 1.4 * 0.01 else 0.0)
+        kinds = np.where(throttled, 0, 1)
+        return np.where(steps >= seen.crossover, 2, kinds)
+
+    grid = [row(N) for N in memory]
+    ax = pn.plotting.regions(
+        steps,
+        memory,
+        grid,
+        names,
+        xlabel="steps of the run",
+        ylabel="memory 1/(1 − β₂), steps",
+        size=(7.2, 3.6),
+    )
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_title("RMSProp, all samples, η = .01, ε = 1e-8 outside, γ = 1.4", fontsize=9)
+    _write(ax.get_figure(), "regimes.svg")
+
+
 def _write(figure: Figure, name: str) -> None:
     """Beside this file; the same bytes each time."""
     figure.set_facecolor("white")
@@ -100,3 +129,4 @@ def _write(figure: Figure, name: str) -> None:
 if __name__ == "__main__":
     which_norm_wins()
     batch_size()
+    regimes()

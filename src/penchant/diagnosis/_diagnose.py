@@ -30,13 +30,37 @@ from penchant.training.batching import AbstractBatching, FullBatch
 
 @overload
 def diagnose(
-    problem: LinearClassification, optimizer: AbstractOptimizer, **how: Any
+    problem: LinearClassification,
+    optimizer: AbstractOptimizer,
+    *,
+    batching: AbstractBatching = ...,
+    steps: int | None = None,
+    step_size: Any = None,
+    norms: Iterable[AbstractNorm] | None = None,
+    init: Any = None,
+    key: Any = 0,
+    record: int = 200,
+    progress: bool | Callable[[str], None] = False,
+    checkpoint: str | FilePath | None = None,
+    about: dict[str, Any] | None = None,
 ) -> Diagnosis: ...
 
 
 @overload
 def diagnose(
-    problem: NetworkClassification, optimizer: AbstractOptimizer, **how: Any
+    problem: NetworkClassification,
+    optimizer: AbstractOptimizer,
+    *,
+    batching: AbstractBatching = ...,
+    steps: int | None = None,
+    step_size: Any = None,
+    norms: Iterable[AbstractNorm] | None = None,
+    init: Any = None,
+    key: Any = 0,
+    record: int = 200,
+    progress: bool | Callable[[str], None] = False,
+    checkpoint: str | FilePath | None = None,
+    about: dict[str, Any] | None = None,
 ) -> NetworkDiagnosis: ...
 
 

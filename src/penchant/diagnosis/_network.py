@@ -280,5 +280,6 @@ def _judge(
         f"{name} is heading for a KKT point of the {best.label} margin: its limit has "
         f"a residual of {float(found.kkt_residual):.1e}."
     )
-    confirmed = {True: " The limit confirms it.", False: " The limit refutes it."}
-    return best.norm, agrees, headline, foretold + confirmed.get(agrees, "") + residual
+    if agrees is not None:
+        foretold += f" The limit {'confirms' if agrees else 'refutes'} it."
+    return best.norm, agrees, headline, foretold + residual

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from penchant._checks import check_count, check_instance, check_number
-from penchant._types import Parameters, Scalar
+from penchant._types import Parameters, Real, Scalar
 from penchant.flows._integrate import Point, integrate
 from penchant.flows._preconditioner import SUM, Preconditioner, log_memory
 from penchant.optimizers import AbstractOptimizer
@@ -86,12 +86,12 @@ def adaptive_flow(
     problem: AbstractClassification,
     optimizer: AbstractOptimizer | None = None,
     *,
-    log_loss: float = -1000.0,
-    step_size: float = 1.0,
+    log_loss: Real = -1000.0,
+    step_size: Real = 1.0,
     init: Parameters | None = None,
     trajectory: Trajectory | None = None,
     record: int = 100,
-    tol: float = 1e-9,
+    tol: Real = 1e-9,
     most_steps: int = 1_000_000,
 ) -> Flow:
     r"""Follow $\dot w=-\eta\,h\odot\nabla\mathcal L(w)$ down to a log-loss.

@@ -88,8 +88,9 @@ def _runge_kutta(
     h, S = pre.h(begin.log_v, G, F, begin.log_time)
     log_t0 = S - F - jnp.log(eta * pre.gain * jnp.sum(h * G**2))
     z = jnp.logaddexp(begin.log_time, log_t0)
+    field: Any = slope
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(slope),
+        diffrax.ODETerm(field),
         diffrax.Tsit5(),
         t0=0.0,
         t1=nats[-1],

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import check_instance, check_number
-from penchant._types import Parameters, Scalar
+from penchant._types import Parameters, Real, Scalar
 from penchant.flows._adaptive_flow import (
     Flow,
     adaptive_flow,
@@ -129,8 +129,8 @@ def limit(
     problem: AbstractClassification,
     trajectory: Trajectory,
     *,
-    log_norm: float = 30.0,
-    turn: float = 0.02,
+    log_norm: Real = 30.0,
+    turn: Real = 0.02,
 ) -> Limit:
     r"""Continue a run to infinite time, and certify what its direction tends to.
 

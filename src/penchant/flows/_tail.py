@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 from penchant._checks import check_count, check_instance, check_number
-from penchant._types import Parameters, Scalar
+from penchant._types import Parameters, Real, Scalar
 from penchant.margins import NotSeparatedError
 from penchant.margins._geometry import Geometry, geometry_of
 from penchant.margins._gradients import flat_margins, pair_gradients
@@ -74,8 +74,8 @@ def tail_flow(
     weights: Parameters,
     *,
     norm: AbstractNorm = L2(),
-    log_norm: float = 30.0,
-    turn: float = 0.02,
+    log_norm: Real = 30.0,
+    turn: Real = 0.02,
     most_steps: int = 1000,
 ) -> Tail:
     r"""Follow the direction of a homogeneous network to infinite time.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import optimize, sparse
 
 from penchant._checks import check_count, check_instance, check_number
-from penchant._types import Parameters, PerSample, Scalar
+from penchant._types import Parameters, PerSample, Real, Scalar
 from penchant.margins._geometry import Euclidean, Geometry, geometry_of
 from penchant.margins._gradients import Pairs, flat_margins, pair_gradients
 from penchant.margins._separability import NotSeparatedError
@@ -85,7 +85,7 @@ def kkt(
     weights: Parameters,
     norm: AbstractNorm | Layerwise = L2(),
     *,
-    tol: float = 1e-3,
+    tol: Real = 1e-3,
     draws: int = 32,
 ) -> KKT:
     r"""Certify how far parameters are from a KKT point of a norm's margin problem.
@@ -96,8 +96,8 @@ def kkt(
     >>> problem = pn.NetworkClassification(
     ...     network, w, [[1.0, 0.0], [0.0, 1.0]], [1, 1], loss=pn.losses.Logistic()
     ... )
-    >>> pn.margins.kkt(problem, w).residual < 1e-7
-    Array(True, dtype=bool)
+    >>> bool(pn.kkt(problem, w).residual < 1e-7)
+    True
 
     Args:
         problem: With a degree of homogeneity.
@@ -132,7 +132,7 @@ def kkt(
     if not least > 0:
         raise NotSeparatedError(problem, tree)
     w, q = w * least ** (-1.0 / degree), q / least
-    near = np.nonzero(q <= 1.0 + tol)
+    near = _pairs(q <= 1.0 + tol)
     J, owner, kinks = _generalised(problem, w, near, draws)
 
     nan = np.nan
@@ -204,7 +204,12 @@ def _least(q: NDArray[np.float64], most: int) -> Pairs:
     finite = np.isfinite(q)
     if finite.sum() > most:
         finite &= q <= np.partition(q[finite], most - 1)[most - 1]
-    return np.nonzero(finite)
+    return _pairs(finite)
+
+
+def _pairs(which: NDArray[np.bool_]) -> Pairs:
+    samples, opponents = np.nonzero(which)
+    return samples, opponents
 
 
 def _generalised(

@@ -33,7 +33,7 @@ def _by_least_squares(J: Array, r: Array) -> Array:
     # |J'u|^2 + (1 - r'u)^2, the step is x = J'u / (1 - r'u)
     m, p = J.shape
     # an orthogonal factor changes no length: p rows become m
-    R = np.linalg.qr(J.T, mode="r") if p > m else J.T
+    R = np.asarray(np.linalg.qr(J.T, mode="r")) if p > m else J.T
     scale = np.abs(R).max(initial=0.0) or 1.0
     E = np.vstack([R / scale, r[None] / scale])
     f = np.zeros(len(E))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from penchant._checks import check_instance, check_number
-from penchant._types import Parameters
+from penchant._types import Parameters, Real
 from penchant.problems._classification import (
     AbstractClassification,
     PairMargins,
@@ -82,7 +82,7 @@ class NetworkClassification(AbstractClassification):
         y: Any,
         *,
         loss: AbstractLoss,
-        degree: float | None = None,
+        degree: Real | None = None,
     ):
         if not callable(apply):
             raise TypeError(

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from penchant._checks import check_count, check_number
 from penchant._pretty import pretty
-from penchant._types import Parameters
+from penchant._types import Parameters, Real
 
 Layer = dict[str, Array]
 
@@ -76,7 +76,7 @@ class LeakyReLU(AbstractActivation):
         slope: $s\in[0,1]$ for negative $z$.
     """
 
-    slope: float = eqx.field(default=0.5, static=True)
+    slope: Real = eqx.field(default=0.5, static=True)
 
     def __check_init__(self):
         check_number("slope", self.slope, least=0.0, most=1.0)
@@ -98,7 +98,7 @@ class AbstractNetwork(eqx.Module):
         """The degree of homogeneity in all parameters together."""
 
     @abc.abstractmethod
-    def params(self, key: Any = 0, *, scale: float | None = None) -> Parameters:
+    def params(self, key: Any = 0, *, scale: Real | None = None) -> Parameters:
         """Random parameters: He-normal, or `scale` times standard normal."""
 
     @abc.abstractmethod
@@ -148,7 +148,7 @@ class MLP(AbstractNetwork):
             degree = degree * self.activation.power + 1.0
         return degree
 
-    def params(self, key: Any = 0, *, scale: float | None = None) -> list[Layer]:
+    def params(self, key: Any = 0, *, scale: Real | None = None) -> list[Layer]:
         keys = jax.random.split(_key(key), len(self.sizes) - 1)
         layers = []
         for i, k in enumerate(keys):
@@ -213,7 +213,7 @@ class CNN(AbstractNetwork):
     def degree(self) -> float:
         return 4.0
 
-    def params(self, key: Any = 0, *, scale: float | None = None) -> list[Layer]:
+    def params(self, key: Any = 0, *, scale: Real | None = None) -> list[Layer]:
         height, width, depth = self.shape
         a, b = self.channels
         flat = (height // 4) * (width // 4) * b

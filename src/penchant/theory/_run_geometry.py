@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import check_count, check_instance, check_number
+from penchant._types import Real
 from penchant.flows._preconditioner import Preconditioner, log_memory
 from penchant.norms import L2, AbstractNorm, Linf
 from penchant.optimizers import (
@@ -74,10 +75,10 @@ def run_geometry(
     *,
     step_size: Any,
     steps: int,
-    gamma: float,
-    degree: float = 1.0,
-    entry: float = 1.0,
-    nats: float = 0.0,
+    gamma: Real,
+    degree: Real = 1.0,
+    entry: Real = 1.0,
+    nats: Real = 0.0,
     dtype: str = "float64",
 ) -> RunGeometry:
     r"""Which geometry a run shows, for given $\beta_1,\beta_2,\varepsilon$ and steps.
@@ -102,7 +103,7 @@ def run_geometry(
     >>> import penchant as pn
     >>> seen = pn.theory.run_geometry(
     ...     pn.optimizers.RMSProp(0.99, 1e-16, eps_inside=True),
-    ...     step_size=0.01, steps=1000, gamma=1.404245,
+    ...     step_size=0.01, steps=500, gamma=1.404245,
     ... )
     >>> seen.name, round(seen.growth, 8)
     ('throttled', 0.00450931)
@@ -142,8 +143,8 @@ def run_geometry(
     t, eta, width = _steps(schedule, steps)
     wall_nats = -math.log(DIGITS[dtype])
 
-    if isinstance(optimizer, (AdaGrad, GradientDescent)):
-        return _without_fading(optimizer, dtype)
+    if not isinstance(optimizer, (Adam, RMSProp)):
+        return _without_fading(optimizer)
     b1 = float(np.asarray(optimizer.b1)) if isinstance(optimizer, Adam) else 0.0
     b2, eps = float(np.asarray(optimizer.b2)), float(np.asarray(optimizer.eps))
     check_number("optimizer.b1 squared", b1**2, below=b2)
@@ -178,8 +179,18 @@ def run_geometry(
     memory = (pull * float(eta[-1]) / r) ** 2 / (1.0 - b2) if r > 0 else math.inf
     progress = m / -log_eps if log_eps < 0 and eps > 0 else math.nan
     name, norm, why = _named(steps, crossover, pull * float(eta[-1]), b2, memory)
-    numbers = (m, r, memory, share, crossover, progress, wall)
-    return RunGeometry(name, norm, *(float(x) for x in numbers), why)
+    return RunGeometry(
+        name,
+        norm,
+        nats=float(m),
+        growth=float(r),
+        memory=float(memory),
+        share=share,
+        crossover=float(crossover),
+        progress=float(progress),
+        wall=float(wall),
+        why=why,
+    )
 
 
 def _named(
@@ -198,7 +209,7 @@ def _named(
     return "sign-like", Linf(), "moments follow the gradient: m/√v is its sign"
 
 
-def _without_fading(optimizer: AbstractOptimizer, dtype: str) -> RunGeometry:
+def _without_fading(optimizer: AbstractOptimizer) -> RunGeometry:
     nan, inf = math.nan, math.inf
     if isinstance(optimizer, AdaGrad):
         why = "sums of squares never fade, whatever ε: they weigh a Euclidean norm"
@@ -243,7 +254,7 @@ def share_of_eps(trajectory: Trajectory) -> float:
     return float(jnp.sum(g * share) / jnp.sum(g))
 
 
-def step_condition(step_size: Any, degree: float) -> Assumption:
+def step_condition(step_size: Any, degree: Real) -> Assumption:
     r"""Whether $\eta_t=o(t^{1/L-1})$ and $\sum\eta_t=\infty$, as $\varepsilon=0$ needs.
 
     Without $\varepsilon$, an $L$-homogeneous network goes to an ℓ∞ KKT point if its
