@@ -40,11 +40,11 @@ def qian(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         off = np.array([_distance(x, best) for x in w])
         drawn[f"η = {eta:g}"] = (at, off)
         for k, wanted in enumerate(known[:power], start=1):
-            # records are log-spaced: between two of them
-            measured = float(np.interp(np.log(10.0**k), np.log(at), off))
+            # the other one counts its start; records are log-spaced
+            measured = float(np.interp(np.log(10.0**k - 1), np.log(at), off))
             lines.append(
                 Line(
-                    f"fig. 2, η = {eta:g}: distance at 10^{k} steps",
+                    f"fig. 2, η = {eta:g}: distance after 10^{k} - 1 steps",
                     wanted,
                     wanted - 2e-5,
                     wanted + 2e-5,
@@ -128,17 +128,14 @@ def _others(rule: pn.optimizers.AdaGrad) -> list[Line]:
                 )
             )
         else:
-            p = np.array([0.565, 0.923])
-            unit = np.asarray(weights).ravel()
-            unit = unit / np.linalg.norm(unit)
             lines.append(
                 Line(
-                    "fig. 1: distance of the limit from the paper's (.565, .923)",
-                    0.0,
-                    0.0,
-                    1e-3,
-                    float(np.linalg.norm(unit - p / np.linalg.norm(p))),
-                    f"from the ℓ2 max margin it is {distance:.3g}",
+                    "fig. 1: distance of the limit from the ℓ2 max margin",
+                    LIMITS[0.5],
+                    LIMITS[0.5] - 2e-5,
+                    LIMITS[0.5] + 2e-5,
+                    distance,
+                    "expected: that of fig. 2, whose mirror image it is",
                 )
             )
     return lines
