@@ -8,8 +8,8 @@ import numpy as np
 import penchant as pn
 from penchant.studies._study import Figure, Line, Preset
 from penchant.studies.homogeneous_networks._setup import (
-    N,
     SHIFT,
+    N,
     depths,
     finished,
     samples,

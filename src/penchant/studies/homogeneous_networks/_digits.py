@@ -209,7 +209,7 @@ def experiments(
 def _rules(
     preset: Preset, given: list[Images], seed: int
 ) -> tuple[list[Line], dict[str, str]]:
-    steps, target = (2_000, -5.0) if preset.quick else (20_000, -7.5)
+    steps, target = (1_600, -6.0) if preset.quick else (20_000, -8.5)
     paths: dict[str, list[Path_]] = {}
     for rule, (optimizer, eta) in RULES.items():
         paths[rule] = []

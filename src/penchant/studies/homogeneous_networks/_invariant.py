@@ -8,7 +8,6 @@ from penchant.studies.homogeneous_networks._setup import (
     at,
     depths,
     flow,
-    norm_of,
     tail,
     toy,
 )

@@ -4,11 +4,11 @@ import penchant as pn
 from penchant.studies._study import Figure, Line, Preset
 from penchant.studies.homogeneous_networks._setup import (
     EPS,
+    RULES,
     at,
     depths,
     finished,
     flow,
-    length,
     norm_of,
     steps_of,
     tail,
@@ -251,8 +251,6 @@ def handoff(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         ("AdaGrad", "RMSProp") if preset.quick else ("AdaGrad", "RMSProp", "Adam w/m")
     )
     lines, drawn = [], {}
-    from penchant.studies.homogeneous_networks._setup import RULES
-
     for rule in rules:
         for k in starts:
             problem = toy("squared ReLU", seed)

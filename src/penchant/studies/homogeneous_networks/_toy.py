@@ -5,7 +5,7 @@ import numpy as np
 
 import penchant as pn
 from penchant.studies._study import Figure, Line, Preset
-from penchant.studies.homogeneous_networks._setup import N, RULES, norm_of
+from penchant.studies.homogeneous_networks._setup import RULES, N, norm_of
 
 NETWORK = pn.networks.MLP((2, 1, 1), pn.networks.LeakyReLU(0.5))
 
