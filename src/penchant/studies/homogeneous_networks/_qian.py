@@ -9,6 +9,9 @@ DISTANCES = {
     0.5: (0.49703, 0.48506, 0.47130, 0.45735, 0.44403, 0.43162, 0.42017),
     0.1: (0.50331,),
 }
+POWER = 5
+"""Of ten, the steps of the quick preset."""
+
 LIMITS = {0.5: 0.24707, 0.1: 0.25328}
 
 
@@ -27,7 +30,7 @@ def qian(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     paper shows the distance to the max margin direction over $10^8$ steps; its
     limit is known here, and after all of them more than half of the way is missing.
     """
-    power = 5 if preset.quick else 7
+    power = POWER if preset.quick else 7
     problem = pair(np.pi / 8, np.pi / 20)
     best = pn.max_margin(problem, pn.norms.L2(), tol=1e-10)
     rule = pn.optimizers.AdaGrad(1e-8 / 4, eps_inside=True)

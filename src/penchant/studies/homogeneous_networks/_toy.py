@@ -7,6 +7,8 @@ import penchant as pn
 from penchant.studies._study import Figure, Line, Preset
 from penchant.studies.homogeneous_networks._setup import RULES, N, norm_of
 
+STARTS = 6
+
 NETWORK = pn.networks.MLP((2, 1, 1), pn.networks.LeakyReLU(0.5))
 
 
@@ -27,7 +29,7 @@ def toy(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     $h_\infty$ is isotropic for RMSProp and Adam; for AdaGrad each start has its own.
     """
     problem = _problem(seed)
-    count = 6 if preset.quick else 12
+    count = STARTS if preset.quick else 2 * STARTS
     inits = [
         np.random.default_rng(k).normal(size=3)
         for k in range(seed + 1, seed + 1 + count)
