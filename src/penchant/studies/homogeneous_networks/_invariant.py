@@ -122,6 +122,7 @@ def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         )
         drawn[f"{name}, {rule}"] = (depth[deep], np.abs(np.exp(log_C) - 1.0))
         final = float(np.exp(log_C[-1]))
+        residual = float(tail(name, rule, seed)[1].residual)
         wide = 1e-4 if rule in ("GD", "AdaGrad") else 1e-3
         lines.append(
             Line(
@@ -130,8 +131,8 @@ def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                 1.0 - wide,
                 1.0 + wide,
                 final,
-                f"expected: the limit, {KNOWN[name, rule]} by another integrator; γ of a limit with KKT residual "
-                f"{float(tail(name, rule, seed)[1].residual):.0e}",
+                f"expected: the limit; {KNOWN[name, rule]} by another integrator; "
+                f"γ of a limit with KKT residual {residual:.0e}",
             )
         )
         w = np.asarray(problem.flat(at(run.weights, -1)))

@@ -297,9 +297,9 @@ def handoff(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             )
     caption = (
         f"KKT residual where {steps:,} constant steps of .01 end, where their flow "
-        "ends (log-loss -1000) and where its tail ends (log-norm 30): squared-ReLU network "
-        f"3-5-1, exponential loss, ε = {EPS:.3g} inside the root for the mean loss, "
-        f"data of seed {seed}."
+        "ends (log-loss -1000) and where its tail ends (log-norm 30): squared-ReLU "
+        f"network 3-5-1, exponential loss, ε = {EPS:.3g} inside the root for the mean "
+        f"loss, data of seed {seed}."
     )
     axes = pn.plotting.curves(
         {},
