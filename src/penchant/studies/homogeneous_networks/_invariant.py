@@ -100,9 +100,8 @@ def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     sum of losses. Where the direction has not settled by then $C$ is not near 1 yet.
     """
     cases = [("linear", "GD"), ("linear", "AdaGrad"), ("ReLU", "GD")]
-    cases += [("ReLU", "RMSProp")]
     if not preset.quick:
-        cases += [("linear", "RMSProp"), ("linear", "Adam w/m")]
+        cases += [("ReLU", "RMSProp"), ("linear", "RMSProp"), ("linear", "Adam w/m")]
     lines, drawn = [], {}
     for name, rule in cases:
         problem, run = toy(name, seed), flow(name, rule, seed)
