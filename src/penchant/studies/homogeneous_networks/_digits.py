@@ -8,6 +8,7 @@ import penchant as pn
 from penchant.studies._study import Figure, Line, Preset
 from penchant.studies.homogeneous_networks._setup import (
     at,
+    degree_of,
     finished,
     paired,
     reached,
@@ -114,7 +115,7 @@ def loss_based(
     depth = -path.log_loss[below]
     # the smoothed margin, whose growth is a theorem's for small steps
     sizes = np.array([
-        float(jnp.linalg.norm(given.problem.flat(at(run.weights, i))))
+        float(jnp.linalg.norm(given.problem.flat(at(run.weights, int(i)))))
         for i in np.flatnonzero(below)
     ])
     smoothed = _smoothed(path.log_loss[below]) / sizes**2

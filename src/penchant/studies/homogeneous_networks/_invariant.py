@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
@@ -6,6 +7,7 @@ from penchant.studies.homogeneous_networks._setup import (
     RULES,
     SHIFT,
     at,
+    degree_of,
     depths,
     flow,
     tail,
@@ -105,7 +107,7 @@ def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     lines, drawn = [], {}
     for name, rule in cases:
         problem, run = toy(name, seed), flow(name, rule, seed)
-        degree = problem.degree
+        degree = degree_of(problem)
         log_h = np.asarray(run.log_preconditioner[-1])
         limit = np.asarray(problem.flat(tail(name, rule, seed)[0].weights))
         gamma = _margin(problem, limit, log_h)
@@ -161,6 +163,5 @@ def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
 def _margin(
     problem: pn.NetworkClassification, w: np.ndarray, log_h: np.ndarray
 ) -> float:
-    least = float(np.asarray(problem.margins(problem.unflat(w))).min())
-    assert problem.degree is not None
-    return least / float(np.linalg.norm(w * np.exp(-0.5 * log_h))) ** problem.degree
+    least = float(np.asarray(problem.margins(problem.unflat(jnp.asarray(w)))).min())
+    return least / float(np.linalg.norm(w * np.exp(-0.5 * log_h))) ** degree_of(problem)

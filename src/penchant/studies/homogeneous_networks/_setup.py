@@ -131,9 +131,10 @@ def at(weights: Any, i: int) -> Any:
     return jax.tree.map(lambda w: w[i], weights)
 
 
-def length(problem: Any, weights: Any) -> float:
-    """The Euclidean norm of all parameters."""
-    return float(jnp.linalg.norm(problem.flat(weights)))
+def degree_of(problem: pn.NetworkClassification) -> float:
+    """The degree of a network that has one."""
+    assert problem.degree is not None
+    return problem.degree
 
 
 def finished(run: pn.Trajectory) -> pn.Trajectory:
