@@ -66,7 +66,7 @@ def measure(given: Images, log_loss: Any, weights: Any) -> Records:
         w = at(weights, i)
         least = float(jnp.min(given.problem.margins(w)))
         size = float(jnp.linalg.norm(given.problem.flat(w)))
-        margins.append(least / size**given.problem.degree)
+        margins.append(least / size ** degree_of(given.problem))
         scores = np.asarray(given.problem.apply(w, given.X))
         accuracies.append(float((scores.argmax(axis=1) == given.y).mean()))
     return Records(np.asarray(log_loss), np.array(margins), np.array(accuracies))
