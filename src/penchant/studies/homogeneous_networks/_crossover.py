@@ -235,4 +235,12 @@ def _angles(
     axes = pn.plotting.curves(
         drawn, xlabel="x", ylabel="angle (degrees)", logy=True, size=(7.2, 3.0)
     )
+    for axis, ticks in (
+        (axes.xaxis, (1, 2, 5, 10, 30, 100)),
+        (axes.yaxis, (0.5, 1, 2, 5, 10, 30)),
+    ):
+        axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set_minor_formatter("")
+    axes.set_xlim(1.0, 1.1 * max(x.max() for x, _ in drawn.values()))
+    axes.set_ylim(0.9 * min(y.min() for _, y in drawn.values()), 40.0)
     return pn.plotting.themed_svg(axes, caption), lines, caption

@@ -155,20 +155,26 @@ def loss_based(
             f"{_error(path.accuracy[last], len(given.y)):.1g}",
         ),
     )
-    caption = (
-        f"Gradient descent with loss-based steps on {TRAIN} images of {given.name}, "
+    what = (
+        f"gradient descent with loss-based steps on {TRAIN} images of {given.name}, "
         f"ReLU network with {HIDDEN} hidden units, cross-entropy, {steps:,} steps, "
-        f"seed {seed}: normalised margin (× 20) and test accuracy."
+        f"seed {seed}."
     )
-    axes = pn.plotting.curves(
-        {
-            "margin over squared norm, × 20": (depth, 20 * path.margin[below]),
-            "test accuracy": (depth, path.accuracy[below]),
-        },
-        xlabel="log of 1 / mean loss",
-        ylabel="margin × 20, accuracy",
-    )
-    return Figure(lines, {caption: pn.plotting.themed_svg(axes, caption)})
+    pictures = {}
+    for label, values in {
+        "margin over squared norm": path.margin,
+        "test accuracy": path.accuracy,
+    }.items():
+        caption = f"{label.capitalize()} against the loss: {what}"
+        axes = pn.plotting.curves(
+            {"": (depth, values[below])},
+            xlabel="log of 1 / mean loss",
+            ylabel=label,
+            logx=not preset.quick,
+            size=(7.2, 2.6),
+        )
+        pictures[caption] = pn.plotting.themed_svg(axes, caption)
+    return Figure(lines, pictures)
 
 
 def _smoothed(log_loss: Any) -> Any:
@@ -231,7 +237,7 @@ def _rules(
         lines += _compared((rule, "AdaGrad"), both, target, 0.33)
     what = (
         f"{len(given)} seeds from {seed}, {TRAIN} images of {given[0].name}, "
-        f"{steps:,} steps of "
+        f"{steps:,} steps of size "
         + ", ".join(f"{e:g} ({r})" for r, (_, e) in rules.items())
     )
     return lines, _pictures("Experiment 1: by rule", what, paths)
@@ -315,7 +321,7 @@ def _pictures(title: str, what: str, paths: dict[str, list[Records]]) -> dict[st
         drawn = {}
         for name, runs in paths.items():
             lowest = max(run.log_loss.min() for run in runs)
-            grid = np.linspace(-1.0, lowest, 25)
+            grid = np.linspace(-3.0, lowest, 25)
             values = [
                 np.mean([value_at(run, getattr(run, quantity), z) for run in runs])
                 for z in grid

@@ -41,7 +41,6 @@ def qian(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         )
         at, w = np.asarray(run.steps), np.asarray(run.weights).reshape(-1, 2)
         off = np.array([_distance(x, best) for x in w])
-        drawn[f"η = {eta:g}"] = (at, off)
         for k, wanted in enumerate(known[:power], start=1):
             # the other one counts its start; records are log-spaced
             measured = float(np.interp(np.log(10.0**k - 1), np.log(at), off))
@@ -57,7 +56,8 @@ def qian(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             )
         found = pn.limit(problem, run)
         limit = _distance(np.asarray(found.weights), best)
-        levels[f"limit, η = {eta:g}: {limit:.5f}"] = limit
+        drawn[f"η = {eta:g}, limit {limit:.5f}"] = (at, off)
+        levels["limits" if limit > max([*levels.values(), 0.25]) else ""] = limit
         lines += [
             Line(
                 f"fig. 2, η = {eta:g}: distance of the limit",
