@@ -125,7 +125,7 @@ def loss_based(
             "log of 1/loss reached",
             10.0 if preset.quick else 100.0,
             8.0 if preset.quick else 30.0,
-            1e6,
+            1e13,
             float(depth[-1]),
             f"{steps} steps, those undone with them",
         ),

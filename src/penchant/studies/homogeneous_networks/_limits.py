@@ -10,6 +10,7 @@ from penchant.studies.homogeneous_networks._setup import (
     finished,
     flow,
     norm_of,
+    start,
     steps_of,
     tail,
     toy,
@@ -255,7 +256,7 @@ def handoff(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     for rule in rules:
         for k in starts:
             problem = toy("squared ReLU", seed)
-            init = toy("squared ReLU", k).start
+            init = problem.unflat(start(problem, k))
             run = finished(
                 pn.train(
                     problem,
