@@ -124,7 +124,8 @@ def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         drawn[f"{name}, {rule}"] = (depth[deep], np.abs(np.exp(log_C) - 1.0))
         final = float(np.exp(log_C[-1]))
         residual = float(tail(name, rule, seed)[1].residual)
-        wide = 1e-4 if rule in ("GD", "AdaGrad") else 1e-3
+        exact = name == "linear" and rule in ("GD", "AdaGrad")
+        wide = 1e-4 if exact else 1e-3
         lines.append(
             Line(
                 f"{name}, {rule}: constant of the loss's rate at 1000",
