@@ -1,6 +1,7 @@
 """Papers' figures and tables, as functions: one folder a paper."""
 
 from penchant.studies import (
+    homogeneous_networks as homogeneous_networks,
     per_sample_adam as per_sample_adam,
     spectral_descent as spectral_descent,
 )
@@ -13,7 +14,12 @@ from penchant.studies._study import (
 )
 
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (per_sample_adam.STUDY, spectral_descent.STUDY)
+    study.name: study
+    for study in (
+        per_sample_adam.STUDY,
+        spectral_descent.STUDY,
+        homogeneous_networks.STUDY,
+    )
 }
 """The studies there are, by name."""
 

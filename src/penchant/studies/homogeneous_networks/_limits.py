@@ -1,0 +1,313 @@
+import numpy as np
+
+import penchant as pn
+from penchant.studies._study import Figure, Line, Preset
+from penchant.studies.homogeneous_networks._setup import (
+    EPS,
+    RULES,
+    at,
+    depths,
+    finished,
+    flow,
+    norm_of,
+    start,
+    steps_of,
+    tail,
+    toy,
+)
+
+# the note's, by the sum of losses: at log 1/L of 100 and 1000
+LINEAR = {"GD": (2.9e-2, 4.0e-3), "AdaGrad": (4.2e-3, 4.2e-4)}
+
+SQUARED_RELU = 0.287414
+"""The margin of the note's limit, the same for three rules."""
+
+
+def _cases(preset: Preset) -> dict[str, tuple[str, ...]]:
+    if preset.quick:
+        return {
+            "linear": ("GD", "AdaGrad"),
+            "ReLU": ("GD",),
+            "squared ReLU": ("GD", "AdaGrad", "RMSProp", "Adam w/m"),
+        }
+    every = ("GD", "AdaGrad", "RMSProp", "Adam w/m")
+    return dict.fromkeys(("linear", "ReLU", "squared ReLU"), every)
+
+
+def kkt(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""How far from a KKT point a run is: the residual against $\log1/\mathcal L$.
+
+    Flows of GD, AdaGrad, RMSProp and Adam without momentum on eight samples in three
+    dimensions, exponential loss, $\varepsilon=10^{-2}$ inside the root for the *sum* of
+    losses (that over $N^2$ for the mean), $b_2=.9$. The residual is the distance of the
+    direction from the negative gradient's. It falls like $1/\log$ for linear models
+    and at best like $\log^{-1/L}$ in networks, where parameters without a gradient
+    keep their size: as slow as training gets. AdaGrad's is small in its own norm
+    and not in the Euclidean one.
+    """
+    lines, pictures = [], {}
+    for name, rules in _cases(preset).items():
+        problem, drawn = toy(name, seed), {}
+        for rule in rules:
+            run = flow(name, rule, seed)
+            norm, depth = norm_of(run), depths(run)
+            shown = np.flatnonzero(depth > 10.0)[:: 2 if preset.quick else 1]
+            shown = np.unique([*shown, len(depth) - 1])
+            norms = {"": norm}
+            if rule == "AdaGrad":
+                norms = {" in its norm": norm, " in ℓ2": pn.norms.L2()}
+            for where, of in norms.items():
+                residuals = [
+                    float(pn.kkt(problem, at(run.weights, i), of, draws=1).dynamic)
+                    for i in shown
+                ]
+                drawn[rule + where] = depth[shown], np.array(residuals)
+            lines += _fallen(name, rule, seed, drawn)
+        caption = (
+            f"KKT residual of flows on the {name} model (degree {problem.degree:g}, "
+            f"{problem.parameters} parameters) against the log of 1/loss: 8 samples, "
+            "exponential loss, ε = .01 inside the root for the sum of losses, "
+            f"b₂ = .9; data and start of seed {seed}."
+        )
+        axes = pn.plotting.curves(
+            drawn,
+            xlabel="log of 1 / sum of losses",
+            ylabel="KKT residual",
+            logy=True,
+        )
+        pictures[caption] = pn.plotting.themed_svg(axes, caption)
+    return Figure(tuple(lines), pictures)
+
+
+def _fallen(name: str, rule: str, seed: int, drawn: dict) -> list[Line]:
+    if rule == "AdaGrad":
+        _, weighted = drawn["AdaGrad in its norm"]
+        _, plain = drawn["AdaGrad in ℓ2"]
+        lines = [
+            Line(
+                f"{name}, AdaGrad: residual in ℓ2 over that in its norm, at 1000",
+                1600.0 if name == "linear" else 4.0,
+                100.0 if name == "linear" else 1.5,
+                1e4,
+                float(plain[-1] / weighted[-1]),
+                f"{plain[-1]:.3g} and {weighted[-1]:.3g}; expected: the note's"
+                + ("" if name == "linear" else ", of another start"),
+            )
+        ]
+        return lines if name != "linear" else lines + _rate(name, rule, drawn)
+    if name == "squared ReLU":
+        # unsettled at 1000: how it falls later is in the figure of limits
+        return []
+    lines = _rate(name, rule, drawn)
+    if name == "linear" and rule == "GD" and seed == 0:
+        depth, residual = drawn[rule]
+        wanted = LINEAR[rule][1]
+        lines.append(
+            Line(
+                "linear, GD: residual at 1000",
+                wanted,
+                wanted * 0.98,
+                wanted * 1.02,
+                float(np.interp(1000.0, depth, residual)),
+                "expected: the note's, to two digits",
+            )
+        )
+    return lines
+
+
+def _rate(name: str, rule: str, drawn: dict) -> list[Line]:
+    depth, residual = drawn.get(rule) or drawn[f"{rule} in its norm"]
+    wanted = -1.0 if name == "linear" else -0.5
+    late = depth > 99.0
+    slope = np.polyfit(np.log(depth[late]), np.log(residual[late]), 1)[0]
+    return [
+        Line(
+            f"{name}, {rule}: exponent of the residual in log(1/L), 100 to 1000",
+            wanted,
+            wanted - 0.1,
+            wanted + 0.1,
+            float(slope),
+            f"fit to {late.sum()} records; expected: -1/L",
+        )
+    ]
+
+
+def limits(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""Limits at infinite time: which margins, and which KKT conditions, they have.
+
+    Flows to $\log1/\mathcal L=1000$, then their tails to $\log\|w\|=30$, where the
+    loss is below $e^{-e^{60}}$. GD, RMSProp and Adam end at the same margin on the
+    squared-ReLU network; a deep linear network has the linear maximum over
+    $3^{3/2}$; AdaGrad's limit satisfies the KKT conditions of its own norm only.
+    """
+    lines, drawn = [], {}
+    rules = ("GD", "RMSProp", "Adam w/m")
+    reached = {}
+    for rule in rules:
+        end, found = tail("squared ReLU", rule, seed)
+        reached[rule] = float(found.margin)
+        drawn[f"{rule}, squared ReLU"] = _path(end)
+        if seed == 0:
+            lines.append(
+                Line(
+                    f"squared ReLU, {rule}: ℓ2 margin of the limit",
+                    SQUARED_RELU,
+                    SQUARED_RELU - 1e-6,
+                    SQUARED_RELU + 1e-6,
+                    reached[rule],
+                    f"KKT residual {float(found.residual):.0e}",
+                )
+            )
+        lines.append(
+            Line(
+                f"squared ReLU, {rule}: KKT residual of the limit",
+                0.0,
+                0.0,
+                1e-9,
+                float(found.residual),
+                "settled" if end.settled else "still turning",
+            )
+        )
+    near = [tail("squared ReLU", "GD", seed, ell)[1] for ell in (8.0, 14.0)]
+    fell = np.log(float(near[1].residual) / float(near[0].residual)) / 6.0
+    lines.append(
+        Line(
+            "squared ReLU, GD: log of the residual per unit of log-norm, 8 to 14",
+            -1.0,
+            -1.02,
+            -0.98,
+            float(fell),
+            "expected: units without a gradient keep their size",
+        )
+    )
+    end, found = tail("squared ReLU", "AdaGrad", seed)
+    run, problem = flow("squared ReLU", "AdaGrad", seed), toy("squared ReLU", seed)
+    plain = pn.kkt(problem, end.weights)
+    drawn["AdaGrad, squared ReLU"] = _path(end)
+    weights = np.exp(-np.asarray(run.log_preconditioner[-1]))
+    lines += [
+        Line(
+            "squared ReLU, AdaGrad: KKT residual of the limit in its norm",
+            0.0,
+            0.0,
+            1e-5,
+            float(found.residual),
+            f"1/h from {weights.min():.3g} to {weights.max():.3g}",
+        ),
+        Line(
+            "squared ReLU, AdaGrad: KKT residual of the limit in ℓ2",
+            0.44,
+            0.2,
+            1.0,
+            float(plain.residual),
+            "expected: the note's, of another start; no KKT point of ℓ2",
+        ),
+    ]
+    linear = pn.LinearClassification(problem.X, problem.y, loss=pn.losses.Exponential())
+    best = pn.max_margin(linear, pn.norms.L2(), tol=1e-10)
+    wanted = float(best.margin) / 3.0**1.5
+    for rule in ("RMSProp",) if preset.quick else rules:
+        end, found = tail("deep linear", rule, seed)
+        drawn[f"{rule}, deep linear"] = _path(end)
+        lines.append(
+            Line(
+                f"deep linear, {rule}: ℓ2 margin of the limit",
+                wanted,
+                wanted - 1e-6,
+                wanted + 1e-6,
+                float(found.margin),
+                f"γ₂/3^1.5, γ₂ to {max(float(best.gap), 1e-15):.0e}; "
+                f"KKT residual {float(found.residual):.0e}",
+            )
+        )
+    caption = (
+        "How far directions turn per unit of log-norm, from a log-loss of -1000 to a "
+        "log-norm of 30: squared-ReLU network 3-5-1 and deep linear network 3-4-4-1, "
+        f"8 samples, exponential loss, seed {seed}."
+    )
+    axes = pn.plotting.curves(
+        drawn,
+        xlabel="log of the norm",
+        ylabel="turn per unit of log-norm (rad)",
+        logx=False,
+        logy=True,
+    )
+    return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
+
+
+def _path(end: pn.flows.Tail) -> tuple:
+    ell, turns = np.asarray(end.log_norms), np.asarray(end.turns)
+    return ell[1:], turns[1:] / np.maximum(np.diff(ell), 1e-12)
+
+
+def handoff(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""Real runs continued to their limit by one call, `pn.limit`.
+
+    Constant steps of size $10^{-2}$ on the squared-ReLU network, from several starts.
+    After all steps the KKT residual is a tenth or more; that of the limit is not. Run,
+    flow and tail hand over to each other.
+    """
+    steps = steps_of(preset, 50_000, 200_000)
+    starts = range(seed, seed + (2 if preset.quick else 5))
+    rules = (
+        ("AdaGrad", "RMSProp") if preset.quick else ("AdaGrad", "RMSProp", "Adam w/m")
+    )
+    lines, drawn = [], {}
+    for rule in rules:
+        for k in starts:
+            problem = toy("squared ReLU", seed)
+            init = problem.unflat(start(problem, k))
+            run = finished(
+                pn.train(
+                    problem,
+                    RULES[rule],
+                    steps=steps,
+                    step_size=1e-2,
+                    init=init,
+                    record=20,
+                )
+            )
+            found = pn.limit(problem, run)
+            first = found.stages[0]
+            if rule == "AdaGrad":
+                plain = float(pn.kkt(problem, found.weights).residual)
+                lines.append(
+                    Line(
+                        f"AdaGrad, start {k}: KKT residual of the limit in ℓ2",
+                        0.54,
+                        0.3,
+                        1.0,
+                        plain,
+                        "expected: the note's, of other starts; no KKT point of ℓ2",
+                    )
+                )
+            lines.append(
+                Line(
+                    f"{rule}, start {k}: KKT residual of the limit",
+                    0.0,
+                    0.0,
+                    1e-5,
+                    float(found.kkt_residual),
+                    f"margin {float(found.margin_l2):.6g} in ℓ2; now "
+                    f"{first.residual:.2g} at a log-loss of {first.log_loss:.3g}",
+                )
+            )
+            drawn[f"{rule}, start {k}"] = (
+                [stage.log_norm for stage in found.stages],
+                [stage.residual for stage in found.stages],
+            )
+    caption = (
+        f"KKT residual where {steps:,} constant steps of .01 end, where their flow "
+        "ends (log-loss -1000) and where its tail ends (log-norm 30): squared-ReLU "
+        f"network 3-5-1, exponential loss, ε = {EPS:.3g} inside the root for the mean "
+        f"loss, data of seed {seed}."
+    )
+    axes = pn.plotting.curves(
+        {},
+        points=drawn,
+        xlabel="log of the norm",
+        ylabel="KKT residual",
+        logx=False,
+        logy=True,
+    )
+    return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
