@@ -40,7 +40,10 @@ def test_the_tail_goes_where_the_flow_goes(descent):
     there = unit(SQUARED, descent.last)
     norm = float(np.linalg.norm(np.asarray(SQUARED.flat(descent.last))))
     tail = tail_flow(SQUARED, start, log_norm=math.log(norm), turn=0.005)
-    assert np.linalg.norm(unit(SQUARED, tail.weights) - there) < 1e-3, (float(tail.log_norm), math.log(norm))
+    assert np.linalg.norm(unit(SQUARED, tail.weights) - there) < 1e-3, (
+        float(tail.log_norm),
+        math.log(norm),
+    )
     # which is far from where it started
     assert np.linalg.norm(unit(SQUARED, start) - there) > 0.02
 

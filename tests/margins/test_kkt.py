@@ -91,7 +91,9 @@ def test_gaps_agree_with_independent_programs(seed):
     assert np.isclose(largest.gap, wanted, rtol=1e-5, atol=1e-7)
     assert largest.residual == largest.gap
     assert np.isnan(largest.dynamic)
-    assert np.isclose(two.margin, LINEAR.margins(jnp.asarray(w)).min() / np.linalg.norm(w))
+    assert np.isclose(
+        two.margin, LINEAR.margins(jnp.asarray(w)).min() / np.linalg.norm(w)
+    )
 
 
 def test_a_weighted_norm_is_l2_in_its_own_coordinates():
