@@ -12,6 +12,7 @@ from benchmarks import (
     full_batch,
     growth,
     max_margin,
+    networks,
     scale,
     svm,
 )
@@ -24,6 +25,7 @@ MODULES = {
     "equilibrium": equilibrium,
     "diagnose": diagnose,
     "scale": scale,
+    "networks": networks,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -212,14 +212,23 @@ def _check_params(params: Any) -> Parameters:
     leaves, structure = jax.tree.flatten(params)
     if not leaves:
         raise ValueError("params must hold at least one array; got none.")
-    odd = [x for x in leaves if not eqx.is_array_like(x) or isinstance(x, bool)]
+    odd = [x for x in leaves if not _is_real(x)]
     if odd:
+        kind = f" of {odd[0].dtype}" if hasattr(odd[0], "dtype") else ""
         raise TypeError(
-            "params must be a pytree of arrays; got a leaf of type "
-            f"{type(odd[0]).__name__}. For an equinox model: params, static = "
+            "params must be a pytree of real arrays; got a leaf of type "
+            f"{type(odd[0]).__name__}{kind}. For an equinox model: params, static = "
             "eqx.partition(model, eqx.is_inexact_array)."
         )
     arrays = [jnp.asarray(leaf, dtype=float) for leaf in leaves]
     if not all(bool(jnp.isfinite(x).all()) for x in arrays):
         raise ValueError("params must be finite; got NaN or infinite entries.")
     return jax.tree.unflatten(structure, arrays)
+
+
+def _is_real(leaf: Any) -> bool:
+    """Whether a leaf holds real numbers; truth values and complex ones are none."""
+    if not eqx.is_array_like(leaf):
+        return False
+    kind = jnp.result_type(leaf)
+    return jnp.issubdtype(kind, jnp.floating) or jnp.issubdtype(kind, jnp.integer)
