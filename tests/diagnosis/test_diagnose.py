@@ -58,7 +58,9 @@ def consistent(says):
         assert says.verdict.endswith("the run confirms it.")
 
 
-@pytest.mark.parametrize("made", [separable, past_eps, several])
+@pytest.mark.parametrize(
+    "made", [separable, past_eps, pytest.param(several, marks=pytest.mark.slow)]
+)
 def test_margins_lie_below_their_bounds(made):
     consistent(made())
 

@@ -143,6 +143,7 @@ def test_sign_descent_ends_at_the_same_place():
     assert says.minimiser.excess[-1] < 1e-5
 
 
+@pytest.mark.slow
 def test_data_separable_by_a_hair_are_no_error():
     # above the tolerance in l2, below it in the max norm
     X = np.c_[[1e-8, -1e-8], np.ones((2, 25))]

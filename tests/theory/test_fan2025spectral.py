@@ -129,7 +129,9 @@ SUMS = {
 }
 
 
-@pytest.mark.parametrize("case", SUMS)
+@pytest.mark.parametrize(
+    "case", ["Linf", "L2", pytest.param("Spectral", marks=pytest.mark.slow)]
+)
 def test_lemma_5_along_the_runs_of_the_paper(case):
     first, with_paper, with_sharp, true = SUMS[case]
     problem, norm = paper_data(0), getattr(norms, case)()

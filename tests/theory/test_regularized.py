@@ -12,9 +12,13 @@ from tests.cases import binary, multiclass, name
 LOSSES = (pn.losses.Logistic(), pn.losses.Exponential(), pn.losses.PairLog())
 
 
-@pytest.mark.parametrize("norm", [norms.L2(), norms.Linf(), norms.Spectral(),
-                                  norms.L1()], ids=name)  # fmt: skip
-@pytest.mark.parametrize("radius", [0.5, 8.0])
+@pytest.mark.parametrize(
+    "norm",
+    [norms.Linf(), norms.Spectral(),
+     *(pytest.param(n, marks=pytest.mark.slow) for n in (norms.L2(), norms.L1()))],
+    ids=name,
+)  # fmt: skip
+@pytest.mark.parametrize("radius", [0.5, pytest.param(8.0, marks=pytest.mark.slow)])
 def test_points_of_the_path_are_certified(norm, radius):
     problem = multiclass(1, k=3, d=4, n=12)
     point = theory.regularized(problem, norm, radius, tol=1e-5)
@@ -55,7 +59,8 @@ def test_deficits_on_the_path_are_bounded(loss, radius):
 @pytest.mark.parametrize(
     ("rule", "norm"),
     [(rules.SignDescent(), norms.Linf()), (rules.Muon(0.0), norms.Spectral()),
-     (rules.SteepestDescent(norms.L2()), norms.L2())],
+     pytest.param(rules.SteepestDescent(norms.L2()), norms.L2(),
+                  marks=pytest.mark.slow)],
     ids=name,
 )  # fmt: skip
 def test_decay_leads_to_the_path(rule, norm):
