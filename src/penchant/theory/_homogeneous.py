@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
-from penchant._types import Scalar
 from penchant.flows import Flow
 from penchant.flows._preconditioner import Preconditioner, log_memory
 from penchant.margins import smoothed_margin
@@ -287,7 +287,9 @@ def _end_of(flow: Flow) -> tuple[float, float, int]:
     return degree, least / float(jnp.linalg.norm(v)) ** degree, problem.samples
 
 
-def surrogate_margins(flow: Flow) -> tuple[Scalar, Scalar]:
+def surrogate_margins(
+    flow: Flow,
+) -> tuple[Float[Array, " r"], Float[Array, " r-1"]]:
     r"""AdaGrad's and RMSProp's surrogate margin, and the bound on how it may fall.
 
     $\log\tilde\gamma$ with $\tilde\gamma=\ell^{-1}(\mathcal L)/\|h^{-1/2}\odot w\|^L$,
