@@ -149,7 +149,7 @@ def _tail(
 
 
 def _digits(name: str, size: int, quick: bool) -> Row:
-    X, y = load_digits(return_X_y=True)
+    X, y = (np.asarray(part) for part in load_digits(return_X_y=True))
     X, y = X[:500] / 16.0, y[:500]
     network = MLP((64, 32, 10))
     problem = pn.NetworkClassification(

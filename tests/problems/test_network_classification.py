@@ -241,7 +241,7 @@ def test_saturating_units_leave_no_degree():
 
 
 def test_a_wrong_claim_says_what_was_measured():
-    with pytest.raises(pn.NotHomogeneousError, match="degree must be 2.*got 3"):
+    with pytest.raises(pn.NotHomogeneousError, match=r"degree must be 2.*got 3"):
         pn.NetworkClassification(
             MLP((3, 4, 1)), MLP((3, 4, 1)).params(0), X5, Y5, loss=LOGISTIC, degree=3.0
         )
