@@ -126,6 +126,7 @@ def test_rmsprop_keeps_its_energy_balance():
     assert errors[0] / errors[1] == pytest.approx(9.0, rel=0.1)
 
 
+@slow
 def test_discrete_rmsprop_comes_to_its_flow_at_first_order():
     # steps k times smaller with memory k times longer
     problem, eta = linear(), 0.1

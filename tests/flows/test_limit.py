@@ -56,7 +56,12 @@ def test_it_is_json(descent):
 
 
 @pytest.mark.parametrize(
-    "rule", [Adam(0.9, 0.9, 1e-2), Adam(0.9, 0.99, 1e-3, eps_inside=True)], ids=repr
+    "rule",
+    [
+        Adam(0.9, 0.9, 1e-2),
+        pytest.param(Adam(0.9, 0.99, 1e-3, eps_inside=True), marks=pytest.mark.slow),
+    ],
+    ids=repr,
 )
 def test_adam_with_eps_comes_to_l2(rule):
     found = pn.limit(LINEAR, run_of(LINEAR, rule))
@@ -66,7 +71,13 @@ def test_adam_with_eps_comes_to_l2(rule):
 
 
 @pytest.mark.parametrize(
-    "rule", [SignDescent(), Adam(0.9, 0.9, 0.0), pn.optimizers.Signum()], ids=repr
+    "rule",
+    [
+        Adam(0.9, 0.9, 0.0),
+        pytest.param(SignDescent(), marks=pytest.mark.slow),
+        pytest.param(pn.optimizers.Signum(), marks=pytest.mark.slow),
+    ],
+    ids=repr,
 )
 def test_rules_that_ignore_the_scale_come_to_linf(rule):
     found = pn.limit(LINEAR, run_of(LINEAR, rule, 200))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import penchant as pn
-from penchant.flows import _tail, adaptive_flow, tail_flow
+from penchant.flows import adaptive_flow, tail_flow
 from penchant.norms import L1, L2, Linf, Mahalanobis
 from penchant.problems.networks import MLP, Identity, SquaredReLU
 from tests.cases import multiclass
@@ -44,16 +44,10 @@ def off_the_flow(descent):
     return [float(np.linalg.norm(end - there)) for end in ends]
 
 
-def test_the_tail_goes_where_the_flow_goes(descent, monkeypatch):
-    monkeypatch.setattr(_tail._Path, "polish", lambda self: None)
+def test_the_tail_goes_where_the_flow_goes(descent):
     off, before = off_the_flow(descent)
     assert before > 0.05
     assert off < 1e-3
-
-
-@pytest.mark.xfail(reason="polishing goes .04 beyond the log-norm asked for: 3e-3 off")
-def test_the_tail_ends_where_the_flow_goes(descent):
-    assert off_the_flow(descent)[0] < 1e-3
 
 
 def test_the_limit_does_not_depend_on_the_steps_or_on_the_scale(descent):
@@ -75,7 +69,11 @@ def test_the_limit_does_not_depend_on_the_steps_or_on_the_scale(descent):
     assert np.diff(np.asarray(ends[1].margins)).min() > -1e-5
 
 
-@pytest.mark.parametrize("rule", [RMSPROP, ADAM], ids=["rmsprop", "adam"])
+@pytest.mark.parametrize(
+    "rule",
+    [RMSPROP, pytest.param(ADAM, marks=pytest.mark.slow)],
+    ids=["rmsprop", "adam"],
+)
 def test_with_eps_the_limit_is_that_of_gradient_descent(rule):
     flow = adaptive_flow(SQUARED, rule, log_loss=-1000.0, record=20, tol=1e-6)
     tail = tail_flow(SQUARED, flow.last)
@@ -112,7 +110,9 @@ def test_the_linear_limits_are_the_largest_margins():
         assert pn.kkt(problem, tail.weights, norm).gap < 1e-6
 
 
-@pytest.mark.parametrize("kind", ["linear", "network"])
+@pytest.mark.parametrize(
+    "kind", ["network", pytest.param("linear", marks=pytest.mark.slow)]
+)
 def test_several_classes_come_to_the_support_vector_machine(kind):
     problem = multiclass(0, k=3, d=4, n=12)
     best = float(pn.max_margin(problem, L2()).margin)

@@ -110,7 +110,11 @@ AGAINST_TORCH = {
 }
 
 
-@pytest.mark.parametrize("case", AGAINST_TORCH)
+@pytest.mark.parametrize(
+    "case",
+    ["adam", "muon"]
+    + [pytest.param(c, marks=pytest.mark.slow) for c in ("adagrad", "rmsprop")],
+)
 def test_is_the_eager_loop_of_torch(case):
     optimizer, make = AGAINST_TORCH[case]
     run = pn.train(RELU, optimizer, steps=60, step_size=0.02, record=2)
@@ -256,7 +260,10 @@ def epochs_by_hand(problem, epochs, size, momentum=0.0, scale=0.1):
     return np.array(out)
 
 
-@pytest.mark.parametrize(("size", "scale"), [(8, 0.1), (4, 0.1), (4, 30.0)])
+@pytest.mark.parametrize(
+    ("size", "scale"),
+    [(4, 0.1), (4, 30.0), pytest.param(8, 0.1, marks=pytest.mark.slow)],
+)
 def test_loss_based_steps_are_the_rule_of_lyu_and_li(size, scale):
     epoch = 8 // size
     batching = pn.batching.FullBatch() if size == 8 else pn.batching.Cyclic(size)

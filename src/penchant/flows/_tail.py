@@ -131,7 +131,7 @@ def tail_flow(
     geometry = geometry_of(norm, problem)
     path = _Path(problem, geometry, degree, np.asarray(problem.flat(w)))
     path.follow(log_norm, turn, most_steps)
-    if not path.settled:
+    if path.wavering:
         path.polish()
     unit = path.v / geometry.length(path.v)
     return Tail(
@@ -169,6 +169,12 @@ class _Path:
         """Whether the last steps hardly turned."""
         rates = np.asarray(self.turns[1:]) / np.maximum(np.diff(self.ells), 1e-12)
         return len(rates) >= 3 and bool((rates[-3:] < SETTLED).all())
+
+    @property
+    def wavering(self) -> bool:
+        """Whether the margin, which grows along the flow, fell of late: at kinks."""
+        last = np.asarray(self.margins[-20:])
+        return bool((np.diff(last) < -1e-6 * last[1:]).any())
 
     def follow(self, until: float, turn: float, most: int) -> None:
         rise, before = FIRST_RISE, None
