@@ -31,6 +31,8 @@ def labelled(svg):
 
 def test_adagrad_of_two_samples_goes_where_the_note_says(monkeypatch):
     monkeypatch.setattr(_qian, "POWER", 3)
+    monkeypatch.setattr(_qian, "DISTANCES", {0.5: _qian.DISTANCES[0.5]})
+    monkeypatch.setattr(_qian, "_others", lambda rule: [])
     figure = _qian.qian(Preset.QUICK, 3)
     assert missed(figure) == []
     limits = [line for line in figure.lines if "distance of the limit" in line.what]
@@ -39,6 +41,7 @@ def test_adagrad_of_two_samples_goes_where_the_note_says(monkeypatch):
     assert "steps" in labelled(svg)
 
 
+@pytest.mark.slow
 def test_the_invariant_holds_on_another_seed(monkeypatch):
     monkeypatch.setattr(_invariant, "QUICK", (("linear", "logistic", -20.0),))
     figure = _invariant.invariant(Preset.QUICK, 5)
@@ -54,6 +57,7 @@ def test_steps_that_fall_too_slowly_are_throttled_on_another_seed():
     assert "seed 2" in caption
 
 
+@pytest.mark.slow
 def test_a_memory_that_is_not_a_sum_has_no_start_of_its_own(monkeypatch):
     # AdaGrad passed off as RMSProp is found out: its h is not isotropic
     rules = {**_toy.RULES, "RMSProp": _toy.RULES["AdaGrad"]}

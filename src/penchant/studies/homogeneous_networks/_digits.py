@@ -218,7 +218,7 @@ def experiments(
 def _rules(
     preset: Preset, given: list[Images], seed: int
 ) -> tuple[list[Line], dict[str, str]]:
-    steps, target = (1_600, -6.0) if preset.quick else (20_000, -8.5)
+    steps, target = (1_200, -5.5) if preset.quick else (20_000, -8.5)
     paths: dict[str, list[Records]] = {}
     rules = dict(RULES)
     if preset.quick:
@@ -246,7 +246,7 @@ def _rules(
 def _epsilons(
     preset: Preset, given: list[Images], seed: int
 ) -> tuple[list[Line], dict[str, str]]:
-    target = -10.0 if preset.quick else -30.0
+    target = -8.0 if preset.quick else -30.0
     values = (1e-8, 1e-1) if preset.quick else (1e-8, 1e-5, 1e-3, 1e-1)
     paths: dict[str, list[Records]] = {}
     for eps in values:
@@ -259,8 +259,8 @@ def _epsilons(
                     pn.optimizers.RMSProp(0.9, eps, eps_inside=True),
                     log_loss=target,
                     step_size=1e-2,
-                    record=30,
-                    tol=1e-4,
+                    record=20,
+                    tol=3e-4,
                 ),
                 target,
             )

@@ -275,7 +275,7 @@ def handoff(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                     Line(
                         f"AdaGrad, start {k}: KKT residual of the limit in ℓ2",
                         0.54,
-                        0.3,
+                        0.2,
                         1.0,
                         plain,
                         "expected: the note's, of other starts; no KKT point of ℓ2",

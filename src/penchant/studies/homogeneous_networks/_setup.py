@@ -21,6 +21,9 @@ SHIFT = float(np.log(N))
 
 B2 = 0.9
 
+TOLERANCE = 3e-10
+"""Of the flows, relative, a step."""
+
 RULES: dict[str, Any] = {
     "GD": pn.optimizers.GradientDescent(),
     "AdaGrad": pn.optimizers.AdaGrad(EPS, eps_inside=True),
@@ -89,7 +92,11 @@ def flow(
     """A rule's flow down to a log-loss of the sum."""
     return reached(
         pn.flows.adaptive_flow(
-            toy(name, seed, loss), RULES[rule], log_loss=log_loss - SHIFT, record=60
+            toy(name, seed, loss),
+            RULES[rule],
+            log_loss=log_loss - SHIFT,
+            record=60,
+            tol=TOLERANCE,
         ),
         log_loss - SHIFT,
     )
@@ -126,7 +133,7 @@ def depths(flow: pn.flows.Flow) -> Any:
     return -(np.asarray(flow.log_loss) + SHIFT)
 
 
-def at(weights: Any, i: int) -> Any:
+def at(weights: Any, i: Any) -> Any:
     """One record of many."""
     return jax.tree.map(lambda w: w[i], weights)
 

@@ -54,7 +54,7 @@ def step_sizes(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     steps, gaps = drawn["sign descent, a = .6"]
     late = steps >= 10**4
     slope = np.polyfit(np.log(steps[late]), np.log(gaps[late]), 1)[0]
-    throttle = -0.5 * np.log(B2)
+    throttle = -0.5 * float(np.log(B2))
     lines = [
         Line(
             "sign descent, a = .6: exponent of the ℓ∞ gap in steps, from 10^4 on",
@@ -70,7 +70,7 @@ def step_sizes(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                 (1 - a) * 2 - a,
                 (1 - a) * 2 - a - wide,
                 (1 - a) * 2 - a + wide,
-                pace[name],
+                float(pace[name]),
                 "expected: (1 - a)(L - 1) - a",
             )
             for name, a, wide in (
