@@ -46,10 +46,11 @@ def step_sizes(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         fallen = -np.diff(np.asarray(run.log_loss)) / np.diff(steps)
         middle = np.sqrt(steps[1:] * steps[:-1])
         late = middle >= 10**4
-        pace[name] = np.polyfit(np.log(middle[late]), np.log(fallen[late]), 1)[0]
+        slope = np.polyfit(np.log(middle[late]), np.log(fallen[late]), 1)[0]
+        pace[name] = float(slope)
         nats[name] = float(fallen[-1])
         drawn[name] = (steps[shown], np.array(gaps))
-    ends = {name: gaps[-1] for name, (_, gaps) in drawn.items()}
+    ends = {name: float(gaps[-1]) for name, (_, gaps) in drawn.items()}
     sign, short, _ = (ends[name] for name in RULES)
     steps, gaps = drawn["sign descent, a = .6"]
     late = steps >= 10**4
