@@ -42,7 +42,7 @@ class Line:
     @property
     def passed(self) -> bool:
         """Whether the measured number lies in the range expected."""
-        return self.low <= self.measured <= self.high
+        return bool(self.low <= self.measured <= self.high)
 
 
 @dataclasses.dataclass(frozen=True)
