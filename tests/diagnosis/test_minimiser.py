@@ -84,6 +84,7 @@ def test_several_classes(loss):
     check(pn.diagnose(problem, GD, steps=200))
 
 
+@pytest.mark.slow
 def test_features_that_add_nothing_are_free():
     says = pn.diagnose(noisy(extra=True), GD, steps=200)
     check(says)

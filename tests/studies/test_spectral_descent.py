@@ -51,6 +51,7 @@ def test_one_geometry_has_the_digits_of_the_note(monkeypatch):
     assert "ℓ∞" in texts
 
 
+@pytest.mark.slow
 def test_margins_of_one_method_over_seeds(monkeypatch):
     monkeypatch.setattr(_margins, "QUICK", ("SignGD",))
     figure = _margins.margin_ratios(Preset.QUICK, 0)

@@ -342,6 +342,7 @@ def test_runs_keep_the_share_that_is_guaranteed(steps):
 # --- mini-batches
 
 
+@pytest.mark.slow
 def test_one_sample_a_step_leads_to_the_mean_of_the_steps():
     for problem, norm, rule in (
         (binary(0, d=20, n=8), norms.L2(), rules.SteepestDescent(norms.L2())),

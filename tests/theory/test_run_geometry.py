@@ -113,14 +113,12 @@ def test_constants_of_the_rate_are_one():
 
 def test_surrogate_margins_fall_no_faster_than_bounded():
     problem = network_problem()
-    for rule in (RULES.AdaGrad(1e-4, eps_inside=True), RULES.GradientDescent()):
-        flow = pn.flows.adaptive_flow(
-            problem, rule, log_loss=-50.0, record=400, tol=1e-9
-        )
-        logs, bound = pn.theory.surrogate_margins(flow)
-        excess = np.diff(np.asarray(logs)) - np.asarray(bound)
-        assert np.isfinite(excess).sum() > 100
-        assert np.nanmin(excess) > -1e-7
+    rule = RULES.AdaGrad(1e-4, eps_inside=True)
+    flow = pn.flows.adaptive_flow(problem, rule, log_loss=-50.0, record=400, tol=1e-9)
+    logs, bound = pn.theory.surrogate_margins(flow)
+    excess = np.diff(np.asarray(logs)) - np.asarray(bound)
+    assert np.isfinite(excess).sum() > 100
+    assert np.nanmin(excess) > -1e-7
 
 
 def test_predictions_of_networks_name_a_geometry():

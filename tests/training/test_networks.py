@@ -121,6 +121,7 @@ def test_is_the_eager_loop_of_torch(case):
     assert close(last(run), torch_run(RELU, make, 60), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_per_sample_runs_agree_with_a_plain_loop():
     run = pn.train(
         SQUARED,
@@ -225,6 +226,7 @@ def test_lanes_of_a_sweep_are_runs_of_their_own():
         assert np.allclose(lane.log_loss, run.log_loss, rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_lanes_of_loss_based_sweeps_are_runs_of_their_own():
     how = {"steps": 60, "record": 4, "batching": pn.batching.Cyclic(3)}
     steps = pn.schedules.loss_based()

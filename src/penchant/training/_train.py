@@ -12,6 +12,7 @@ from penchant._types import Parameters
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractClassification
 from penchant.training import _checkpoint as checkpoints
+from penchant.training._interrupt import noticed_interrupts
 from penchant.training._loop import Rule, RunState, advance_jit, start
 from penchant.training._progress import progress_bar
 from penchant.training._trajectory import Outcome, Trajectory, record_steps
@@ -86,9 +87,15 @@ def train(
     outcome = Outcome.COMPLETE
     run = Runner(rule)
     log_loss = recorder.log_loss[-1] if recorder.steps else np.nan
-    with progress_bar(progress, steps, int(state.step), "training") as report:
+    with (
+        progress_bar(progress, steps, int(state.step), "training") as report,
+        noticed_interrupts() as interrupted,
+    ):
         try:
             while (step := int(state.step)) < steps:
+                if interrupted():
+                    outcome = Outcome.INTERRUPTED
+                    break
                 due = at[np.searchsorted(at, step, side="right")]
                 state, log_loss = run(state, int(due))
                 report(int(state.step), log_loss)
