@@ -95,7 +95,7 @@ def test_a_file_of_images_may_be_given(tmp_path):
     digits = pn.datasets.digits()
     file = tmp_path / "images.npz"
     np.savez(file, X=np.asarray(digits.X), y=np.asarray(digits.y))
-    given = _digits.images(file, 0)
+    given = _digits.images(pn.datasets.load(str(file)), 0)
     assert given.problem.samples == _digits.TRAIN
     assert given.problem.degree == 2.0
     assert float(given.problem.X.max()) <= 1.0

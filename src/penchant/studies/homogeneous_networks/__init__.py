@@ -38,4 +38,5 @@ STUDY = Study(
         "crossover": crossover,
         "step-sizes": step_sizes,
     },
+    reads=("loss-based", "experiments"),
 )
