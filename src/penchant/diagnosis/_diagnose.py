@@ -138,13 +138,9 @@ def diagnose(
         if steps is None
         else check_count("steps", steps)
     )
-    if isinstance(problem, NetworkClassification):
-        if step_size is None:
-            raise TypeError(
-                "step_size must be given for a network: no step suits them all, and a "
-                "first large one can end every unit."
-            )
-        tell = _teller(progress)
+    tell = _teller(progress)
+
+    def trained() -> tuple[Trajectory, dict[str, Any]]:
         tell(f"training, {steps:,} steps")
         run = train(
             problem,
@@ -158,38 +154,31 @@ def diagnose(
             progress=progress is True,
             checkpoint=checkpoint,
         )
+        return run, settings_of(
+            problem, optimizer, batching, step_size, steps, key, about
+        )
+
+    if isinstance(problem, NetworkClassification):
+        if step_size is None:
+            raise TypeError(
+                "step_size must be given for a network: no step suits them all, and a "
+                "first large one can end every unit."
+            )
+        run, settings = trained()
         told = predict(
             problem, optimizer, batching=batching, step_size=step_size, trajectory=run
-        )
-        settings = settings_of(
-            problem, optimizer, batching, step_size, steps, key, about
         )
         return diagnose_run(problem, run, told, settings, tell)
     if step_size is None:
         step_size = default_step_size(problem, optimizer)
     chosen = _norms(problem, norms)
-    tell = _teller(progress)
-
     catalogue = Catalogue(problem, tell)
     proof: NotSeparableError | None = None
     try:
         catalogue.best(L2())
     except NotSeparableError as error:
         proof = error
-    tell(f"training, {steps:,} steps")
-    run = train(
-        problem,
-        optimizer,
-        steps=steps,
-        step_size=step_size,
-        batching=batching,
-        init=init,
-        key=key,
-        record=record,
-        progress=progress is True,
-        checkpoint=checkpoint,
-    )
-    settings = settings_of(problem, optimizer, batching, step_size, steps, key, about)
+    run, settings = trained()
     early = (
         *cautions.ended_early(run, steps),
         *cautions.frozen_coordinates(problem, run),

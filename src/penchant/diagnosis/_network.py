@@ -174,6 +174,9 @@ def diagnose_run(
         if separated:
             headline = f"{name} has separated the data with a network without a degree."
             why = "Margins of such a network cannot be compared across norms."
+        elif not np.isfinite(q).all():
+            headline = f"{name} diverged: its margins are not finite."
+            why = "Lower the step size."
         else:
             headline = f"{name} has not separated the data."
             why = (
@@ -203,7 +206,7 @@ def diagnose_run(
                 "The direction had not stopped turning",
                 "The limit's margin and residual are those at log-norm "
                 f"{float(found.log_norm):.3g}; slow modes and kinks of ReLU units do "
-                "that. penchant.limit(..., log_norm=400) goes further.",
+                "that. penchant.limit(..., log_norm=400) goes further, which may help.",
             )
         )
     return NetworkDiagnosis(
