@@ -18,23 +18,29 @@ from penchant.problems import AbstractClassification
 
 Flat = NDArray[np.float64]
 
-FIRST_RISE = 1e-3
+FIRST, LEAST = 5e-4, 1e-11
+"""Growth of log-norm in the first step, and below which a step is rounding."""
 
-LONGEST = 1.0
-"""Growth of log-norm in one step, at most."""
+LONG, LONGER, LONGEST = 1.0, 0.01, 4.0
+"""A step's growth, at most: this, or that share of the way gone, and never more."""
 
-LEAST_RISE = 1e-10
-"""Relative rise of the least margin below which a step is rounding."""
+SHARE = 0.9
+"""Share of the rise in margin that its planes foretell that a step must bring."""
 
-REACHED = 0.7
-"""Share of the rise asked for that a step must reach."""
+ROUNDING = 1e-13
+"""A relative rise in margin that small is rounding."""
 
-FIRST_POLISH, MOST_POLISH = 0.05, 12
+ALL_KEPT, MOST_ROUNDS = 4, 40
+"""Rounds of planes after which idle ones go, and after which a step has failed."""
 
-MOST_ROUNDS = 10
+BELOW = 1e-9
+"""A plane that much of the step below its root is no bound."""
 
 SETTLED = 1e-9
 """A turn per unit of log-norm below which a direction counts as settled."""
+
+SHORT = 1e-2
+"""Turns of steps shorter than this are rounding, and count as turns of this one."""
 
 
 class Tail(eqx.Module):
@@ -86,14 +92,20 @@ def tail_flow(
     $$\frac{du}{d\ell}=\frac{n(u)}{L\,q_{\min}(u)}-u,$$
 
     $n$ the shortest element of the hull of the gradients of the least margins. Its
-    fixed points are the KKT points of the margin problem. It is followed by raising
-    the least margin with the shortest step: from $q_{\min}(w)=1$,
-    $x=\arg\min\|x\|$ such that $q_i+\langle\nabla q_i,x\rangle\ge1+c$, which is
-    implicit in which samples matter. $c$ adapts to how far directions turn, so a
-    settled one gains a unit of log-norm a step. Training would need a loss of
-    $e^{-e^{30}}$ for what takes tens of steps here. Derived; no paper's.
+    fixed points are the KKT points of the margin problem. A step of $g$ in $\ell$ is
+    the shortest that lifts the least margin by $e^{Lg}$, from $q_{\min}(v)=1$
 
-    Where gradients jump (ReLU units at a kink) steps shorten, and the flow slides.
+    $$x=\arg\min\|x\|\quad\text{such that}\quad q_i(v+x)^{1/L}\ge e^g,$$
+
+    implicit in which samples matter. The roots of the margins have degree 1, so their
+    tangent planes pass through 0, wherever they were taken; $x$ is the shortest for
+    planes, planes at its end join, and so on until it brings nine tenths of the rise in
+    normalised margin that they foretell (a serious step of a bundle method,
+    `kiwiel1990proximity`). So the margin never falls, as it never does along the flow,
+    and at kinks of ReLU units, where it slides, planes of both sides are there. Steps
+    adapt to how far directions turn; a settled one gains units of log-norm a step.
+    Training would need a loss of $e^{-e^{30}}$ for what takes tens of steps here.
+    Derived; no paper's.
 
     Args:
         problem: With a degree $L$; one class against another, or several.
@@ -104,9 +116,7 @@ def tail_flow(
         log_norm: Where to end.
         turn: Angle of one step at the start, at most; with every unit of log-norm
             as much again is allowed.
-        most_steps: Stop after so many tries of a step, wherever that is. Smooth
-            networks need some hundreds; wide ReLU networks slide along hundreds of
-            kinks at once, turn at every one, and may not arrive.
+        most_steps: Stop after so many tries of a step, wherever that is.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -131,8 +141,6 @@ def tail_flow(
     geometry = geometry_of(norm, problem)
     path = _Path(problem, geometry, degree, np.asarray(problem.flat(w)))
     path.follow(log_norm, turn, most_steps)
-    if path.wavering:
-        path.polish()
     unit = path.v / geometry.length(path.v)
     return Tail(
         weights=problem.unflat(jnp.asarray(geometry.back(unit))),
@@ -156,133 +164,107 @@ class _Path:
         w: Flat,
     ):
         self.problem, self.geometry, self.degree = problem, geometry, degree
-        self.ell = math.log(geometry.length(geometry.there(w)))
-        self.v = geometry.there(w)
+        v = geometry.there(w)
+        self.ell = math.log(geometry.length(v))
         self.support: set[tuple[int, int]] = set()
-        self.ells: list[float] = [self.ell]
-        self.turns: list[float] = [0.0]
-        self.q = self._normalise()
-        self.margins: list[float] = [self._margin()]
+        self.ells: list[float] = []
+        self.turns: list[float] = []
+        self.margins: list[float] = []
+        self._stand(v, self._roots(v), 0.0)
 
     @property
     def settled(self) -> bool:
         """Whether the last steps hardly turned."""
-        rates = np.asarray(self.turns[1:]) / np.maximum(np.diff(self.ells), 1e-12)
+        rates = np.asarray(self.turns[1:]) / np.maximum(np.diff(self.ells), SHORT)
         return len(rates) >= 3 and bool((rates[-3:] < SETTLED).all())
 
-    @property
-    def wavering(self) -> bool:
-        """Whether the margin, which grows along the flow, fell of late: at kinks."""
-        last = np.asarray(self.margins[-20:])
-        return bool((np.diff(last) < -1e-6 * last[1:]).any())
-
     def follow(self, until: float, turn: float, most: int) -> None:
-        rise, before = FIRST_RISE, None
-        longest = self.degree * math.expm1(LONGEST)
+        growth = FIRST
         for _ in range(most):
             left = until - self.ell
-            if left < 1e-9 or rise < LEAST_RISE:
+            if left < 1e-9 or growth < LEAST:
                 return
-            rise = min(rise, self.degree * math.expm1(left))
-            x = self._step(rise)
-            if x is None:
-                rise *= 0.25
+            growth = min(growth, left)
+            found = self._step(growth)
+            if found is None:
+                growth *= 0.25
                 continue
-            after = self.v + x
-            grown = self.geometry.length(after) / self.geometry.length(self.v)
+            after, roots = found
             change = after / self.geometry.length(after)
             change -= self.v / self.geometry.length(self.v)
             angle = self.geometry.length(change)
-            allowed = min(0.5, turn * (1.0 + self.ell - self.ells[0]))
+            gone = self.ell - self.ells[0]
+            allowed = min(0.5, turn * (1.0 + gone))
             if angle > allowed:
-                rise *= max(0.25, 0.7 * allowed / angle)
+                growth *= max(0.25, 0.7 * allowed / angle)
                 continue
-            if before is not None and angle > 1e-12:
-                # a direction that goes to and fro has been taken too far
-                swing = float(change @ before)
-                swing /= float(np.linalg.norm(change) * np.linalg.norm(before))
-                if swing < -0.5:
-                    rise *= 0.5
-            self._go(after, grown, angle)
-            before = change
+            self.ell += math.log(self._grown(after))
+            self._stand(after, roots, angle)
             if angle < 0.5 * allowed:
-                rise = min(1.6 * rise, longest)
+                longest = min(max(LONG, LONGER * gone), LONGEST)
+                growth = min(1.6 * growth, longest)
 
-    def polish(self) -> None:
-        """Short steps, those that raise the normalised margin: long ones overshoot."""
-        rise = FIRST_POLISH
-        for _ in range(MOST_POLISH):
-            x = self._step(rise)
-            if x is None:
-                return
-            v, q = self.v, self.q
-            after = v + x
-            grown = self.geometry.length(after) / self.geometry.length(v)
-            change = after / self.geometry.length(after) - v / self.geometry.length(v)
-            self._go(after, grown, self.geometry.length(change))
-            if self.margins[-1] < self.margins[-2]:
-                self.v, self.q = v, q
-                for record in (self.ells, self.turns, self.margins):
-                    record.pop()
-                self.ell = self.ells[-1]
-            rise *= 0.6
-
-    def _go(self, after: Flat, grown: float, angle: float) -> None:
-        self.v = after
-        self.q = self._normalise()
-        self.ell += math.log(grown)
+    def _stand(self, v: Flat, roots: Flat, angle: float) -> None:
+        """Go to `v`, scaled to a least margin of 1."""
+        least = float(roots.min())
+        self.v, self.roots = v / least, roots / least
         self.ells.append(self.ell)
         self.turns.append(angle)
-        self.margins.append(self._margin())
+        self.margins.append(self.geometry.length(self.v) ** -self.degree)
 
-    def _normalise(self) -> Flat:
-        """Scale to a least margin of 1; all pair margins there."""
-        w = self.geometry.back(self.v)
-        q = np.asarray(flat_margins(self.problem, jnp.asarray(w)))
-        self.v = self.v * float(q.min()) ** (-1.0 / self.degree)
-        return q / q.min()
+    def _grown(self, after: Flat) -> float:
+        return self.geometry.length(after) / self.geometry.length(self.v)
 
-    def _margin(self) -> float:
-        return 1.0 / self.geometry.length(self.v) ** self.degree
+    def _step(self, growth: float) -> tuple[Flat, Flat] | None:
+        """Where a step ends, and the roots of all margins there; None if nowhere.
 
-    def _step(self, rise: float) -> Flat | None:
-        """The shortest step to a least margin of `1 + rise`; None where it misses.
-
-        Margins are taken linear. Where the step ends below the level after all, their
-        tangents there join (cutting planes): at the kinks of ReLU units that is what
-        makes the flow slide along them.
+        The planes of margins whose roots are concave are never below them. Where a
+        plane is, the root is not concave there, and the plane goes.
         """
-        level = 1.0 + rise
-        near = self.q <= 1.0 + 2.0 * rise
-        for i, c in self.support:
-            near[i, c] = True
+        level = math.exp(growth)
+        near = self.roots <= 1.0 + 1.5 * (level - 1.0)
+        for pair in self.support:
+            near[pair] = True
         owners = np.argwhere(near)
-        known = self.support
-        guess = [not known or (int(i), int(c)) in known for i, c in owners]
-        J = self._tangents(self.v, owners)
-        wanted = level - self.q[near]
-        for _ in range(MOST_ROUNDS):
+        guess = np.array([not self.support or tuple(o) in self.support for o in owners])
+        planes = self._tangents(self.v, self.roots, owners)
+        for tries in range(MOST_ROUNDS):
+            wanted = level - planes @ self.v
             try:
-                x, dual = self.geometry.shortest(J, wanted, np.array(guess))
+                x, dual = self.geometry.shortest(planes, wanted, guess)
             except NoStepError:
                 return None
-            w = jnp.asarray(self.geometry.back(self.v + x))
-            reached = np.asarray(flat_margins(self.problem, w))
-            if reached.min() >= 1.0 + REACHED * rise:
+            after = self.v + x
+            roots = self._roots(after)
+            least = float(roots.min())
+            if not least > 0:
+                return None
+            grown = self._grown(after)
+            foretold, seen = math.log(level / grown), math.log(least / grown)
+            if seen >= SHARE * foretold - ROUNDING:
                 carried = dual > 1e-12 * dual.max(initial=0.0)
                 self.support = {(int(i), int(c)) for i, c in owners[carried]}
-                return x
-            short = np.argwhere(reached < level - 0.1 * rise)
-            T = self._tangents(self.v + x, short)
-            J = np.vstack([J, T])
-            below = level - reached[tuple(short.T)]
-            wanted = np.concatenate([wanted, below + T @ x])
-            owners = np.vstack([owners, short])
-            guess = [*(dual > 0), *([True] * len(short))]
+                return after, roots
+            carried = dual > 0
+            short = roots < level
+            short[tuple(owners[carried].T)] = True
+            fresh = np.argwhere(short)
+            above = planes @ after >= roots[tuple(owners.T)] - BELOW * (level - 1.0)
+            keep = above & carried if tries > ALL_KEPT else above
+            planes = np.vstack([planes[keep], self._tangents(after, roots, fresh)])
+            owners = np.vstack([owners[keep], fresh])
+            guess = np.concatenate([carried[keep], np.ones(len(fresh), dtype=bool)])
         return None
 
-    def _tangents(self, v: Flat, pairs: NDArray[np.intp]) -> Flat:
-        """Gradients of some margins at `v`, in its coordinates."""
+    def _roots(self, v: Flat) -> Flat:
+        r"""$q^{1/L}$ of all pairs, negative where a margin is."""
         w = jnp.asarray(self.geometry.back(v))
-        J = pair_gradients(self.problem, w, (pairs[:, 0], pairs[:, 1]))
-        return self.geometry.covariant(J)
+        q = np.asarray(flat_margins(self.problem, w))
+        return np.sign(q) * np.abs(q) ** (1.0 / self.degree)
+
+    def _tangents(self, v: Flat, roots: Flat, pairs: NDArray[np.intp]) -> Flat:
+        """Gradients of some roots at `v`, in its coordinates."""
+        at = tuple(pairs.T)
+        w = jnp.asarray(self.geometry.back(v))
+        J = self.geometry.covariant(pair_gradients(self.problem, w, at))
+        return J * (roots[at] ** (1.0 - self.degree) / self.degree)[:, None]
