@@ -11,7 +11,7 @@ import pytest
 import penchant as pn
 from penchant.flows import adaptive_flow, tail_flow
 from penchant.norms import L1, L2, Linf, Mahalanobis
-from penchant.problems.networks import MLP, Identity, SquaredReLU
+from penchant.problems.networks import MLP, Identity, ReLU, SquaredReLU
 from tests.cases import multiclass
 from tests.flows.cases import EPS, EXPONENTIAL, data, linear, network, unit
 
@@ -169,3 +169,42 @@ def test_few_steps_reach_what_they_reach():
     assert "still turning" in repr(tail)
     ends = list(itertools.pairwise(np.asarray(tail.log_norms)))
     assert all(b > a for a, b in ends)
+
+
+def wide():
+    """Forty ReLU units on sixty samples, trained until only least margins matter."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(60, 8))
+    X[:, 0] += np.sign(X[:, 0])
+    net = MLP((8, 40, 1), ReLU())
+    problem = pn.NetworkClassification(
+        net, net.params(1), X, np.sign(X[:, 0]), loss=EXPONENTIAL
+    )
+    rates = pn.schedules.loss_based()
+    run = pn.train(problem, DESCENT, steps=2500, step_size=rates, record=40)
+    deep = int(np.argmax(np.asarray(run.log_loss) < -300.0))
+    return problem, jax.tree.map(lambda w: w[deep], run.weights)
+
+
+def test_margins_never_fall_where_relu_units_slide_along_kinks():
+    problem, start = wide()
+    tail = tail_flow(problem, start, log_norm=60.0)
+    assert tail.log_norm == pytest.approx(60.0)
+    margins = np.asarray(tail.margins)
+    assert (np.diff(margins) > -1e-11 * margins[1:]).all()
+    before = pn.kkt(problem, start).gap
+    assert before > 0.1
+    assert pn.kkt(problem, tail.weights).gap < 1e-3
+
+
+def test_adagrad_slow_modes_end():
+    problem = network(ReLU())
+    flow = adaptive_flow(problem, ADAGRAD, log_loss=-1000.0, record=20, tol=1e-6)
+    h = np.exp(np.asarray(flow.log_preconditioner[-1]))
+    norm = Mahalanobis(jnp.asarray(h.min() / h))
+    residuals = []
+    for log_norm in (30.0, 400.0):
+        tail = tail_flow(problem, flow.last, norm=norm, log_norm=log_norm)
+        residuals.append(float(pn.kkt(problem, tail.weights, norm).residual))
+    assert residuals[0] > 1e-4
+    assert residuals[1] < 1e-8

@@ -24,16 +24,26 @@ FIRST, LEAST = 5e-4, 1e-11
 LONG, LONGER, LONGEST = 1.0, 0.01, 4.0
 """A step's growth, at most: this, or that share of the way gone, and never more."""
 
-SHARE = 0.9
-"""Share of the rise in margin that its planes foretell that a step must bring."""
+SHARES = ((6, 0.9), (12, 0.3), (18, 0.0))
+"""Up to a round, the share of the rise its planes foretell that a step must bring."""
+
+MANY = 256
+"""Margins that carry from which rounds are long: a third of them is made, and the last
+may let the margin fall."""
 
 ROUNDING = 1e-13
 """A relative rise in margin that small is rounding."""
 
-ALL_KEPT, MOST_ROUNDS = 4, 40
-"""Rounds of planes after which idle ones go, and after which a step has failed."""
+REACHED = 0.7
+"""Share of a step's growth that such a last round must bring."""
 
-BELOW = 1e-9
+NEAR, MOST_FRESH = 0.02, 32
+"""Roots of margins that near to the least have a plane at once; more join later."""
+
+ALL_KEPT = 2
+"""Rounds of planes after which idle ones go."""
+
+BELOW = 0.01
 """A plane that much of the step below its root is no bound."""
 
 SETTLED = 1e-9
@@ -101,9 +111,10 @@ def tail_flow(
     tangent planes pass through 0, wherever they were taken; $x$ is the shortest for
     planes, planes at its end join, and so on until it brings nine tenths of the rise in
     normalised margin that they foretell (a serious step of a bundle method,
-    `kiwiel1990proximity`). So the margin never falls, as it never does along the flow,
-    and at kinks of ReLU units, where it slides, planes of both sides are there. Steps
-    adapt to how far directions turn; a settled one gains units of log-norm a step.
+    `kiwiel1990proximity`). So the margin does not fall, as it never does along the
+    flow, and at kinks of ReLU units, where it slides, planes of both sides are there.
+    Where hundreds of margins are least at once, such steps are cut short, and it may.
+    Steps adapt to how far directions turn; a settled one gains a unit of log-norm each.
     Training would need a loss of $e^{-e^{30}}$ for what takes tens of steps here.
     Derived; no paper's.
 
@@ -222,13 +233,14 @@ class _Path:
         plane is, the root is not concave there, and the plane goes.
         """
         level = math.exp(growth)
-        near = self.roots <= 1.0 + 1.5 * (level - 1.0)
+        near = self.roots <= 1.0 + min(1.5 * (level - 1.0), NEAR)
         for pair in self.support:
             near[pair] = True
         owners = np.argwhere(near)
         guess = np.array([not self.support or tuple(o) in self.support for o in owners])
         planes = self._tangents(self.v, self.roots, owners)
-        for tries in range(MOST_ROUNDS):
+        haste = 3 if len(self.support) > MANY else 1
+        for tries in range(0, SHARES[-1][0], haste):
             wanted = level - planes @ self.v
             try:
                 x, dual = self.geometry.shortest(planes, wanted, guess)
@@ -241,16 +253,20 @@ class _Path:
                 return None
             grown = self._grown(after)
             foretold, seen = math.log(level / grown), math.log(least / grown)
-            if seen >= SHARE * foretold - ROUNDING:
+            share = next(share for before, share in SHARES if tries < before)
+            enough = seen >= share * foretold - ROUNDING
+            last = haste > 1 and tries + haste >= SHARES[-1][0]
+            if enough or (last and least >= 1.0 + REACHED * (level - 1.0)):
                 carried = dual > 1e-12 * dual.max(initial=0.0)
                 self.support = {(int(i), int(c)) for i, c in owners[carried]}
                 return after, roots
             carried = dual > 0
-            short = roots < level
-            short[tuple(owners[carried].T)] = True
-            fresh = np.argwhere(short)
+            low = np.sort(roots[roots < level])[: max(MOST_FRESH, carried.sum() // 2)]
+            joins = roots <= low.max(initial=-math.inf)
+            joins[tuple(owners[carried].T)] = True
+            fresh = np.argwhere(joins)
             above = planes @ after >= roots[tuple(owners.T)] - BELOW * (level - 1.0)
-            keep = above & carried if tries > ALL_KEPT else above
+            keep = above & carried if tries > ALL_KEPT * haste else above
             planes = np.vstack([planes[keep], self._tangents(after, roots, fresh)])
             owners = np.vstack([owners[keep], fresh])
             guess = np.concatenate([carried[keep], np.ones(len(fresh), dtype=bool)])

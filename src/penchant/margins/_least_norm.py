@@ -9,6 +9,13 @@ from penchant.margins._min_norm import pivot
 Array = NDArray[np.float64]
 
 
+RIDGE = 1e-8
+"""Relative ridge of a Gram matrix that is singular."""
+
+FELT = 1e-3
+"""A miss of what is asked, relative to it, from which the ridge counts as felt."""
+
+
 class NoStepError(RuntimeError):
     """No step lifts every margin: their gradients oppose one another."""
 
@@ -17,13 +24,20 @@ def shortest(J: Array, r: Array, guess: NDArray[np.bool_]) -> tuple[Array, Array
     r"""Euclidean: $x=J^\top\lambda$ with $\lambda\ge0$; returns `x` and `lambda`.
 
     Block pivoting on the Gram matrix from a guess of the support; where rows are
-    dependent, non-negative least squares.
+    dependent, with a ridge that is not felt, or else non-negative least squares.
 
     Raises:
         NoStepError: If no `x` has `J x >= r`.
     """
     scale = np.abs(r).max()
-    dual = pivot(J @ J.T, guess.copy(), r / scale)
+    K = J @ J.T
+    dual = pivot(K, guess.copy(), r / scale)
+    if dual is None:
+        # rows that depend on one another: a ridge decides how they share
+        K[np.diag_indices_from(K)] *= 1.0 + RIDGE
+        dual = pivot(K, guess.copy(), r / scale)
+        if dual is not None and (K @ dual - J @ (dual @ J)).max() > FELT:
+            dual = None
     dual = _by_least_squares(J, r) if dual is None else scale * dual
     return dual @ J, dual
 
