@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import penchant as pn
 from penchant import norms
@@ -30,8 +31,19 @@ NORMS = (*ENTRYWISE, *SCHATTEN, *WEIGHTED)
 """Norms of weights of shape (2, 3)."""
 
 
+RARE = (norms.Lp(8.0), norms.Schatten(5.0), WEIGHTED[1])
+"""Whose tests run with the slow ones: others of their kind are in every run."""
+
+
 def name(case):
     return repr(case)
+
+
+def each(cases):
+    """Norms as parameters of a test, the rare ones marked."""
+    rare = {repr(case) for case in RARE}
+    slow = lambda case: [pytest.mark.slow] if repr(case) in rare else []
+    return [pytest.param(case, marks=slow(case)) for case in cases]
 
 
 def multiclass(seed, k=4, d=6, n=40, spread=0.4, loss=None):

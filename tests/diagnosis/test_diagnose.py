@@ -65,6 +65,7 @@ def test_margins_lie_below_their_bounds(made):
     consistent(made())
 
 
+@pytest.mark.slow
 def test_muon_picks_the_spectral_margin():
     says = several()
     assert repr(says.winner) == repr(says.predicted) == "Spectral()"

@@ -25,7 +25,7 @@ MODELS = {
 @pytest.mark.parametrize(
     ("model", "loss", "inside"),
     [
-        ("linear", EXPONENTIAL, False),
+        pytest.param("linear", EXPONENTIAL, False, marks=slow),
         ("relu", LOGISTIC, True),
         pytest.param("linear", EXPONENTIAL, True, marks=slow),
         pytest.param("linear", LOGISTIC, False, marks=slow),
@@ -82,6 +82,7 @@ def discrete(problem, flow, optimizer, parts):
     return problem.flat(jax.tree.map(lambda w: w[-1], run.weights))
 
 
+@pytest.mark.slow
 def test_gradient_descent_with_small_steps_comes_to_the_flow_at_first_order():
     problem = network(SquaredReLU())
     flow = adaptive_flow(problem, DESCENT, log_loss=-3.0, record=5, tol=1e-10)

@@ -4,12 +4,12 @@ import pytest
 
 import penchant as pn
 from penchant import norms
-from tests.cases import NORMS, binary, multiclass, name, random_weights
+from tests.cases import NORMS, binary, each, multiclass, name, random_weights
 
 ON_MULTI_CLASS = [n for n in NORMS if not isinstance(n, norms.Mahalanobis)]
 
 
-@pytest.mark.parametrize("norm", ON_MULTI_CLASS, ids=name)
+@pytest.mark.parametrize("norm", each(ON_MULTI_CLASS), ids=name)
 def test_brackets_the_largest_margin_whatever_the_weights(norm):
     problem = multiclass(2, k=3, d=4, n=20)
     best = float(pn.max_margin(problem, norm).margin)

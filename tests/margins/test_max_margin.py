@@ -260,7 +260,14 @@ def test_more_features_than_samples():
 
 
 @pytest.mark.parametrize(
-    "norm", [norms.Lp(1.5), norms.L2(), norms.Spectral(), norms.Nuclear()], ids=name
+    "norm",
+    [
+        pytest.param(norms.Lp(1.5), marks=pytest.mark.slow),
+        norms.L2(),
+        norms.Spectral(),
+        pytest.param(norms.Nuclear(), marks=pytest.mark.slow),
+    ],
+    ids=name,
 )
 def test_first_order_method_agrees(norm):
     problem = multiclass(5, k=4, d=6, n=40)

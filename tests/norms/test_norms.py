@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from penchant import norms
-from tests.cases import ENTRYWISE, NORMS, SCHATTEN, name
+from tests.cases import ENTRYWISE, NORMS, SCHATTEN, each, name
 
-every_norm = pytest.mark.parametrize("norm", NORMS, ids=name)
+every_norm = pytest.mark.parametrize("norm", each(NORMS), ids=name)
 
 
 def arrays():
@@ -144,7 +144,7 @@ def test_gradients_agree_with_finite_differences(norm):
         assert jnp.allclose(slope, (a - b) / (2 * h), atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", SCHATTEN, ids=name)
+@pytest.mark.parametrize("norm", each(SCHATTEN), ids=name)
 def test_schatten_norms_do_not_see_rotations(norm):
     W = jax.random.normal(jax.random.key(0), (3, 5))
     U, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (3, 3)))
@@ -155,7 +155,7 @@ def test_schatten_norms_do_not_see_rotations(norm):
     assert jnp.allclose(norm.steepest(W.T), norm.steepest(W).T, atol=1e-9)
 
 
-@pytest.mark.parametrize("norm", SCHATTEN, ids=name)
+@pytest.mark.parametrize("norm", each(SCHATTEN), ids=name)
 def test_schatten_norms_of_a_vector_are_its_length(norm):
     w = jnp.array([3.0, 4.0])
     assert jnp.allclose(norm(w), 5.0)
@@ -171,7 +171,7 @@ def test_schatten_of_a_diagonal_matrix_is_entrywise_of_its_diagonal(p):
     assert jnp.allclose(projected, jnp.diag(norms.lp(p).project(s)), atol=1e-10)
 
 
-@pytest.mark.parametrize("norm", ENTRYWISE, ids=name)
+@pytest.mark.parametrize("norm", each(ENTRYWISE), ids=name)
 def test_entrywise_norms_agree_with_numpy(norm):
     w = np.random.default_rng(0).normal(size=7)
     assert np.allclose(norm(jnp.asarray(w)), np.linalg.norm(w, norm.p), rtol=1e-13)

@@ -126,7 +126,9 @@ def test_batch_gradients_average_to_the_full_one(k, loss):
     assert leaves_close(padded.value(), parts[0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("make", [binary, multiclass])
+@pytest.mark.parametrize(
+    "make", [binary, pytest.param(multiclass, marks=pytest.mark.slow)]
+)
 def test_a_network_of_one_layer_is_the_linear_problem(make):
     linear = make(0)
     k, d = (1, *linear.weight_shape)[-2:]
@@ -415,6 +417,7 @@ def test_the_convolutional_network_against_loops():
     assert np.allclose(SMALL(params, jnp.asarray(X)), wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_convolutional_network_trains_and_has_degree_4():
     X = np.random.default_rng(0).normal(size=(6, 8, 4, 2))
     problem = pn.NetworkClassification(

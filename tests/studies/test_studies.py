@@ -144,6 +144,7 @@ def proxy_figure():
     return studies.find("per-sample-adam").run(seed=5, figure="proxy")
 
 
+@pytest.mark.slow
 def test_adam_proxy_comes_out_on_other_seeds(proxy_figure):
     assert [line for line in proxy_figure.lines if not line.passed] == []
     assert len(proxy_figure.lines) == 6

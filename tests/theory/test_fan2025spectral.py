@@ -82,6 +82,7 @@ def test_lemmas_hold_everywhere(norm, loss):
     assert "vacuous" in repr(by_name["descent"])
 
 
+@pytest.mark.slow
 def test_second_order_terms_are_those_of_the_hessian():
     for loss in LOSSES:
         problem = multiclass(5, k=3, d=4, n=9, loss=loss)

@@ -37,7 +37,9 @@ def test_gaps_of_sign_descent_fall_like_one_over_the_sum_of_steps(exponent, scal
     assert found.exponent > 1 - exponent - 0.05
 
 
-@pytest.mark.parametrize("norm", ["Linf", "L2", "Spectral"])
+@pytest.mark.parametrize(
+    "norm", ["Linf", "L2", pytest.param("Spectral", marks=pytest.mark.slow)]
+)
 def test_constant_steps_reach_an_exponent_of_one(norm):
     problem = paper_data(0)
     eta = theory.scale_free_step(problem, getattr(norms, norm)(), 0.2)

@@ -177,6 +177,7 @@ def test_signum_with_short_and_with_long_memory():
 RULE = Adam(0.9, 0.95, 0.0)
 
 
+@pytest.mark.slow
 def test_norms_of_three_kinds_of_data():
     rademacher = pn.datasets.scaled_rademacher(6, 9).problem()
     diagonal = pn.datasets.shifted_diagonal([1, 2, 3, 4], 0.3).problem()

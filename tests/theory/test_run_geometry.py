@@ -98,6 +98,7 @@ def network_problem():
     )
 
 
+@pytest.mark.slow
 def test_constants_of_the_rate_are_one():
     problem = network_problem()
     flow = pn.flows.adaptive_flow(
@@ -111,6 +112,7 @@ def test_constants_of_the_rate_are_one():
     assert abs(float(pn.theory.rate_constant(linear)[-1]) - 0.9993) < 3e-4
 
 
+@pytest.mark.slow
 def test_surrogate_margins_fall_no_faster_than_bounded():
     problem = network_problem()
     rule = RULES.AdaGrad(1e-4, eps_inside=True)
