@@ -20,9 +20,9 @@ SMALL_BUDGET, LARGE_BUDGET = 5.0, 60.0
 LOG_NORM = 30.0
 
 REASONS = {
-    "digits, batch 32": "products and autodiff alone, a loop of plain JAX with one line "
-    "of gradient descent, take about six tenths of our step: without Adam and its frame "
-    "the ratio would still be below 20.",
+    "digits, batch 32": "products and autodiff alone, a loop of plain JAX with a line "
+    "of gradient descent, take six tenths of our step: without Adam and its frame the "
+    "ratio would still be below 20.",
     "digits, full batch": "matrix products take the time, on both sides: no "
     "interpreter is left to be saved.",
 }

@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 
 import penchant as pn
-from penchant.flows import adaptive_flow
+from penchant.flows import ShortFlowWarning, adaptive_flow
 from penchant.problems.networks import ReLU, SquaredReLU
 from tests.flows.cases import EXPONENTIAL, linear, network
 
@@ -184,3 +184,10 @@ def test_what_a_flow_refuses():
     dead = jax.tree.map(jnp.zeros_like, zero.start)
     with pytest.raises(pn.flows.ZeroGradientError, match="all parameters 0"):
         adaptive_flow(zero, DESCENT, init=dead)
+
+
+def test_a_flow_that_runs_out_of_steps_says_so():
+    with pytest.warns(ShortFlowWarning, match="above the -1000 asked for, within 40"):
+        flow = adaptive_flow(linear(), DESCENT, record=30, most_steps=40)
+    assert 1 < len(flow.log_loss) < 30
+    assert flow.log_loss[-1] > -1000.0

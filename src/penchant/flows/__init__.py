@@ -2,6 +2,7 @@
 
 from penchant.flows._adaptive_flow import (
     Flow as Flow,
+    ShortFlowWarning as ShortFlowWarning,
     ZeroGradientError as ZeroGradientError,
     adaptive_flow as adaptive_flow,
 )

@@ -1,3 +1,4 @@
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -20,6 +21,10 @@ FIRST_NATS = 1e-3
 
 class ZeroGradientError(ValueError):
     """No parameter has a gradient, so nothing moves: every unit may be dead."""
+
+
+class ShortFlowWarning(UserWarning):
+    """A flow that ends before the log-loss asked for."""
 
 
 class Flow(eqx.Module):
@@ -118,7 +123,8 @@ def adaptive_flow(
         trajectory: A run to go on from, with its memory, in place of `init`.
         record: Number of records, denser at the start.
         tol: Relative tolerance of a step.
-        most_steps: Stop after so many steps; records not reached are left out.
+        most_steps: Stop after so many steps; records not reached are left out, and a
+            `ShortFlowWarning` says where the flow ends.
 
     Raises:
         TypeError: If an argument is of the wrong kind, or no such flow is known for
@@ -160,6 +166,15 @@ def adaptive_flow(
     )
     eta = jnp.asarray(step_size, dtype=float)
     path = integrate(problem, pre, eta, begin, nats, tol, most_steps)
+    reached = float(path.log_loss[-1])
+    if len(path.log_loss) < record:
+        warnings.warn(
+            f"The flow ends at a log-loss of {reached:.6g}, above the {log_loss:g} "
+            f"asked for, within {most_steps:,} steps. Units at a kink make steps "
+            "short: a larger tol or more steps help, and limit goes on from there.",
+            ShortFlowWarning,
+            stacklevel=2,
+        )
     return Flow(
         log_loss=path.log_loss,
         weights=jax.vmap(problem.unflat)(path.w),

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -11,6 +12,7 @@ from penchant._checks import check_instance, check_number
 from penchant._types import Parameters, Real, Scalar
 from penchant.flows._adaptive_flow import (
     Flow,
+    ShortFlowWarning,
     adaptive_flow,
     check_gradient,
     last_step_size,
@@ -191,13 +193,17 @@ def limit(
     if not isinstance(norm, Linf) and isinstance(
         rule, (GradientDescent, AdaGrad, RMSProp, Adam)
     ):
-        flow = _flow(problem, trajectory, log_loss)
+        with warnings.catch_warnings():  # the stage says where it ended
+            warnings.simplefilter("ignore", ShortFlowWarning)
+            flow = _flow(problem, trajectory, log_loss)
     if flow is not None:
         if geometry is None:
             norm = _weights_of(problem, flow)
         why = "the run's own flow, with its memory"
         after = flow.last
         end = float(flow.log_loss[-1])
+        if end > 0.99 * DEEP:
+            why += ", as far as its steps went"
         stages.append(
             _stage(problem, norm, "flow", w, after, end, len(flow.log_loss), why)
         )
