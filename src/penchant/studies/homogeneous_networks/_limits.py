@@ -292,13 +292,14 @@ def handoff(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                     f"{first.residual:.2g} at a log-loss of {first.log_loss:.3g}",
                 )
             )
-            drawn[f"{rule}, start {k}"] = (
-                [stage.log_norm for stage in found.stages],
-                [stage.residual for stage in found.stages],
-            )
+            for stage in found.stages:
+                norms, residuals = drawn.setdefault(rule, ([], []))
+                norms.append(stage.log_norm)
+                residuals.append(stage.residual)
     caption = (
         f"KKT residual where {steps:,} constant steps of .01 end, where their flow "
-        "ends (log-loss -1000) and where its tail ends (log-norm 30): squared-ReLU "
+        "ends (both on the left; log-loss -1000) and where its tail ends (log-norm 30), "
+        f"from {len(starts)} starts each: squared-ReLU "
         f"network 3-5-1, exponential loss, ε = {EPS:.3g} inside the root for the mean "
         f"loss, data of seed {seed}."
     )
