@@ -298,8 +298,8 @@ def handoff(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                 residuals.append(stage.residual)
     caption = (
         f"KKT residual where {steps:,} constant steps of .01 end, where their flow "
-        "ends (both on the left; log-loss -1000) and where its tail ends (log-norm 30), "
-        f"from {len(starts)} starts each: squared-ReLU "
+        "ends (log-loss -1000; both on the left) and where its tail ends (log-norm "
+        f"30), from {len(starts)} starts each: squared-ReLU "
         f"network 3-5-1, exponential loss, ε = {EPS:.3g} inside the root for the mean "
         f"loss, data of seed {seed}."
     )
