@@ -9,10 +9,10 @@ from penchant.margins._min_norm import pivot
 Array = NDArray[np.float64]
 
 
-RIDGE = 1e-8
+RIDGE = 1e-10
 """Relative ridge of a Gram matrix that is singular."""
 
-FELT = 1e-3
+FELT = 1e-6
 """A miss of what is asked, relative to it, from which the ridge counts as felt."""
 
 
