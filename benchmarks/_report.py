@@ -125,7 +125,7 @@ def _opening() -> str:
 def _machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     facts = {
-        "CPU": f"{_cpu_model()}, {os.cpu_count()} cores",
+        "CPU": f"{_cpu_model()}, {_cores()} of {os.cpu_count()} cores used",
         "Memory": f"{memory:.0f} GiB",
         "JAX device": device(),
         "BLAS threads": _blas_threads(),
@@ -221,3 +221,9 @@ def _shortfalls(rows: Sequence[Row | Skipped], reasons: Mapping[str, str]) -> st
         for row in short
     ]
     return "\n".join(["## Where it falls short and why", "", *lines])
+
+
+def _cores() -> int:
+    """Cores that this process may run on; not every system tells."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
