@@ -468,7 +468,7 @@ def test_weights_that_run_away_end_the_run():
 
 
 CTRL_C = """
-import sys, penchant as pn
+import signal, sys, penchant as pn
 from tests.cases import binary
 from penchant.training import _train
 
@@ -482,6 +482,8 @@ class Ready(_train.Runner):
         return out
 
 _train.Runner = Ready
+# a process started in the background is born deaf to Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
 run = pn.train(
     binary(0), pn.optimizers.SignDescent(), steps=10**9, step_size=1e-6,
     checkpoint=sys.argv[1],
