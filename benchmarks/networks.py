@@ -136,8 +136,9 @@ def _tail(
     there = float(tail.log_norm) > LOG_NORM - 0.1
     return Row(
         name=f"tail, {name}, {activation!r}",
-        work=f"tail flow from a log-loss of {float(run.log_loss[at]):.4g} to a "
-        f"log-norm of {LOG_NORM:g}, p = {problem.parameters}, N = {n}",
+        work=f"tail flow, {activation!r}, from a log-loss of "
+        f"{float(run.log_loss[at]):.4g} to a log-norm of {LOG_NORM:g}, "
+        f"p = {problem.parameters}, N = {n}",
         peer="a budget",
         peer_figure=seconds(budget),
         our_figure=seconds(taken),

@@ -167,6 +167,9 @@ def test_few_steps_reach_what_they_reach():
     assert tail.log_norm < 30
     assert not tail.settled
     assert "still turning" in repr(tail)
+    problem, start = wide()
+    stuck = tail_flow(problem, start, most_steps=2, turn=1e-12)
+    assert not stuck.settled  # steps that became short are no sign of rest
     ends = list(itertools.pairwise(np.asarray(tail.log_norms)))
     assert all(b > a for a, b in ends)
 

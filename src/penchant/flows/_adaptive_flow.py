@@ -171,7 +171,7 @@ def adaptive_flow(
         warnings.warn(
             f"The flow ends at a log-loss of {reached:.6g}, above the {log_loss:g} "
             f"asked for, within {most_steps:,} steps. Units at a kink make steps "
-            "short: a larger tol or more steps help, and limit goes on from there.",
+            "short; more steps or a larger tol may help, and limit goes on from there.",
             ShortFlowWarning,
             stacklevel=2,
         )

@@ -47,10 +47,7 @@ BELOW = 0.01
 """A plane that much of the step below its root is no bound."""
 
 SETTLED = 1e-9
-"""A turn per unit of log-norm below which a direction counts as settled."""
-
-SHORT = 1e-2
-"""Turns of steps shorter than this are rounding, and count as turns of this one."""
+"""A turn over the last unit of log-norm below which a direction counts as settled."""
 
 
 class Tail(eqx.Module):
@@ -60,8 +57,9 @@ class Tail(eqx.Module):
     `log_norms` `(r,)`, `turns` `(r,)` and `margins` `(r,)` are its steps: where each
     ended, the angle it turned (radians, in the geometry's coordinates; maximum
     relative change in the max norm) and the normalised margin $q_{\min}/\|w\|^L$.
-    `settled` says whether the last steps turned by less than $10^{-9}$ per unit of
-    log-norm. It is no proof that the direction has a limit.
+    `settled` says whether the last unit of log-norm, or the last step where that is
+    longer, turned by less than $10^{-9}$. It is no proof that the direction has a
+    limit.
     """
 
     weights: Parameters
@@ -111,8 +109,9 @@ def tail_flow(
     tangent planes pass through 0, wherever they were taken; $x$ is the shortest for
     planes, planes at its end join, and so on until it brings nine tenths of the rise in
     normalised margin that they foretell (a serious step of a bundle method,
-    `kiwiel1990proximity`). So the margin does not fall, as it never does along the
-    flow, and at kinks of ReLU units, where it slides, planes of both sides are there.
+    `kiwiel1990proximity`), or any rise after many. So the margin does not fall, as it
+    never does along the flow, and at kinks of ReLU units, where it slides, planes of
+    both sides are there.
     Where hundreds of margins are least at once, such steps are cut short, and it may.
     Steps adapt to how far directions turn; a settled one gains a unit of log-norm each.
     Training would need a loss of $e^{-e^{30}}$ for what takes tens of steps here.
@@ -185,9 +184,12 @@ class _Path:
 
     @property
     def settled(self) -> bool:
-        """Whether the last steps hardly turned."""
-        rates = np.asarray(self.turns[1:]) / np.maximum(np.diff(self.ells), SHORT)
-        return len(rates) >= 3 and bool((rates[-3:] < SETTLED).all())
+        """Whether the last unit of log-norm hardly turned."""
+        ells = np.asarray(self.ells)
+        if ells[-1] - ells[0] < 1.0:
+            return False  # steps that became short are no sign of rest
+        first = int(np.searchsorted(ells, ells[-1] - 1.0, side="right"))
+        return sum(self.turns[first:]) < SETTLED
 
     def follow(self, until: float, turn: float, most: int) -> None:
         growth = FIRST
