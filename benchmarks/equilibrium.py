@@ -21,10 +21,12 @@ def rows(quick: bool) -> Iterator[Row]:
     problem = pn.datasets.gaussian(n, d, seed=0).problem(pn.losses.Exponential())
     adam = pn.optimizers.Adam(0.9, 0.95, 0.0)
     for name, step in (
-        ("b2 → 1", pn.theory.adam_proxy(problem)),
-        ("b2 = .95", pn.theory.adam_step(problem, adam)),
+        ("b2 → 1", pn.theory.per_sample.adam_proxy(problem)),
+        ("b2 = .95", pn.theory.per_sample.adam_step(problem, adam)),
     ):
-        taken, found = clock(lambda s=step: pn.theory.equilibrium(s, tol=TOLERANCE))
+        taken, found = clock(
+            lambda s=step: pn.theory.per_sample.equilibrium(s, tol=TOLERANCE)
+        )
         assert found.converged
         yield Row(
             name=f"per-sample Adam's limit, {name}",
@@ -43,10 +45,10 @@ def rows(quick: bool) -> Iterator[Row]:
 def _against_the_flow(quick: bool) -> Row:
     n, d = (30, 60) if quick else (200, 400)
     problem = pn.datasets.gaussian(n, d, seed=0).problem(pn.losses.Exponential())
-    step = pn.theory.adam_proxy(problem)
+    step = pn.theory.per_sample.adam_proxy(problem)
     X = np.asarray(step.rows)
     found = compare(
-        lambda: pn.theory.equilibrium(step, tol=ROUGH),
+        lambda: pn.theory.per_sample.equilibrium(step, tol=ROUGH),
         lambda: flow(X, ROUGH),
         repeats=3,
     )

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 import penchant as pn
 from benchmarks._report import Row, row
 from benchmarks._timing import compare, seconds
-from penchant.problems.networks import MLP, AbstractActivation, ReLU, SquaredReLU
+from penchant.problems.models.networks import MLP, AbstractActivation, ReLU, SquaredReLU
 
 ETA, B2, EPS = 1e-3, 0.99, 1e-8
 SMALL_BUDGET, LARGE_BUDGET = 5.0, 60.0

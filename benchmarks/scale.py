@@ -92,7 +92,9 @@ def train(k: int, d: int, n: int, steps: int = 3) -> None:
     X = rng.normal(size=(k, d))[y] + 0.5 * rng.normal(size=(n, d))
     problem = pn.LinearClassification(X, y, loss=pn.losses.Logistic())
     del X
-    step_size = pn.theory.scale_free_step(problem, pn.norms.Spectral())
+    step_size = pn.theory.papers.fan2025spectral.scale_free_step(
+        problem, pn.norms.Spectral()
+    )
     before = _peak()
     run = pn.train(
         problem, pn.optimizers.Muon(0.0), steps=steps, step_size=step_size, record=2

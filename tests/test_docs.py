@@ -13,7 +13,8 @@ import pytest
 import typer
 
 import penchant as pn
-from penchant import _choices as choices, cli, optimizers as rules
+from penchant import cli, optimizers as rules
+from penchant.cli import _names as choices
 from tests.cases import multiclass
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +26,7 @@ FOLDERS = (
     "penchant.norms",
     "penchant.problems",
     "penchant.problems.losses",
-    "penchant.problems.networks",
+    "penchant.problems.models.networks",
     "penchant.datasets",
     "penchant.margins",
     "penchant.optimizers",
@@ -33,7 +34,13 @@ FOLDERS = (
     "penchant.training.batching",
     "penchant.training.schedules",
     "penchant.flows",
+    "penchant.flows.adaptive",
     "penchant.theory",
+    "penchant.theory.papers",
+    "penchant.theory.per_sample",
+    "penchant.theory.descent",
+    "penchant.theory.regimes",
+    "penchant.estimators",
     "penchant.diagnosis",
     "penchant.plotting",
     "penchant.studies",
@@ -129,7 +136,7 @@ def modules(folder: str) -> list[str]:
 
 def test_theory_and_studies_are_named_after_their_sources():
     known = bibliography()
-    for name in modules("penchant.theory"):
+    for name in modules("penchant.theory.papers"):
         assert name in known, f"{name} has no entry in references.bib"
     if there("penchant.studies"):
         studies = importlib.import_module("penchant.studies").STUDIES.values()
@@ -140,8 +147,8 @@ def test_theory_and_studies_are_named_after_their_sources():
 
 def test_every_theory_module_has_an_entry():
     seen = entries()
-    for name in modules("penchant.theory"):
-        assert f"penchant.theory.{name}" in seen
+    for name in modules("penchant.theory.papers"):
+        assert f"penchant.theory.papers.{name}" in seen
 
 
 def test_cited_keys_exist():

@@ -46,16 +46,16 @@ def batch_size() -> None:
     norms = (pn.norms.L2(), pn.norms.Linf())
     best = [np.asarray(pn.max_margin(problem, norm).weights) for norm in norms]
 
-    def cosines(proxy: pn.theory.AdamProxy) -> list[float]:
-        step = np.asarray(pn.theory.equilibrium(proxy).step)
+    def cosines(proxy: pn.theory.per_sample.AdamProxy) -> list[float]:
+        step = np.asarray(pn.theory.per_sample.equilibrium(proxy).step)
         return [step @ w / np.linalg.norm(step) / np.linalg.norm(w) for w in best]
 
-    def dropped(b: int) -> pn.theory.AdamProxy:
+    def dropped(b: int) -> pn.theory.per_sample.AdamProxy:
         noise = jnp.asarray((n - b) / (b * (n - 1)))
-        step = pn.theory.adam_proxy(problem, pn.batching.Shuffled(1))
+        step = pn.theory.per_sample.adam_proxy(problem, pn.batching.Shuffled(1))
         return eqx.tree_at(lambda s: s.noise, step, noise)
 
-    proxy = lambda batching: pn.theory.adam_proxy(problem, batching)
+    proxy = lambda batching: pn.theory.per_sample.adam_proxy(problem, batching)
     drawn = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 200, 500, 1000]
     replaced = np.array([cosines(proxy(pn.batching.WithReplacement(b))) for b in drawn])
     whole = best[1] / np.linalg.norm(best[1])  # all samples: sign descent
@@ -98,7 +98,9 @@ def regimes() -> None:
 
     def row(N: float) -> np.ndarray:
         rule = pn.optimizers.RMSProp(1.0 - 1.0 / N, 1e-8)
-        seen = pn.theory.run_geometry(rule, step_size=0.01, steps=10**7, gamma=1.4)
+        seen = pn.theory.regimes.run_geometry(
+            rule, step_size=0.01, steps=10**7, gamma=1.4
+        )
         throttled = steps < (seen.memory if 0.5 / N < 1.4 * 0.01 else 0.0)
         kinds = np.where(throttled, 0, 1)
         return np.where(steps >= seen.crossover, 2, kinds)

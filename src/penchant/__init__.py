@@ -4,6 +4,7 @@ from penchant import (
     _engine as _engine,
     datasets as datasets,
     diagnosis as diagnosis,
+    estimators as estimators,
     flows as flows,
     margins as margins,
     norms as norms,

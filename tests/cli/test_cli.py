@@ -8,7 +8,7 @@ import pytest
 import typer
 
 import penchant as pn
-from penchant import _choices as choices
+from penchant.cli import _names as choices
 from tests.cli.conftest import app, table
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.problems.networks import MLP, AbstractActivation, SquaredReLU
+from penchant.problems.models.networks import MLP, AbstractActivation, SquaredReLU
 
 EXPONENTIAL = pn.losses.Exponential()
 EPS = 1e-2 / 64

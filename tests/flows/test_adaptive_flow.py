@@ -8,7 +8,7 @@ from scipy import optimize
 
 import penchant as pn
 from penchant.flows import ShortFlowWarning, adaptive_flow
-from penchant.problems.networks import ReLU, SquaredReLU
+from penchant.problems.models.networks import ReLU, SquaredReLU
 from tests.flows.cases import EXPONENTIAL, linear, network
 
 DESCENT = pn.optimizers.GradientDescent()

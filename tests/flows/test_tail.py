@@ -11,7 +11,7 @@ import pytest
 import penchant as pn
 from penchant.flows import adaptive_flow, tail_flow
 from penchant.norms import L1, L2, Linf, Mahalanobis
-from penchant.problems.networks import MLP, Identity, ReLU, SquaredReLU
+from penchant.problems.models.networks import MLP, Identity, ReLU, SquaredReLU
 from tests.cases import multiclass
 from tests.flows.cases import EPS, EXPONENTIAL, data, linear, network, unit
 

@@ -8,7 +8,7 @@ import pytest
 
 import penchant as pn
 from penchant.norms import L1, L2, Layerwise, Linf, Mahalanobis, Spectral
-from penchant.problems.networks import MLP, Identity
+from penchant.problems.models.networks import MLP, Identity
 from tests.cases import multiclass
 from tests.flows.cases import EXPONENTIAL, data, linear, network
 

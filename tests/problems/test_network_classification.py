@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import penchant as pn
-from penchant.problems.networks import (
+from penchant.problems.models.networks import (
     CNN,
     MLP,
     Identity,

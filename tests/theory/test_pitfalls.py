@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import penchant as pn
-from penchant import norms, optimizers as rules, theory
+from penchant import norms, optimizers as rules
+from penchant.theory.papers import fan2025spectral
 from tests.cases import binary, multiclass, paper_data
 
 
@@ -87,7 +88,7 @@ def test_ties_are_broken_the_same_way_every_time(norm):
     problem = pn.LinearClassification(
         np.eye(4), np.arange(4), loss=pn.losses.Logistic()
     )
-    eta = theory.scale_free_step(problem, norm)
+    eta = fan2025spectral.scale_free_step(problem, norm)
     run = pn.train(problem, rules.SteepestDescent(norm), steps=20_000, step_size=eta)
     best = pn.max_margin(problem, norm)
     share = float(run.margins[-1].min() / norm(run.weights[-1]) / best.margin)
@@ -98,7 +99,7 @@ def test_steps_in_the_order_of_the_data_scale_are_called_too_large():
     problem = paper_data(0)
     told = pn.predict(
         problem, rules.SignDescent(),
-        step_size=theory.scale_free_step(problem, norms.Linf(), 8.0),
+        step_size=fan2025spectral.scale_free_step(problem, norms.Linf(), 8.0),
     )  # fmt: skip
     (steps,) = [a for a in told.assumptions if "step sizes fall" in a.statement]
     assert steps.verdict is pn.Verdict.FAILS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import penchant as pn
-from penchant.problems.networks import MLP, ReLU, SquaredReLU
+from penchant.problems.models.networks import MLP, ReLU, SquaredReLU
 from penchant.training import Outcome, _train
 
 DESCENT = pn.optimizers.GradientDescent()

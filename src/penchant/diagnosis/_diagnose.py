@@ -10,14 +10,14 @@ import numpy as np
 from penchant._checks import check_count, check_instance
 from penchant.diagnosis import _cautions as cautions
 from penchant.diagnosis._about import settings_of
-from penchant.diagnosis._catalogue import Catalogue, usual_norms
-from penchant.diagnosis._convergence import fit_convergence
 from penchant.diagnosis._defaults import default_step_size, default_steps
 from penchant.diagnosis._diagnosis import Diagnosis, Table
-from penchant.diagnosis._measure import Path, Row, measure
-from penchant.diagnosis._minimiser import Minimiser, find_minimiser
-from penchant.diagnosis._network import NetworkDiagnosis, diagnose_run
 from penchant.diagnosis._verdict import judge, same
+from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
+from penchant.diagnosis.linear._measure import Path, Row, measure
+from penchant.diagnosis.linear._minimiser import Minimiser, find_minimiser
+from penchant.diagnosis.network._network import NetworkDiagnosis, diagnose_run
+from penchant.estimators._convergence import fit_convergence
 from penchant.margins import NotSeparableError
 from penchant.norms import L2, AbstractNorm
 from penchant.optimizers import AbstractOptimizer

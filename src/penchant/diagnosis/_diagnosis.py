@@ -8,10 +8,10 @@ import numpy as np
 
 from penchant._plain import plain
 from penchant.diagnosis._cautions import Caution
-from penchant.diagnosis._convergence import Convergence
-from penchant.diagnosis._measure import Path, Row
-from penchant.diagnosis._minimiser import Minimiser
 from penchant.diagnosis._verdict import percent
+from penchant.diagnosis.linear._measure import Path, Row
+from penchant.diagnosis.linear._minimiser import Minimiser
+from penchant.estimators._convergence import Convergence
 from penchant.norms import AbstractNorm
 from penchant.theory import Prediction
 from penchant.training import Trajectory

@@ -8,8 +8,8 @@ import numpy as np
 
 from penchant.diagnosis._cautions import WALLS
 from penchant.diagnosis._diagnosis import Diagnosis
-from penchant.diagnosis._network import NetworkDiagnosis
 from penchant.diagnosis._verdict import percent
+from penchant.diagnosis.network._network import NetworkDiagnosis
 from penchant.problems import losses
 
 WIDE, NARROW = 7.2, 3.5

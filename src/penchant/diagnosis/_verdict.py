@@ -4,7 +4,7 @@ import math
 
 import equinox as eqx
 
-from penchant.diagnosis._measure import Row
+from penchant.diagnosis.linear._measure import Row
 from penchant.norms import AbstractNorm
 from penchant.problems import LinearClassification
 from penchant.theory import Prediction, canonical

@@ -1,10 +1,14 @@
-"""Limits in continuous time: adaptive gradient flow, and its tail at infinite time."""
+"""Limits in continuous time. `adaptive`: adaptive gradient flow and its tail."""
 
-from penchant.flows._adaptive_flow import (
+from penchant.flows import adaptive as adaptive
+from penchant.flows.adaptive import (
     Flow as Flow,
+    Limit as Limit,
     ShortFlowWarning as ShortFlowWarning,
+    Stage as Stage,
+    Tail as Tail,
     ZeroGradientError as ZeroGradientError,
     adaptive_flow as adaptive_flow,
+    limit as limit,
+    tail_flow as tail_flow,
 )
-from penchant.flows._limit import Limit as Limit, Stage as Stage, limit as limit
-from penchant.flows._tail import Tail as Tail, tail_flow as tail_flow

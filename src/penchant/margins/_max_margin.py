@@ -14,15 +14,15 @@ from jaxtyping import Array, Bool, Float
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
 from penchant._types import PerSample, Scalar, Weights
-from penchant.margins._conjugates import Smooth
-from penchant.margins._first_order import first_order
-from penchant.margins._interior_point import Bounds, interior_point
-from penchant.margins._min_norm import min_norm
-from penchant.margins._plan import Plan
-from penchant.margins._rows import PairRows
 from penchant.margins._separability import SEPARABLE, NotSeparableError
-from penchant.margins._vertex import vertex
-from penchant.margins._working_set import working_set
+from penchant.margins._solvers.conjugates import Smooth
+from penchant.margins._solvers.first_order import first_order
+from penchant.margins._solvers.interior_point import Bounds, interior_point
+from penchant.margins._solvers.min_norm import min_norm
+from penchant.margins._solvers.plan import Plan
+from penchant.margins._solvers.rows import PairRows
+from penchant.margins._solvers.vertex import vertex
+from penchant.margins._solvers.working_set import working_set
 from penchant.norms import AbstractNorm, AbstractSchatten, Mahalanobis
 from penchant.problems import LinearClassification
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant._types import Parameters
-from penchant.margins._rows import PairRows
+from penchant.margins._solvers.rows import PairRows
 from penchant.problems import AbstractClassification
 
 Array = NDArray[np.float64]

@@ -3,7 +3,7 @@ import math
 import numpy as np
 
 from penchant.margins._max_margin import MaxMargin
-from penchant.margins._rows import PairRows
+from penchant.margins._solvers.rows import PairRows
 from penchant.norms import AbstractLp, AbstractSchatten
 from penchant.problems import LinearClassification
 

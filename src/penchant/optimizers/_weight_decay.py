@@ -14,7 +14,7 @@ class WeightDecay(AbstractOptimizer):
     `loshchilov2019decoupled`. $d$ is the rule's own step, which the decay does not
     enter: `WeightDecay(Adam(), 0.01)` is AdamW. With steps of norm at most one and
     $\eta\lambda\le1$ weights from inside stay in the ball $\|w\|\le1/\lambda$, so the
-    end is no maximum margin; `penchant.theory.regularized` computes what it is.
+    end is no maximum margin; `penchant.theory.descent.regularized` computes what it is.
 
     Args:
         rule: The rule that makes the step.

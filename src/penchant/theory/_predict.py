@@ -22,7 +22,10 @@ from penchant.optimizers import (
     WeightDecay,
 )
 from penchant.problems import LinearClassification, NetworkClassification
-from penchant.theory import (
+from penchant.theory._prediction import Prediction
+from penchant.theory._setting import Setting, canonical
+from penchant.theory.descent._rules import as_descent
+from penchant.theory.papers import (
     baek2026persample,
     fan2025spectral,
     gunasekar2018geometry,
@@ -30,11 +33,8 @@ from penchant.theory import (
     wang2021adaptive,
     zhang2024adam,
 )
-from penchant.theory._adam_regimes import Decays, adam_regimes, sign_like
-from penchant.theory._descent_rules import as_descent
-from penchant.theory._homogeneous import network_prediction
-from penchant.theory._prediction import Prediction
-from penchant.theory._setting import Setting, canonical
+from penchant.theory.papers._homogeneous import network_prediction
+from penchant.theory.regimes._adam_regimes import Decays, adam_regimes, sign_like
 from penchant.training import Trajectory
 from penchant.training.batching import AbstractBatching, FullBatch
 from penchant.training.schedules import as_schedule

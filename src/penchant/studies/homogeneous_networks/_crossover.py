@@ -93,7 +93,7 @@ def _growth(preset: Preset, seed: int, b2: float, gamma: float) -> Line:
     half = int(np.searchsorted(np.asarray(run.steps), steps // 2))
     fallen = float(run.log_loss[half] - run.log_loss[-1])
     r = fallen / float(run.steps[-1] - run.steps[half])
-    wanted = float(pn.theory.adam_growth(gamma, ETA, 0.0, b2))
+    wanted = float(pn.theory.regimes.adam_growth(gamma, ETA, 0.0, b2))
     told = f"theory; {steps:,} steps"
     if seed == 0 and b2 in GROWTH:
         told += f"; {GROWTH[b2]:.5e} by an independent implementation"
@@ -125,7 +125,7 @@ def _crossed(
 ) -> tuple[tuple[Any, Any], list[Line]]:
     """The step at which ε takes over, measured and predicted from early steps."""
     problem = linear(seed)
-    r = float(pn.theory.adam_growth(gamma, ETA, 0.0, b2))
+    r = float(pn.theory.regimes.adam_growth(gamma, ETA, 0.0, b2))
     steps = int((np.log(eps**-0.5) + 8.0) / r * 1.2)
     run = _run(seed, b2, eps, steps, steps)  # every step
     before = np.concatenate([np.zeros((1, 3)), np.asarray(run.weights)[:-1]])

@@ -56,7 +56,9 @@ def batch_size(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             [1, 2, 3, 4, 5, 7, 10, 20, 50, 100, 200, 500, 1000]
         )  # fmt: skip
         limits = {
-            int(b): pn.theory.equilibrium(pn.theory.adam_proxy(problem, kind(int(b))))
+            int(b): pn.theory.per_sample.equilibrium(
+                pn.theory.per_sample.adam_proxy(problem, kind(int(b)))
+            )
             for b in sizes
         }
         for b, known in KNOWN.get(name, {}).items():
@@ -99,9 +101,9 @@ def batch_size(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             dots[norm][name] = list(ran), np.array([cosine(u, w) for u in ran.values()])
     if seed == 0:
         # the library keeps a short last batch, which one sample alone here fills
-        whole = pn.theory.adam_proxy(problem, pn.batching.Shuffled(1))
+        whole = pn.theory.per_sample.adam_proxy(problem, pn.batching.Shuffled(1))
         dropped = dataclasses.replace(whole, noise=jnp.asarray(1.0 / 81.0))
-        limit = pn.theory.equilibrium(dropped)
+        limit = pn.theory.per_sample.equilibrium(dropped)
         lines += [
             Line(
                 f"reshuffled, b = 9, last batch dropped: cosine with {norm}",

@@ -14,9 +14,9 @@ def bistable(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     $X=[[p,q,r],[q,p,-r]]$ with $p=6$, $q=2$; $r=1$ in the picture of basins.
     """
     problem = pn.datasets.bistable(6, 2, 1).problem(pn.losses.Exponential())
-    step = pn.theory.adam_proxy(problem)
+    step = pn.theory.per_sample.adam_proxy(problem)
     start = -np.asarray(step.rows @ np.array([0.0, 0.0, 2.0]))
-    up = pn.theory.equilibrium(step, start)
+    up = pn.theory.per_sample.equilibrium(step, start)
     direction = np.asarray(up.step) / np.linalg.norm(np.asarray(up.step))
     lines = [
         Line(
@@ -92,8 +92,10 @@ def _basins(
     u, z = np.linspace(-2, 2, count), np.linspace(-3, 3, count)
     U, Z = np.meshgrid(u, z)
     starts = np.stack([U.ravel(), -U.ravel(), Z.ravel()], axis=1)
-    step = pn.theory.adam_proxy(problem)
-    _, w = pn.theory.follow(step, steps=4_000, step_size=0.05, init=starts, record=4)
+    step = pn.theory.per_sample.adam_proxy(problem)
+    _, w = pn.theory.per_sample.follow(
+        step, steps=4_000, step_size=0.05, init=starts, record=4
+    )
     moved = np.asarray(w[-1] - w[-2])
     kinds = np.sign(np.round(moved[:, 2] / np.abs(moved).max(), 3)).astype(int)
     rng = np.random.default_rng(seed)
@@ -145,8 +147,10 @@ def _pitchfork(preset: Preset) -> tuple[str, str, list[Line]]:
 
     def limit(r: float) -> float:
         rows = pn.datasets.bistable(6, 2, r).problem(pn.losses.Exponential())
-        step = pn.theory.adam_proxy(rows)
-        w = np.asarray(pn.theory.equilibrium(step, np.array([1.5, -1.5])).step)
+        step = pn.theory.per_sample.adam_proxy(rows)
+        w = np.asarray(
+            pn.theory.per_sample.equilibrium(step, np.array([1.5, -1.5])).step
+        )
         return float(abs(w[2]) / np.linalg.norm(w))
 
     heights = np.array([limit(x) for x in r])

@@ -26,11 +26,15 @@ def decays(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     for n, d in shapes:
         data = pn.datasets.gaussian(n, d, seed=seed)
         problem = data.problem(pn.losses.Exponential())
-        proxy = pn.theory.equilibrium(pn.theory.adam_proxy(problem))
+        proxy = pn.theory.per_sample.equilibrium(
+            pn.theory.per_sample.adam_proxy(problem)
+        )
         x, y = [], []
         for b1, b2 in ((0.9, 0.9), (0.9, 0.95), (0.9, 0.99), (0.9, 0.999), (0.0, 0.5)):
             adam = pn.optimizers.Adam(b1, b2, 0.0)
-            told = pn.theory.equilibrium(pn.theory.adam_step(problem, adam))
+            told = pn.theory.per_sample.equilibrium(
+                pn.theory.per_sample.adam_step(problem, adam)
+            )
             near = cosine(told.step, proxy.step)
             if b1 > 0:
                 x.append(n * (1.0 - b2))
@@ -64,7 +68,9 @@ def decays(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     problem = pn.datasets.gaussian(n, d, seed=seed).problem(pn.losses.Exponential())
     adam = pn.optimizers.Adam(0.9, 0.95, 0.0)
     run = simulate(problem, adam, pn.batching.Cyclic(1), 400_000, 1e-4)
-    told = pn.theory.equilibrium(pn.theory.adam_step(problem, adam))
+    told = pn.theory.per_sample.equilibrium(
+        pn.theory.per_sample.adam_step(problem, adam)
+    )
     lines.append(
         Line(
             f"N = {n}, d = {d}, (.9, .95): 1 - cosine of run and prediction",

@@ -32,7 +32,7 @@ def gaussian(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     adam = pn.optimizers.Adam(0.9, 0.95, 0.0)
     l2 = pn.max_margin(problem, pn.norms.L2())
     linf = pn.max_margin(problem, pn.norms.Linf())
-    proxy = pn.theory.equilibrium(pn.theory.adam_proxy(problem))
+    proxy = pn.theory.per_sample.equilibrium(pn.theory.per_sample.adam_proxy(problem))
     turn = pn.theory.adam_limits(problem, adam, batching=ORDERS["in turn"], starts=0)
     rate = rate_of(turn.reached)
     size = pn.schedules.power(1.0, 0.8)
@@ -97,7 +97,9 @@ def gaussian(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     for b2 in (0.95, 0.99, 0.999):
         rule = pn.optimizers.Adam(0.9, b2, 0.0)
         run = simulate(problem, rule, pn.batching.Cyclic(1), enough, 1e-4)
-        told = pn.theory.equilibrium(pn.theory.adam_step(problem, rule))
+        told = pn.theory.per_sample.equilibrium(
+            pn.theory.per_sample.adam_step(problem, rule)
+        )
         lines.append(
             Line(
                 f"in turn, b2 = {b2:g}, η = 1e-4: 1 - cosine of run and prediction",

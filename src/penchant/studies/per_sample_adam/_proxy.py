@@ -18,10 +18,14 @@ def proxy(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     lines, curves = [], {}
     for name, dataset in data.items():
         problem = dataset.problem(pn.losses.Exponential())
-        step = pn.theory.adam_proxy(problem)
-        rest = pn.theory.equilibrium(step)
-        at, w = map(np.asarray, pn.theory.follow(step, steps=steps, step_size=0.02))
-        moved = np.asarray(pn.theory.fixed_point_map(problem, rest.c) - rest.c)
+        step = pn.theory.per_sample.adam_proxy(problem)
+        rest = pn.theory.per_sample.equilibrium(step)
+        at, w = map(
+            np.asarray, pn.theory.per_sample.follow(step, steps=steps, step_size=0.02)
+        )
+        moved = np.asarray(
+            pn.theory.per_sample.fixed_point_map(problem, rest.c) - rest.c
+        )
         half = int(np.searchsorted(at, steps // 2))
         lines.append(
             Line(
@@ -50,7 +54,7 @@ def proxy(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         curves[f"{name}, w"] = s, angle
     problem = data["shifted diagonal"].problem(pn.losses.Exponential())
     linf = pn.max_margin(problem, pn.norms.Linf())
-    decided = pn.theory.equilibrium(pn.theory.adam_proxy(problem))
+    decided = pn.theory.per_sample.equilibrium(pn.theory.per_sample.adam_proxy(problem))
     lines += [
         Line(
             "shifted diagonal: share of the largest ℓ∞ margin at the fixed point",

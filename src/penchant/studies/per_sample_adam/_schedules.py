@@ -47,7 +47,7 @@ def schedules(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         least = np.asarray(run.margins).min(axis=1)
         half = int(np.searchsorted(np.asarray(run.steps), steps // 2))
         growth = float(least[-1] - least[half]) / (steps - steps // 2)
-        limit = pn.theory.growth_limit(0.9, b2)
+        limit = pn.theory.per_sample.growth_limit(0.9, b2)
         lines.append(
             Line(
                 f"b2 = {b2:g}, η = 1: margin gained a step (limit {limit:.6f})",
@@ -59,7 +59,9 @@ def schedules(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             )
         )
     adam = pn.optimizers.Adam(0.9, 0.95, 0.0)
-    told = pn.theory.equilibrium(pn.theory.adam_step(problem, adam, turn))
+    told = pn.theory.per_sample.equilibrium(
+        pn.theory.per_sample.adam_step(problem, adam, turn)
+    )
     steps = 300_000 if preset.quick else 3_000_000
     curves = {}
     for name, size in (

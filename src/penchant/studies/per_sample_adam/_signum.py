@@ -56,7 +56,7 @@ def signum(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                 run = simulate(problem, rule, kind(b), steps, eta, seed=seed)
                 w = run.increment()
                 gaps.append(1.0 - share(problem, linf, w))
-                bound = pn.theory.signum_gap(problem, beta, kind(b))
+                bound = pn.theory.per_sample.signum_gap(problem, beta, kind(b))
                 known = KNOWN.get((name, beta)) if b == 1 and seed == 0 else None
                 if known is not None:
                     value, digits = known

@@ -26,14 +26,14 @@ def uniqueness(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     for k in range(count):
         data = pn.datasets.gaussian(10, 50, seed=seed + k)
         problem = data.problem(pn.losses.Exponential())
-        step = pn.theory.adam_proxy(problem)
-        rest = pn.theory.equilibrium(step)
+        step = pn.theory.per_sample.adam_proxy(problem)
+        rest = pn.theory.per_sample.equilibrium(step)
         rng = np.random.default_rng(seed + k)
         for _ in range(starts):
             log_c = np.log(rng.dirichlet(np.full(10, 0.3)) + 1e-12)
-            other = pn.theory.equilibrium(step, log_c)
+            other = pn.theory.per_sample.equilibrium(step, log_c)
             several += gap(other.step, rest.step) > 1e-9
-        T = pn.theory.fixed_point_map(problem, rest.c)
+        T = pn.theory.per_sample.fixed_point_map(problem, rest.c)
         residual = max(residual, float(np.abs(np.asarray(T - rest.c)).sum()))
         near2.append(cosine(rest.step, pn.max_margin(problem, pn.norms.L2()).weights))
         near_inf.append(
@@ -117,7 +117,7 @@ def uniqueness(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
 def _iterations(problem: pn.LinearClassification, rest: np.ndarray) -> int:
     c = np.full(len(rest), 1.0 / len(rest))
     for k in range(1, 101):
-        after = np.asarray(pn.theory.fixed_point_map(problem, c))
+        after = np.asarray(pn.theory.per_sample.fixed_point_map(problem, c))
         if np.abs(after - c).sum() < 1e-10:
             return k
         c = after

@@ -154,7 +154,9 @@ def _slopes(problem: Any, weights: Any) -> Any:
 
     def one(w: Any) -> Any:
         gradient = problem.scaled_gradient(w)
-        return gradient.direction, gradient.log_scale - pn.theory.log_proxy(problem, w)
+        return gradient.direction, gradient.log_scale - pn.theory.descent.log_proxy(
+            problem, w
+        )
 
     return jax.lax.map(one, weights)
 

@@ -151,7 +151,9 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
 def _polar_run(name: str, seed: int, steps: int) -> pn.Trajectory:
     polar, *_ = POLARS[name]
     problem = data(seed)
-    eta = pn.theory.scale_free_step(problem, pn.norms.Spectral(), 0.1)
+    eta = pn.theory.papers.fan2025spectral.scale_free_step(
+        problem, pn.norms.Spectral(), 0.1
+    )
     if name == "exact":  # the same steps as those of descent in the spectral norm
         return descent(seed, "spectral", float(eta), 0.0, steps)
     rule = pn.optimizers.Muon(0.0, polar)
@@ -227,7 +229,7 @@ def memories(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         )
 
     for b2, value in adam[::2] if preset.quick else adam:
-        start = pn.theory.sign_phase_start(
+        start = pn.theory.papers.fan2025spectral.sign_phase_start(
             gamma, pn.schedules.power(0.1, 0.5, offset=1), b2
         )
         rule = pn.optimizers.Adam(0.9, b2, 0.0, bias_correction=True)
@@ -303,7 +305,9 @@ def _of_frameworks(
     import optax
 
     problem = data(seed)
-    eta = pn.theory.scale_free_step(problem, pn.norms.Spectral(), 0.1)
+    eta = pn.theory.papers.fan2025spectral.scale_free_step(
+        problem, pn.norms.Spectral(), 0.1
+    )
     # both multiply by the root of the matrix's aspect ratio, 25 / 10 for optax
     factor = (problem.weight_shape[1] / problem.weight_shape[0]) ** 0.5
 

@@ -57,7 +57,7 @@ def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                     first = 0.2 / pn.theory.longest_row(data(s), norm)
                 run = descent(s, label, first, a, steps)
                 upper = best(s, label).upper_bound
-                laws.append(pn.theory.gap_law(run, norm, upper))
+                laws.append(pn.estimators.gap_law(run, norm, upper))
                 at, share = np.asarray(run.steps), shares(run, s, (label,))[label]
                 drawn.setdefault(f"a = {name}", []).append((at, gap_of(share)))
                 deficits.setdefault(f"a = {name}", []).append((
@@ -84,7 +84,7 @@ def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     return Figure(tuple(lines), pictures)
 
 
-def _of_laws(label: str, name: str, laws: Sequence[pn.theory.GapLaw]) -> list[Line]:
+def _of_laws(label: str, name: str, laws: Sequence[pn.estimators.GapLaw]) -> list[Line]:
     """The lines of one schedule over the seeds; none where a seed has no fit."""
     if name == "1" or any(np.isnan(law.exponent) for law in laws):
         # a logarithm of a length, or too little after burn-in: no exponent
@@ -129,7 +129,7 @@ def _of_laws(label: str, name: str, laws: Sequence[pn.theory.GapLaw]) -> list[Li
 def _proved(a: float) -> str:
     if a == 0.0:
         return "nothing, steps do not fall"
-    return repr(pn.theory.proved_rate(a))
+    return repr(pn.theory.papers.fan2025spectral.proved_rate(a))
 
 
 def bounds(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
@@ -186,7 +186,7 @@ def bounds(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             inequality
             for s, run in runs.items()
             for i in range(0, len(run.steps), 25)
-            for inequality in pn.theory.lemmas(
+            for inequality in pn.theory.descent.lemmas(
                 data(s),
                 norm,
                 run.weights[i],
@@ -209,12 +209,14 @@ def bounds(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
 
 def _along(
     run: pn.Trajectory, label: str, seed: int, sharper: bool
-) -> pn.theory.Guarantee:
+) -> pn.theory.descent.Guarantee:
     problem, norm = data(seed), norm_of(label)
     constants = (
-        pn.theory.sharp_constants(problem, norm)
+        pn.theory.descent.sharp_constants(problem, norm)
         if sharper
-        else pn.theory.paper_constants(problem)
+        else pn.theory.descent.paper_constants(problem)
     )
     gamma = best(seed, label).margin
-    return pn.theory.guarantee_along(run, norm, gamma=gamma, constants=constants)
+    return pn.theory.descent.guarantee_along(
+        run, norm, gamma=gamma, constants=constants
+    )

@@ -1,0 +1,331 @@
+import dataclasses
+import math
+import warnings
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from penchant._checks import check_instance, check_number
+from penchant._types import Parameters, Real, Scalar
+from penchant.flows.adaptive._adaptive_flow import (
+    Flow,
+    ShortFlowWarning,
+    adaptive_flow,
+    check_gradient,
+    last_step_size,
+)
+from penchant.flows.adaptive._preconditioner import NONE, Preconditioner, log_memory
+from penchant.flows.adaptive._tail import Tail, tail_flow
+from penchant.margins import KKT, NotSeparatedError, kkt
+from penchant.margins._kkt import check_degree
+from penchant.norms import (
+    L2,
+    AbstractLp,
+    AbstractNorm,
+    AbstractSchatten,
+    Linf,
+    Mahalanobis,
+)
+from penchant.optimizers import (
+    AbstractOptimizer,
+    AdaGrad,
+    Adam,
+    GradientDescent,
+    RMSProp,
+    SignDescent,
+    Signum,
+    SteepestDescent,
+)
+from penchant.problems import AbstractClassification
+from penchant.training import Trajectory
+
+DEEP = -1000.0
+"""The log-loss at which the flow hands over to its tail."""
+
+TOLERANCE = 1e-6
+
+MOST_STEPS = 200_000
+MOST_WORK = 1_000_000_000
+"""Steps of the flow, and steps times samples times parameters, at most."""
+
+WIDEST = 1e6
+"""Weights of a Mahalanobis norm differ by at most this; the rest is no coordinate."""
+
+
+class Stage(eqx.Module):
+    """A stretch on the way to the limit: what was followed, from where to where.
+
+    `steps` are updates of a run, records of a flow, steps of a tail. `turned` is the
+    angle between the directions at its two ends, in radians; `residual` the KKT
+    residual where it ended.
+    """
+
+    name: str = eqx.field(static=True)
+    log_loss: float = eqx.field(static=True)
+    log_norm: float = eqx.field(static=True)
+    steps: int = eqx.field(static=True)
+    turned: float = eqx.field(static=True)
+    residual: float = eqx.field(static=True)
+    why: str = eqx.field(static=True)
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.name}: log-loss {self.log_loss:.4g}, log-norm {self.log_norm:.4g}, "
+            f"{self.steps} steps, turned {self.turned:.2e}, "
+            f"residual {self.residual:.1e} ({self.why})"
+        )
+
+
+class Limit(eqx.Module):
+    r"""Where a run's direction goes at infinite time, with its certificate.
+
+    `weights` have unit norm in `norm`, the geometry in which the limit is a KKT point;
+    `margin` is $q_{\min}/\|w\|^L$ there and `margin_l2` with the plain Euclidean norm
+    of all parameters. `kkt_residual` says how nearly the KKT conditions hold, `kkt`
+    has all residuals. `log_norm` is the log of the norm reached, `stages` how: the
+    run, the flow, the tail, each with where it handed over. `settled` is whether the
+    direction had stopped turning.
+
+    The residual certifies the point; that *this* run goes there rests on the flows
+    being near to the discrete steps, which they are to the extent that steps are small.
+    """
+
+    weights: Parameters
+    margin: Scalar
+    margin_l2: Scalar
+    kkt_residual: Scalar
+    log_norm: Scalar
+    stages: tuple[Stage, ...]
+    norm: AbstractNorm
+    kkt: KKT
+    settled: bool = eqx.field(static=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the weights, in types that JSON has."""
+        return {
+            "norm": self.norm.label,
+            "margin": float(self.margin),
+            "margin_l2": float(self.margin_l2),
+            "kkt_residual": float(self.kkt_residual),
+            "gap": float(self.kkt.gap),
+            "kinks": self.kkt.kinks,
+            "log_norm": float(self.log_norm),
+            "settled": self.settled,
+            "stages": [dataclasses.asdict(stage) for stage in self.stages],
+        }
+
+    def __repr__(self) -> str:
+        settled = "settled" if self.settled else "still turning"
+        lines = [
+            f"Limit({self.norm.label} margin {float(self.margin):.7g}, KKT residual "
+            f"{float(self.kkt_residual):.1e}, log-norm {float(self.log_norm):.4g}, "
+            f"{settled})"
+        ]
+        return "\n".join([*lines, *(f"  {stage!r}" for stage in self.stages)])
+
+
+def limit(
+    problem: AbstractClassification,
+    trajectory: Trajectory,
+    *,
+    log_norm: Real = 30.0,
+    turn: Real = 0.02,
+) -> Limit:
+    r"""Continue a run to infinite time, and certify what its direction tends to.
+
+    Training at a loss of $10^{-6}$ is far from any KKT point (residuals of .2 to .5),
+    and gets nearer like $(\log t)^{-1/L}$ at best. So the run hands over, with its
+    memory, to the flow it discretises (`adaptive_flow`, to a log-loss of -1000, or as
+    far as some thousand steps go where the network is large), and that to the flow's
+    tail (`tail_flow`, to `log_norm`).
+
+    | optimizer | geometry of the limit |
+    |---|---|
+    | gradient descent, any momentum; RMSProp, Adam with ε > 0 | ℓ2 |
+    | AdaGrad | ℓ2 weighted by its own accumulators, as they end in the flow |
+    | RMSProp, Adam with ε = 0; sign descent, Signum | ℓ∞, without a flow between |
+    | normalised or plain steepest descent in ℓ2 or ℓ∞ | that norm |
+
+    The first three lines are `wang2021adaptive`, which covers continuous time and
+    small discrete steps of smooth networks; ReLU is outside its discrete part. Adam's
+    first moment is dropped (`wang2022momentum` treats it for linear models). ℓ∞ with
+    ε = 0 needs steps that shrink fast enough and a direction that converges.
+
+    Args:
+        problem: What the run learned, with a degree of homogeneity.
+        trajectory: A run that classifies every sample.
+        log_norm: How far to follow: the log of the norm of all parameters.
+        turn: The largest angle of one step of the tail; a smaller one follows the
+            flow more closely.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind, or the optimizer's geometry is
+            none of these (Muon's, Lion's).
+        NotHomogeneousError: If the problem has no degree.
+        NotSeparatedError: If the run has not classified every sample.
+        ZeroGradientError: If nothing has a gradient, as when all units are dead.
+    """
+    check_instance(
+        "problem",
+        problem,
+        AbstractClassification,
+        "a LinearClassification or a NetworkClassification",
+    )
+    check_instance("trajectory", trajectory, Trajectory, "what train returned")
+    check_number("log_norm", log_norm)
+    check_degree(problem)
+    rule = trajectory.rule.optimizer
+    geometry = geometry_at_infinity(rule)
+    w = jax.tree.map(lambda x: x[-1], trajectory.weights)
+    check_gradient(problem, w)
+    least = float(jnp.min(problem.margins(w)))
+    if not least > 0:
+        raise NotSeparatedError(problem, w)
+
+    norm = geometry or _accumulated(problem, trajectory)
+    log_loss = float(trajectory.log_loss[-1])
+    steps = int(trajectory.steps[-1])
+    stages = [_stage(problem, norm, "run", w, w, log_loss, steps, "as trained")]
+    flow = None
+    if not isinstance(norm, Linf) and isinstance(
+        rule, (GradientDescent, AdaGrad, RMSProp, Adam)
+    ):
+        with warnings.catch_warnings():  # the stage says where it ended
+            warnings.simplefilter("ignore", ShortFlowWarning)
+            flow = _flow(problem, trajectory, log_loss)
+    if flow is not None:
+        if geometry is None:
+            norm = _weights_of(problem, flow)
+        why = "the run's own flow, with its memory"
+        after = flow.last
+        end = float(flow.log_loss[-1])
+        if end > 0.99 * DEEP:
+            why += ", as far as its steps went"
+        stages.append(
+            _stage(problem, norm, "flow", w, after, end, len(flow.log_loss), why)
+        )
+        w = after
+    tail = tail_flow(problem, w, norm=norm, log_norm=log_norm, turn=turn)
+    found = kkt(problem, tail.weights, norm)
+    end = _log_loss_at(problem, tail)
+    why = "least margins alone"
+    stages.append(
+        _stage(problem, norm, "tail", w, tail.weights, end, tail.steps, why, tail)
+    )
+    flat = problem.flat(tail.weights)
+    euclidean = problem.unflat(flat / jnp.linalg.norm(flat))
+    return Limit(
+        weights=tail.weights,
+        margin=found.margin,
+        margin_l2=jnp.min(problem.margins(euclidean)),
+        kkt_residual=found.residual,
+        log_norm=tail.log_norm,
+        stages=tuple(stages),
+        norm=norm,
+        kkt=found,
+        settled=tail.settled,
+    )
+
+
+def geometry_at_infinity(rule: AbstractOptimizer) -> AbstractNorm | None:
+    """The norm of a rule's limit; None where the run itself has to tell (AdaGrad).
+
+    Raises:
+        TypeError: If no limit is known in a norm that can be followed.
+    """
+    if isinstance(rule, AdaGrad):
+        return None
+    if isinstance(rule, GradientDescent):
+        return L2()
+    if isinstance(rule, (Adam, RMSProp)):
+        return L2() if float(np.asarray(rule.eps)) > 0 else Linf()
+    if isinstance(rule, (SignDescent, Signum)):
+        return Linf()
+    if isinstance(rule, SteepestDescent):
+        norm = rule.norm
+        if isinstance(norm, (AbstractLp, AbstractSchatten)) and norm.p == 2.0:
+            return L2()
+        if isinstance(norm, AbstractLp) and norm.p == math.inf:
+            return Linf()
+    raise TypeError(
+        "the trajectory's optimizer must be GradientDescent, AdaGrad, RMSProp, Adam, "
+        "SignDescent, Signum or SteepestDescent in ℓ2 or ℓ∞: no other limit can be "
+        f"followed; got {type(rule).__name__}."
+    )
+
+
+def _accumulated(problem: AbstractClassification, run: Trajectory) -> AbstractNorm:
+    """AdaGrad's norm as it stands at the end of a run."""
+    rule = run.rule.optimizer
+    pre = Preconditioner.of(rule)
+    log_v = jnp.asarray(log_memory(problem, rule, run.state.optimizer))
+    return weighted(np.asarray(pre.log_below(log_v, jnp.zeros(()))))
+
+
+def _weights_of(problem: AbstractClassification, flow: Flow) -> AbstractNorm:
+    """AdaGrad's norm as it ends in the flow."""
+    return weighted(-np.asarray(flow.log_preconditioner[-1]))
+
+
+def weighted(log_below: np.ndarray) -> Mahalanobis:
+    r"""The norm $\sqrt{\sum_jw_j^2/h_j}$ of $-\log h$, scaled to a largest weight of 1.
+
+    A parameter that has never had a gradient has $1/h=0$ and never moves: it gets
+    $10^{-6}$ of the largest weight, and keeps its share of a norm that grows.
+    """
+    relative = np.exp(log_below - log_below.max())
+    return Mahalanobis(jnp.asarray(np.maximum(relative, 1.0 / WIDEST)))
+
+
+def _flow(
+    problem: AbstractClassification, run: Trajectory, log_loss: float
+) -> Flow | None:
+    if log_loss <= DEEP:
+        return None
+    rule = run.rule.optimizer
+    pre = Preconditioner.of(rule)
+    work = problem.samples * problem.parameters
+    how = {"log_loss": DEEP, "record": 20, "tol": TOLERANCE}
+    how["most_steps"] = int(min(MOST_STEPS, max(1000, MOST_WORK // work)))
+    if pre.kind != NONE and isinstance(rule, (Adam, RMSProp)):
+        log_v = jnp.asarray(log_memory(problem, rule, run.state.optimizer))
+        if bool(jnp.all(pre.share(log_v) > 1.0 - 1e-9)):
+            # what divides is ε alone: gradient descent, which is not stiff
+            return adaptive_flow(
+                problem,
+                GradientDescent(),
+                init=jax.tree.map(lambda x: x[-1], run.weights),
+                step_size=last_step_size(run),
+                **how,
+            )
+    return adaptive_flow(problem, trajectory=run, **how)
+
+
+def _log_loss_at(problem: AbstractClassification, tail: Tail) -> float:
+    r"""$-q_{\min}$ at the norm reached; $-\infty$ beyond what a float holds."""
+    degree = check_degree(problem)
+    log_q = math.log(float(tail.margins[-1])) + degree * float(tail.log_norm)
+    return -math.exp(log_q) if log_q < 700.0 else -math.inf
+
+
+def _stage(
+    problem: AbstractClassification,
+    norm: AbstractNorm,
+    name: str,
+    before: Parameters,
+    after: Parameters,
+    log_loss: float,
+    steps: int,
+    why: str,
+    tail: Tail | None = None,
+) -> Stage:
+    a, b = problem.flat(before), problem.flat(after)
+    unit = lambda x: x / jnp.linalg.norm(x)
+    turned = 2.0 * math.asin(min(1.0, 0.5 * float(jnp.linalg.norm(unit(a) - unit(b)))))
+    shaped = b.reshape(jnp.shape(norm.M)) if isinstance(norm, Mahalanobis) else b
+    length = float(jnp.log(norm(shaped))) if tail is None else float(tail.log_norm)
+    residual = float(kkt(problem, after, norm, draws=4).residual)
+    return Stage(name, log_loss, length, steps, turned, residual, why)

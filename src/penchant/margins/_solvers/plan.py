@@ -1,0 +1,209 @@
+"""A norm on the host, and the features in which its problem is simplest."""
+
+import functools
+import math
+
+import numpy as np
+
+from penchant.margins._separability import SEPARABLE
+from penchant.margins._solvers import conjugates as conjugates
+from penchant.margins._solvers.interior_point import interior_point
+from penchant.margins._solvers.rows import PairRows
+from penchant.norms import AbstractLp, AbstractNorm, AbstractSchatten, Mahalanobis
+from penchant.norms._entrywise import conjugate_exponent
+
+NULL = 1e-13
+"""Eigenvalues of a matrix M below this share of the largest are zero."""
+
+
+class Plan:
+    """A norm on the host, and the features in which it is simplest.
+
+    A Mahalanobis norm of two classes becomes Euclidean; features that no sample has, or
+    that are more than the samples, are dropped where the norm allows.
+    """
+
+    def __init__(self, rows: PairRows, norm: AbstractNorm):
+        self.vector = rows.y is None
+        self.family, self.p, self.M = _family(norm, self.vector)
+        self.shape = rows.weight_shape
+        self.binary_quadratic = self.vector and (
+            self.family != "quadratic" or (self.M is not None and self.M.ndim == 1)
+        )
+        self.binary_quadratic &= self.family == "quadratic" or self.p == 2.0
+        self.rescale: np.ndarray | None = None
+        if self.family == "quadratic" and self.M is not None and self.binary_quadratic:
+            self.rescale = 1.0 / np.sqrt(self.M)
+            self.M, self.family, self.p = None, "entrywise", 2.0
+            rows = rows.with_features(rows.X * self.rescale)
+        self.basis: np.ndarray | None = None
+        self.used: np.ndarray | None = None
+        d = rows.X.shape[1]
+        if self.M is None:
+            used = np.flatnonzero(np.abs(rows.X).max(axis=0) > 0)
+            if len(used) < d:
+                self.used = used
+                rows = rows.with_features(rows.X[:, used])
+            if self._invariant() and rows.X.shape[1] > len(rows.X):
+                self.basis, _ = np.linalg.qr(rows.X.T)
+                rows = rows.with_features(rows.X @ self.basis)
+        self.rows = rows
+        self.polyhedral = self.family == "entrywise" and self.p in (1.0, math.inf)
+
+    def _invariant(self) -> bool:
+        """Whether the norm sees only inner products of the rows of `W`."""
+        return self.p == 2.0 or self.family == "schatten"
+
+    def back(self, W: np.ndarray) -> np.ndarray:
+        """Weights in the features of the problem."""
+        if self.basis is not None:
+            W = W @ self.basis.T
+        if self.used is not None:
+            whole = np.zeros((*W.shape[:-1], self.shape[-1]))
+            whole[..., self.used] = W
+            W = whole
+        if self.rescale is not None:
+            W = W * self.rescale
+        return W
+
+    def norm(self, W: np.ndarray) -> float:
+        """The norm of weights in the plan's features."""
+        if self.family == "quadratic":
+            assert self.M is not None
+            w = W.ravel()
+            Mw = self.M.ravel() * w if self.M.shape == W.shape else self.M @ w
+            return math.sqrt(max(float(w @ Mw), 0.0))
+        return _p_norm(self._values(W), self.p)
+
+    def dual(self, G: np.ndarray) -> float:
+        """Its dual."""
+        if self.family == "quadratic":
+            assert self.M is not None
+            g = G.ravel()
+            if self.M.shape == G.shape:
+                return math.sqrt(float((g**2 / self.M.ravel()).sum()))
+            values, vectors = self._spectrum
+            u = vectors.T @ g
+            null = values <= NULL * values[-1]
+            # while the solver is under way; `cancel` makes it zero in the end
+            if np.abs(u[null]).max(initial=0.0) > 1e-5 * np.abs(u).max():
+                return math.inf
+            return math.sqrt(float((u[~null] ** 2 / values[~null]).sum()))
+        return _p_norm(self._values(G), conjugate_exponent(self.p))
+
+    @functools.cached_property
+    def _spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        assert self.M is not None
+        values, vectors = np.linalg.eigh(self.M)
+        return values, vectors
+
+    @functools.cached_property
+    def _null_rows(self) -> np.ndarray | None:
+        """`(m, r)`: the rows along weights of length 0; None if only 0 has length 0."""
+        size = math.prod(self.rows.weight_shape)
+        if self.M is None or self.M.shape != (size, size):
+            return None
+        values, vectors = self._spectrum
+        null = values <= NULL * values[-1]
+        return self.rows.dense() @ vectors[:, null] if null.any() else None
+
+    def refuse_unbounded(self) -> None:
+        """A seminorm bounds no margin if weights of length 0 separate the data."""
+        N = self._null_rows
+        if N is None or not N.any():
+            return
+        rows = PairRows(N, None, 1)
+        length = lambda x: float(np.linalg.norm(x))
+        floor = SEPARABLE * float(np.linalg.norm(N, axis=1).max())
+        best = interior_point(
+            rows,
+            conjugates.Quadratic(None),
+            length,
+            length,
+            of_weights=True,
+            tol=0.5,
+            floor=floor,
+        )
+        if best.upper > floor and best.lower > 0:
+            raise ValueError(
+                "M is singular, and weights with ‖w‖_M = 0 separate the data: the "
+                "margin in this seminorm is unbounded. Give a positive definite M."
+            )
+
+    def cancel(self, q: np.ndarray) -> np.ndarray:
+        """Dual weights whose combination has no part along weights of length 0."""
+        N = self._null_rows
+        if N is None:
+            return q
+        flat = q[self.rows.real]
+        support = flat > 1e-6 * flat.max()
+        part = np.append(N[support].T @ flat[support], flat[support].sum() - 1.0)
+        system = np.vstack([N[support].T, np.ones((1, int(support.sum())))])
+        fixed = np.zeros_like(flat)
+        fixed[support] = flat[support] - np.linalg.lstsq(system, part, rcond=None)[0]
+        out = np.zeros_like(q)
+        out[self.rows.real] = np.maximum(fixed, 0.0)
+        return out
+
+    def _values(self, W: np.ndarray) -> np.ndarray:
+        if self.family == "schatten" and self.p != 2.0:
+            return np.linalg.svd(W, compute_uv=False)
+        return W
+
+    def scale(self) -> float:
+        """The dual norm of the longest row, nearly."""
+        longest = np.argsort(-np.abs(self.rows.X).sum(axis=1))[:4]
+        best = 0.0
+        for i in longest:
+            part = self.rows.take(np.array([i]))
+            q = part.real.astype(float)
+            dual = self.dual(part.adjoint(q / q.sum()))
+            best = max(best, dual if math.isfinite(dual) else 0.0)
+        return best if best > 0 else 1.0
+
+    def conjugate(self, growth: float) -> tuple[conjugates.Conjugate, bool]:
+        """The map for the interior-point method, and whether it is that of weights.
+
+        Args:
+            growth: Pace at which a smooth norm's exponent is approached.
+        """
+        if self.family == "quadratic":
+            assert self.M is not None
+            size = math.prod(self.rows.weight_shape)
+            M = np.diag(self.M.ravel()) if self.M.shape != (size, size) else self.M
+            return conjugates.Quadratic(M), True
+        p = self.p
+        if p == 2.0:
+            return conjugates.Quadratic(None), True
+        of_weights = p > 2.0
+        larger = p if of_weights else conjugate_exponent(p)
+        if self.family == "schatten":
+            if math.isinf(larger):
+                return conjugates.SpectralCone(), of_weights
+            return conjugates.SmoothSpectral(larger, growth), of_weights
+        if math.isinf(larger):
+            return conjugates.Box(), of_weights
+        return conjugates.SmoothEntrywise(larger, growth), of_weights
+
+
+def _family(norm: AbstractNorm, vector: bool) -> tuple[str, float, np.ndarray | None]:
+    if isinstance(norm, Mahalanobis):
+        return "quadratic", 2.0, np.asarray(norm.M)
+    if isinstance(norm, AbstractSchatten):
+        if vector or norm.p == 2.0:
+            return "entrywise", 2.0, None
+        return "schatten", norm.p, None
+    if isinstance(norm, AbstractLp):
+        return "entrywise", norm.p, None
+    raise TypeError(
+        f"max_margin has no exact method for {norm!r}; have: Lp, Schatten and "
+        "Mahalanobis norms. FirstOrder() takes any norm with a projection."
+    )
+
+
+def _p_norm(x: np.ndarray, p: float) -> float:
+    size = np.abs(x).ravel()
+    largest = float(size.max(initial=0.0))
+    if largest == 0 or math.isinf(p):
+        return largest
+    return largest * float(((size / largest) ** p).sum()) ** (1.0 / p)

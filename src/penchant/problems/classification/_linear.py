@@ -1,0 +1,176 @@
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from penchant._checks import check_instance
+from penchant._types import Examples, PerSample, Vector, Weights
+from penchant.problems._scaled_gradient import ScaledGradient
+from penchant.problems.classification._base import (
+    AbstractClassification,
+    Rows,
+    RowWeights,
+)
+from penchant.problems.classification._labels import check_labels
+from penchant.problems.losses import AbstractLoss
+
+
+class LinearClassification(AbstractClassification):
+    r"""A linear classifier under a loss of its margins, averaged over the samples.
+
+    Two classes, $y_i=\pm1$: weights $w\in\mathbb R^d$, margins
+    $y_i\langle w,x_i\rangle$. `k` classes, $y_i\in\{0..k-1\}$: weights
+    $W\in\mathbb R^{k\times d}$, pairwise margins
+    $\langle W_{y_i}-W_c, x_i\rangle$ for $c\neq y_i$. The training loss is the **mean**
+    of the samples' losses.
+
+    >>> import penchant as pn
+    >>> X = jnp.array([[1.0, 2.0], [3.0, -1.0]])
+    >>> exponential = pn.losses.Exponential()
+    >>> problem = pn.LinearClassification(X, jnp.array([1, -1]), loss=exponential)
+    >>> problem.margins(jnp.array([-1.0, 1.0]))
+    Array([1., 4.], dtype=float64)
+
+    Args:
+        X: `(n, d)` examples, finite. Converted to float64; `given` remembers the type
+            they came in, and `diagnose` says so where it had fewer digits.
+        y: `(n,)` labels: all in {-1, +1} for two classes (one sign alone is fine: it
+            means labels are absorbed in `X`), or whole numbers 0..k-1, each present,
+            for `k` classes. Labels {0, 1} are two classes in the multi-class form,
+            with weights `(2, d)`.
+        loss: One of `penchant.losses`.
+        bias: Append a feature that is 1, so that weights have `d + 1` columns. The
+            bias then counts in every norm as any other weight does.
+
+    Raises:
+        TypeError: If `X` or `y` is not numeric, or `loss` is no loss.
+        ValueError: If shapes disagree, a value is NaN or infinite, there is no
+            sample or no feature, or the labels are not as above.
+    """
+
+    X: Examples
+    y: Int[Array, " n"]
+    loss: AbstractLoss
+    bias: bool = eqx.field(static=True)
+    classes: int = eqx.field(static=True)
+    given: str = eqx.field(static=True, repr=False)
+
+    def __init__(self, X: Any, y: Any, *, loss: AbstractLoss, bias: bool = False):
+        examples = _check_examples(X)
+        labels, self.classes = check_labels(y, len(examples))
+        check_instance(
+            "loss", loss, AbstractLoss, "one of Exponential(), Logistic(), PairLog()"
+        )
+        if bias:
+            examples = np.hstack([examples, np.ones((len(examples), 1))])
+        self.X = jnp.asarray(examples)
+        self.y = jnp.asarray(labels)
+        self.loss = loss
+        self.bias = bias
+        self.given = str(getattr(X, "dtype", "float64"))
+
+    @property
+    def degree(self) -> float:
+        """1: margins are linear in the weights."""
+        return 1.0
+
+    @property
+    def start(self) -> Weights:
+        """Zeros."""
+        return jnp.zeros(self.weight_shape)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """The shape of the weights: `(d,)` or `(k, d)`."""
+        d = self.X.shape[1]
+        return (d,) if self.binary else (self.classes, d)
+
+    def pair_margins(self, w: Weights, rows: Rows = None) -> Float[Array, "b c"]:
+        r"""Margins against each opponent: `(n, 1)`; `(n, k)`, $+\infty$ for $c=y_i$."""
+        X, y = self._take(rows)
+        if self.binary:
+            return (y.astype(X.dtype) * _scores(X, w))[:, None]
+        Z = w @ X.T  # (k, b): classes first, so that reductions over them are fast
+        own = jnp.take_along_axis(Z, y[None, :], axis=0, mode="clip")
+        return jnp.where(self._is_own(y), jnp.inf, own - Z).T
+
+    def pull(
+        self, q: Float[Array, "b c"], rows: Rows = None, totals: PerSample | None = None
+    ) -> Weights:
+        r"""$\sum_{ic}q_{ic}\,a_{ic}$ with $a_{ic}$ the gradient of margin $(i,c)$.
+
+        The adjoint of `pair_margins`: $a_i=y_ix_i$, or $(e_{y_i}-e_c)x_i^\top$. With
+        several classes `q` must be 0 in the column of a sample's own class; `totals`
+        are its row sums, where they are known.
+        """
+        X, y = self._take(rows)
+        if self.binary:
+            return _combine(q[:, 0] * y.astype(X.dtype), X)
+        if totals is None:
+            totals = jnp.sum(q, axis=1)
+        return jnp.where(self._is_own(y), totals[None, :], -q.T) @ X
+
+    def scaled_gradient(
+        self, w: Weights, rows: Rows = None, row_weights: RowWeights = None
+    ) -> ScaledGradient:
+        r"""The gradient of the mean loss over all samples, or over some `rows`.
+
+        Args:
+            w: The weights.
+            rows: Indices of a mini-batch; None for all samples.
+            row_weights: A factor for each row of the batch in place of one over
+                their number, for batches that are padded.
+        """
+        slopes = self.loss.scaled_slopes(self.pair_margins(w, rows))
+        Q, totals = slopes.entries, slopes.totals
+        if row_weights is None:
+            step = -self.pull(Q, rows, totals) / Q.shape[0]
+        else:
+            step = -self.pull(Q * row_weights[:, None], rows, totals * row_weights)
+        return ScaledGradient(step, slopes.log_scale)
+
+    def _take(self, rows: Rows) -> tuple[Examples, Int[Array, " b"]]:
+        if rows is None:
+            return self.X, self.y
+        return self.X[rows], self.y[rows]
+
+    def _is_own(self, y: Int[Array, " b"]) -> Array:
+        return jnp.arange(self.classes, dtype=y.dtype)[:, None] == y[None, :]
+
+
+def _scores(X: Examples, w: Vector) -> PerSample:
+    # a batch of few rows is memory traffic, not a matrix product: the plain sum fuses
+    # with what surrounds it
+    if X.shape[0] <= 8:
+        return jnp.sum(X * w[None, :], axis=1)
+    return X @ w
+
+
+def _combine(q: PerSample, X: Examples) -> Vector:
+    if X.shape[0] <= 8:
+        return jnp.sum(q[:, None] * X, axis=0)
+    return q @ X
+
+
+def _check_examples(X: Any) -> np.ndarray:
+    try:
+        examples = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"X must be an array of numbers of shape (n, d); got {type(X).__name__}."
+        ) from None
+    if examples.ndim != 2 or 0 in examples.shape:
+        raise ValueError(
+            "X must have shape (n, d) with at least one sample and one feature; "
+            f"got shape {examples.shape}."
+        )
+    finite = np.isfinite(examples)
+    if not finite.all():
+        i, j = np.argwhere(~finite)[0]
+        raise ValueError(
+            f"X must be finite; {np.size(finite) - finite.sum()} entries are NaN or "
+            f"infinite, the first in row {i}, column {j}: {examples[i, j]}."
+        )
+    return examples

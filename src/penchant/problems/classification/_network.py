@@ -1,0 +1,234 @@
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from penchant._checks import check_instance, check_number
+from penchant._types import Parameters, Real
+from penchant.problems._scaled_gradient import ScaledGradient
+from penchant.problems.classification._base import (
+    AbstractClassification,
+    PairMargins,
+    Rows,
+    RowWeights,
+)
+from penchant.problems.classification._homogeneity import (
+    CLOSE,
+    Homogeneity,
+    NotHomogeneousError,
+    measure,
+    refuse,
+)
+from penchant.problems.classification._labels import check_labels
+from penchant.problems.losses import AbstractLoss
+
+
+class NetworkClassification(AbstractClassification):
+    r"""A classifier `apply(params, X)` of any kind, under a loss of its margins.
+
+    Two classes, $y_i=\pm1$: `apply` returns `(n,)` or `(n, 1)`, and margins are
+    $q_i=y_i\Phi(w,x_i)$. `k` classes: it returns `(n, k)` scores, and margins are
+    $\Phi(w,x_i)_{y_i}-\Phi(w,x_i)_c$ for $c\ne y_i$. Parameters are any pytree of
+    arrays, as in plain JAX, equinox (`eqx.partition`) or flax (`model.apply`).
+
+    What theory says of limits needs a homogeneous network,
+    $\Phi(\alpha w,x)=\alpha^L\Phi(w,x)$ for $\alpha>0$. That is measured here, at
+    random parameters: `homogeneity` has the degree of the whole and of each layer.
+    Networks without a degree can be trained and measured; what needs one says so.
+
+    >>> import penchant as pn
+    >>> apply = lambda w, X: jax.nn.relu(X @ w["in"]) @ w["out"]
+    >>> w = {"in": jnp.ones((2, 3)), "out": jnp.ones(3)}
+    >>> problem = pn.NetworkClassification(
+    ...     apply, w, [[1.0, 2.0], [3.0, -1.0]], [1, -1], loss=pn.losses.Logistic()
+    ... )
+    >>> problem.degree, problem.homogeneity.layers
+    (2.0, {'in': 1.0, 'out': 1.0})
+
+    Args:
+        apply: A pure function of parameters and a batch of examples. A run compiles
+            anew for every new function, so define it once.
+        params: Parameters from which runs start unless told otherwise, in float64.
+        X: `(n, ...)` examples, finite.
+        y: `(n,)` labels: all in {-1, +1}, or classes 0..k-1, each present.
+        loss: One of `penchant.losses`.
+        degree: A claim of $L$, checked; None to take what is measured.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If shapes disagree, a value is NaN or infinite, labels are not as
+            above, or outputs are all 0 whatever the parameters.
+        NotHomogeneousError: If a `degree` is claimed that the network does not have.
+    """
+
+    apply: Callable[[Parameters, Any], Any] = eqx.field(static=True)
+    params: Parameters
+    X: Float[Array, "n ..."]
+    y: Int[Array, " n"]
+    loss: AbstractLoss
+    homogeneity: Homogeneity
+    classes: int = eqx.field(static=True)
+    given: str = eqx.field(static=True, repr=False)
+
+    def __init__(
+        self,
+        apply: Callable[[Parameters, Any], Any],
+        params: Parameters,
+        X: Any,
+        y: Any,
+        *,
+        loss: AbstractLoss,
+        degree: Real | None = None,
+    ):
+        if not callable(apply):
+            raise TypeError(
+                "apply must be a function of parameters and examples; "
+                f"got {type(apply).__name__}."
+            )
+        check_instance(
+            "loss", loss, AbstractLoss, "one of Exponential(), Logistic(), PairLog()"
+        )
+        examples = _check_examples(X)
+        labels, classes = check_labels(y, len(examples))
+        self.apply = apply
+        self.params = _check_params(params)
+        self.X = jnp.asarray(examples)
+        self.y = jnp.asarray(labels)
+        self.loss = loss
+        self.classes = classes
+        self.given = str(getattr(X, "dtype", "float64"))
+        self._check_outputs()
+        found = measure(apply, self.params, self.X)
+        if degree is not None:
+            check_number("degree", degree, above=0.0)
+            if found.degree is None:
+                why = refuse(apply, self.params, self.X, found)
+                raise NotHomogeneousError(
+                    f"degree: the network is not homogeneous; {why}. Leave degree out "
+                    "to train it nevertheless."
+                )
+            if abs(found.degree - degree) > CLOSE:
+                raise NotHomogeneousError(
+                    f"degree must be {found.degree:g}, by which outputs scale; "
+                    f"got {degree:g}."
+                )
+        self.homogeneity = found
+
+    @property
+    def degree(self) -> float | None:
+        """The degree measured; None for a network that is not homogeneous."""
+        return self.homogeneity.degree
+
+    @property
+    def start(self) -> Parameters:
+        """`params`."""
+        return self.params
+
+    def scores(self, w: Parameters, rows: Rows = None) -> Float[Array, "b c"]:
+        """Outputs, `(n, 1)` for two classes or `(n, k)`, in float64."""
+        X = self.X if rows is None else self.X[rows]
+        out = jnp.asarray(self.apply(w, X), dtype=float)
+        return out if out.ndim == 2 else out[:, None]
+
+    def pair_margins(self, w: Parameters, rows: Rows = None) -> PairMargins:
+        return self._pair(self.scores(w, rows), rows)
+
+    def scaled_gradient(
+        self, w: Parameters, rows: Rows = None, row_weights: RowWeights = None
+    ) -> ScaledGradient:
+        Z, back = jax.vjp(lambda w: self.scores(w, rows), w)
+        slopes = self.loss.scaled_slopes(self._pair(Z, rows))
+        Q, totals = slopes.entries, slopes.totals
+        if row_weights is None:
+            share = jnp.full(totals.shape, 1.0 / Z.shape[0])
+        else:
+            share = row_weights
+        if self.binary:
+            pull = -(Q[:, 0] * share * self._labels(rows).astype(Z.dtype))[:, None]
+        else:
+            # the true class moves against the sum of the others: nothing is subtracted
+            own = self._own(rows)
+            pull = jnp.where(own, -totals[:, None], Q) * share[:, None]
+        return ScaledGradient(back(pull)[0], slopes.log_scale)
+
+    def _pair(self, Z: Float[Array, "b c"], rows: Rows) -> PairMargins:
+        y = self._labels(rows)
+        if self.binary:
+            return y.astype(Z.dtype)[:, None] * Z
+        mine = jnp.take_along_axis(Z, y[:, None], axis=1, mode="clip")
+        return jnp.where(self._own(rows), jnp.inf, mine - Z)
+
+    def _labels(self, rows: Rows) -> Int[Array, " b"]:
+        return self.y if rows is None else self.y[rows]
+
+    def _own(self, rows: Rows) -> Array:
+        y = self._labels(rows)
+        return jnp.arange(self.classes, dtype=y.dtype)[None, :] == y[:, None]
+
+    def _check_outputs(self) -> None:
+        shape = jax.eval_shape(self.apply, self.params, self.X)
+        n = self.samples
+        if not hasattr(shape, "shape"):
+            raise TypeError(
+                f"apply must return one array of scores; got {type(shape).__name__}."
+            )
+        seen = tuple(shape.shape)
+        wanted = ((n,), (n, 1)) if self.binary else ((n, self.classes),)
+        if seen not in wanted:
+            kind = "two classes" if self.binary else f"{self.classes} classes"
+            raise ValueError(
+                f"apply must return shape {' or '.join(map(str, wanted))} for {kind} "
+                f"and {n} samples; got {seen}."
+            )
+
+
+def _check_examples(X: Any) -> np.ndarray:
+    try:
+        examples = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"X must be an array of numbers of shape (n, ...); got {type(X).__name__}."
+        ) from None
+    if examples.ndim == 0 or 0 in examples.shape:
+        raise ValueError(
+            "X must have shape (n, ...) with at least one sample; "
+            f"got shape {examples.shape}."
+        )
+    finite = np.isfinite(examples)
+    if not finite.all():
+        where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(
+            f"X must be finite; {np.size(finite) - finite.sum()} entries are NaN or "
+            f"infinite, the first at {where}: {examples[where]}."
+        )
+    return examples
+
+
+def _check_params(params: Any) -> Parameters:
+    leaves, structure = jax.tree.flatten(params)
+    if not leaves:
+        raise ValueError("params must hold at least one array; got none.")
+    odd = [x for x in leaves if not _is_real(x)]
+    if odd:
+        kind = f" of {odd[0].dtype}" if hasattr(odd[0], "dtype") else ""
+        raise TypeError(
+            "params must be a pytree of real arrays; got a leaf of type "
+            f"{type(odd[0]).__name__}{kind}. For an equinox model: params, static = "
+            "eqx.partition(model, eqx.is_inexact_array)."
+        )
+    arrays = [jnp.asarray(leaf, dtype=float) for leaf in leaves]
+    if not all(bool(jnp.isfinite(x).all()) for x in arrays):
+        raise ValueError("params must be finite; got NaN or infinite entries.")
+    return jax.tree.unflatten(structure, arrays)
+
+
+def _is_real(leaf: Any) -> bool:
+    """Whether a leaf holds real numbers; truth values and complex ones are none."""
+    if not eqx.is_array_like(leaf):
+        return False
+    kind = jnp.result_type(leaf)
+    return jnp.issubdtype(kind, jnp.floating) or jnp.issubdtype(kind, jnp.integer)

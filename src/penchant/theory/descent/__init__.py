@@ -1,0 +1,18 @@
+"""Normalised steepest descent: proved bounds, and the end under decoupled decay."""
+
+from penchant.theory.descent._bounds import (
+    Constants as Constants,
+    Guarantee as Guarantee,
+    Inequality as Inequality,
+    guarantee as guarantee,
+    guarantee_along as guarantee_along,
+    lemmas as lemmas,
+    log_proxy as log_proxy,
+    paper_constants as paper_constants,
+    sharp_constants as sharp_constants,
+)
+from penchant.theory.descent._regularized import (
+    PathPoint as PathPoint,
+    path_deficit as path_deficit,
+    regularized as regularized,
+)

@@ -1,0 +1,8 @@
+"""What a run is at a finite step: how weights grow, and when ε takes over."""
+
+from penchant.theory.regimes._adam_regimes import adam_growth as adam_growth
+from penchant.theory.regimes._run_geometry import (
+    RunGeometry as RunGeometry,
+    run_geometry as run_geometry,
+    step_condition as step_condition,
+)
