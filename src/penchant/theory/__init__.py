@@ -1,6 +1,6 @@
 """Which solution an algorithm tends to: the frame, and a folder a body of theory."""
 
-from penchant._moved import moved, places
+from penchant import _moved
 from penchant.theory import (
     descent as descent,
     papers as papers,
@@ -21,9 +21,9 @@ from penchant.theory.per_sample import (
     adam_limits as adam_limits,
 )
 
-__getattr__ = moved(
+__getattr__ = _moved.moved(
     __name__,
-    places({
+    _moved.places({
         "penchant.theory.papers": (
             "baek2026persample fan2025spectral gunasekar2018geometry "
             "soudry2018implicit wang2021adaptive zhang2024adam"
