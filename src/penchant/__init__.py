@@ -1,49 +1,95 @@
 """Which solution does my optimizer pick, and why?"""
 
-from penchant import (
-    _engine as _engine,
-    datasets as datasets,
-    diagnosis as diagnosis,
-    estimators as estimators,
-    flows as flows,
-    margins as margins,
-    norms as norms,
-    optimizers as optimizers,
-    plotting as plotting,
-    problems as problems,
-    theory as theory,
-    training as training,
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+from penchant import _engine as _engine
+
+if TYPE_CHECKING:
+    from penchant import (
+        datasets as datasets,
+        diagnosis as diagnosis,
+        estimators as estimators,
+        flows as flows,
+        margins as margins,
+        norms as norms,
+        optimizers as optimizers,
+        plotting as plotting,
+        problems as problems,
+        studies as studies,
+        theory as theory,
+        training as training,
+    )
+    from penchant._cite import cite as cite
+    from penchant.diagnosis import Diagnosis as Diagnosis, diagnose as diagnose
+    from penchant.flows import Limit as Limit, limit as limit
+    from penchant.margins import (
+        KKT as KKT,
+        Certificate as Certificate,
+        MaxMargin as MaxMargin,
+        NotSeparableError as NotSeparableError,
+        NotSeparatedError as NotSeparatedError,
+        certify as certify,
+        kkt as kkt,
+        max_margin as max_margin,
+    )
+    from penchant.problems import (
+        LinearClassification as LinearClassification,
+        NetworkClassification as NetworkClassification,
+        NotHomogeneousError as NotHomogeneousError,
+        losses as losses,
+        networks as networks,
+    )
+    from penchant.theory import (
+        Assumption as Assumption,
+        Prediction as Prediction,
+        Verdict as Verdict,
+        predict as predict,
+    )
+    from penchant.training import (
+        Trajectory as Trajectory,
+        batching as batching,
+        schedules as schedules,
+        sweep as sweep,
+        train as train,
+    )
+
+_FOLDERS = (
+    "datasets diagnosis estimators flows margins norms optimizers plotting problems "
+    "studies theory training"
 )
-from penchant._cite import cite as cite
-from penchant.diagnosis import Diagnosis as Diagnosis, diagnose as diagnose
-from penchant.flows import Limit as Limit, limit as limit
-from penchant.margins import (
-    KKT as KKT,
-    Certificate as Certificate,
-    MaxMargin as MaxMargin,
-    NotSeparableError as NotSeparableError,
-    NotSeparatedError as NotSeparatedError,
-    certify as certify,
-    kkt as kkt,
-    max_margin as max_margin,
-)
-from penchant.problems import (
-    LinearClassification as LinearClassification,
-    NetworkClassification as NetworkClassification,
-    NotHomogeneousError as NotHomogeneousError,
-    losses as losses,
-    networks as networks,
-)
-from penchant.theory import (
-    Assumption as Assumption,
-    Prediction as Prediction,
-    Verdict as Verdict,
-    predict as predict,
-)
-from penchant.training import (
-    Trajectory as Trajectory,
-    batching as batching,
-    schedules as schedules,
-    sweep as sweep,
-    train as train,
-)
+_NAMES = {
+    "penchant._cite": "cite",
+    "penchant.diagnosis": "Diagnosis diagnose",
+    "penchant.flows": "Limit limit",
+    "penchant.margins": (
+        "KKT Certificate MaxMargin NotSeparableError NotSeparatedError certify kkt "
+        "max_margin"
+    ),
+    "penchant.problems": (
+        "LinearClassification NetworkClassification NotHomogeneousError losses networks"
+    ),
+    "penchant.theory": "Assumption Prediction Verdict predict",
+    "penchant.training": "Trajectory batching schedules sweep train",
+}
+"""Where each name is found when it is first asked for: help needs no engine."""
+
+_PLACES = {name: place for place, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value = importlib.metadata.version("penchant")
+    elif name in _PLACES:
+        value = getattr(importlib.import_module(_PLACES[name]), name)
+    elif name in _FOLDERS.split():
+        value = importlib.import_module(f"penchant.{name}")
+    else:
+        raise AttributeError(f"module 'penchant' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_PLACES, *_FOLDERS.split(), "__version__", "__doc__"])
