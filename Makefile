@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo setup test slow bench docs lint clean
+.PHONY: demo setup quick test slow bench docs lint clean
 .DEFAULT_GOAL := demo
 
 .venv/.run: requirements.lock pyproject.toml
@@ -25,6 +25,11 @@ setup: .venv/.dev
 
 test: .venv/.dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+
+# The fast heart of the suite, for while one works: about a minute.
+quick: .venv/.dev
+	$(BIN)/python -m pytest tests/test_package.py tests/norms tests/optimizers \
+	  tests/margins/test_certificate.py tests/problems tests/theory/test_predict.py
 
 # Studies and properties that take longer.
 slow: .venv/.dev

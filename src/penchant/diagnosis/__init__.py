@@ -9,4 +9,4 @@ from penchant.diagnosis.network._network import (
     NetworkDiagnosis as NetworkDiagnosis,
     NetworkRow as NetworkRow,
 )
-from penchant.estimators._convergence import Convergence as Convergence
+from penchant.estimators import Convergence as Convergence

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant.diagnosis.linear._measure import Row
-from penchant.estimators._convergence import Convergence
+from penchant.estimators import Convergence
 from penchant.optimizers import AdaGrad, Adam, FromOptax, RMSProp
 from penchant.problems import LinearClassification, losses
 from penchant.theory import Prediction, Verdict

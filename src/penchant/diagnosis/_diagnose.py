@@ -17,7 +17,7 @@ from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
 from penchant.diagnosis.linear._measure import Path, Row, measure
 from penchant.diagnosis.linear._minimiser import Minimiser, find_minimiser
 from penchant.diagnosis.network._network import NetworkDiagnosis, diagnose_run
-from penchant.estimators._convergence import fit_convergence
+from penchant.estimators import fit_convergence
 from penchant.margins import NotSeparableError
 from penchant.norms import L2, AbstractNorm
 from penchant.optimizers import AbstractOptimizer

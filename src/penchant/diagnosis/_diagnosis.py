@@ -11,7 +11,7 @@ from penchant.diagnosis._cautions import Caution
 from penchant.diagnosis._verdict import percent
 from penchant.diagnosis.linear._measure import Path, Row
 from penchant.diagnosis.linear._minimiser import Minimiser
-from penchant.estimators._convergence import Convergence
+from penchant.estimators import Convergence
 from penchant.norms import AbstractNorm
 from penchant.theory import Prediction
 from penchant.training import Trajectory

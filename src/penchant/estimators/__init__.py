@@ -1,6 +1,9 @@
 """What is inferred from a run or a flow: laws of convergence, with their errors."""
 
-from penchant.estimators._convergence import Convergence as Convergence
+from penchant.estimators._convergence import (
+    Convergence as Convergence,
+    fit_convergence as fit_convergence,
+)
 from penchant.estimators._flow_rates import (
     norm_ratio as norm_ratio,
     rate_constant as rate_constant,

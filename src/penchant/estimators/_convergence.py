@@ -33,7 +33,24 @@ class Convergence(eqx.Module):
 def fit_convergence(
     steps: np.ndarray, ratio: np.ndarray, margin: float, target: float = 0.01
 ) -> Convergence:
-    """Fit the gap's decay, and extrapolate to `target`."""
+    r"""The gap's decay along a run, and the steps until it is `target`.
+
+    Least squares of $\log(1-\text{ratio})$ on $\log t$ over the last decade of steps.
+    An extrapolation, no bound: it says when the law that the records show will have
+    brought the gap there, if it goes on.
+
+    >>> import numpy as np, penchant as pn
+    >>> t = np.geomspace(10, 1000, 50)
+    >>> fit = pn.estimators.fit_convergence(t, 1.0 - 2.0 / t, margin=40.0, target=1e-3)
+    >>> round(fit.exponent, 6), round(fit.needed)
+    (1.0, 2000)
+
+    Args:
+        steps: `(r,)`, increasing.
+        ratio: `(r,)`, the share of the largest margin at each.
+        margin: The least margin at the end; below 30 a fit is of a transient.
+        target: The gap to extrapolate to.
+    """
     last = float(steps[-1])
     gap = 1.0 - ratio
     now = float(gap[-1])

@@ -1,8 +1,9 @@
 import equinox as eqx
 
 from penchant._checks import check_number
+from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real, Scalar
-from penchant.optimizers._base import AbstractOptimizer, as_leaf
+from penchant.optimizers._base import AbstractOptimizer
 from penchant.optimizers._moments import (
     TwoMoments,
     adaptive_ratio,

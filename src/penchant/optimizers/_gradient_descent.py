@@ -2,8 +2,9 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from penchant._checks import check_number
+from penchant._leaves import as_memory
 from penchant._types import Parameters, Real, Scalar
-from penchant.optimizers._base import AbstractOptimizer, as_memory
+from penchant.optimizers._base import AbstractOptimizer
 from penchant.optimizers._moments import (
     FirstMoment,
     memory_of,

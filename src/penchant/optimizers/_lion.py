@@ -3,8 +3,9 @@ import jax
 import jax.numpy as jnp
 
 from penchant._checks import check_number
+from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real, Scalar
-from penchant.optimizers._base import AbstractOptimizer, as_leaf
+from penchant.optimizers._base import AbstractOptimizer
 from penchant.optimizers._moments import (
     FirstMoment,
     decay_first,

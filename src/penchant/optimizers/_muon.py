@@ -3,8 +3,9 @@ import jax
 import jax.numpy as jnp
 
 from penchant._checks import check_instance, check_number
+from penchant._leaves import as_memory
 from penchant._types import Parameters, Real, Scalar
-from penchant.optimizers._base import AbstractOptimizer, as_memory
+from penchant.optimizers._base import AbstractOptimizer
 from penchant.optimizers._moments import (
     FirstMoment,
     memory_of,

@@ -2,9 +2,10 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from penchant._checks import check_number
+from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real, Scalar
 from penchant.optimizers._adam import Adam
-from penchant.optimizers._base import AbstractOptimizer, as_leaf
+from penchant.optimizers._base import AbstractOptimizer
 from penchant.optimizers._moments import TwoMoments
 from penchant.problems import ScaledGradient
 

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from penchant._checks import check_number
+from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real, Scalar, Weights
-from penchant.optimizers._base import AbstractOptimizer, as_leaf
+from penchant.optimizers._base import AbstractOptimizer
 from penchant.optimizers._moments import move
 from penchant.problems import ScaledGradient
 

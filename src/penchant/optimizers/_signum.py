@@ -1,9 +1,10 @@
 import equinox as eqx
 
 from penchant._checks import check_number
+from penchant._leaves import as_memory
 from penchant._types import Parameters, Real, Scalar
 from penchant.norms import Linf
-from penchant.optimizers._base import AbstractOptimizer, as_memory
+from penchant.optimizers._base import AbstractOptimizer
 from penchant.optimizers._moments import FirstMoment
 from penchant.optimizers._steepest_descent import SteepestDescent
 from penchant.problems import ScaledGradient

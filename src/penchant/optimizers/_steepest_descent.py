@@ -3,9 +3,10 @@ import jax
 import jax.numpy as jnp
 
 from penchant._checks import check_instance, check_number
+from penchant._leaves import as_memory
 from penchant._types import Parameters, Real, Scalar
 from penchant.norms import AbstractNorm
-from penchant.optimizers._base import AbstractOptimizer, as_memory
+from penchant.optimizers._base import AbstractOptimizer
 from penchant.optimizers._moments import (
     FirstMoment,
     memory_of,

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from penchant.optimizers._base import as_leaf
+from penchant._leaves import as_leaf
 from penchant.training._loop import Rule
 from penchant.training.schedules import Constant, Power
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import check_number
+from penchant._leaves import as_leaf
 from penchant._pretty import pretty
 from penchant._types import Real
 from penchant.optimizers import GradientDescent
-from penchant.optimizers._base import as_leaf
 
 Schedule: TypeAlias = Callable[[Any], Any]
 
