@@ -250,3 +250,21 @@ def test_the_first_import_needs_no_engine():
     loaded, version = told.stdout.split()
     assert loaded == "False"
     assert version[0].isdigit()
+
+
+def test_old_addresses_still_work_and_say_where_things_are():
+    code = """
+import warnings
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    from penchant.problems.networks import MLP
+    import penchant.theory.fan2025spectral as old
+    from penchant.theory import gap_law, run_geometry
+import penchant as pn
+from penchant.theory.papers import fan2025spectral as new
+print(old is new, MLP is pn.networks.MLP, gap_law is pn.estimators.gap_law)
+told = {str(w.message) for w in seen if w.category is DeprecationWarning}
+print(len(told), all("has moved to penchant." in t for t in told))
+"""
+    told = run(code)
+    assert told.stdout.split() == ["True", "True", "True", "4", "True"], told.stderr

@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
-from penchant import _engine as _engine
+from penchant import _engine as _engine, _moved
 
 if TYPE_CHECKING:
     from penchant import (
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
         sweep as sweep,
         train as train,
     )
+
+_moved.install()
 
 _FOLDERS = (
     "datasets diagnosis estimators flows margins norms optimizers plotting problems "
