@@ -151,7 +151,7 @@ def test_imports_run_in_no_circle():
 )
 def test_studies_and_the_command_line_are_users(path):
     for module in imports(path):
-        own = any(module.startswith(f"penchant.{folder}.") for folder in USERS)
+        own = folder_of(module) in USERS
         assert module in OUTSIDE or own, f"{path.name} imports {module}"
 
 

@@ -1,7 +1,6 @@
 """What a reader of a diagnosis must know besides its verdict."""
 
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant.diagnosis.linear._measure import Row
-from penchant.estimators import Convergence
-from penchant.optimizers import AdaGrad, Adam, FromOptax, RMSProp
+from penchant.estimators import Convergence, share_of_eps
 from penchant.problems import LinearClassification, losses
 from penchant.theory import Prediction, Verdict
+from penchant.theory.regimes import RegimeName
 from penchant.training import Outcome, Trajectory
 
 WALLS = {"float32": (16.3, 87.3), "float64": (36.8, 708.4)}
@@ -97,7 +96,7 @@ def reached_eps(run: Trajectory, prediction: Prediction | None) -> list[Caution]
         return []
     crossing = ""
     if prediction is not None:
-        last = [r for r in prediction.regimes if r.name == "below ε"]
+        last = [r for r in prediction.regimes if r.name is RegimeName.BELOW_EPS]
         if last and math.isfinite(last[0].start):
             crossing = f" Theory put the crossover near step {last[0].start:,.0f}."
     eps = float(np.asarray(getattr(run.rule.optimizer, "eps", 0.0)))
@@ -112,22 +111,12 @@ def reached_eps(run: Trajectory, prediction: Prediction | None) -> list[Caution]
 
 
 def eps_share(run: Trajectory) -> float | None:
-    r"""$\sum|g|\kappa/\sum|g|$, $\kappa=\varepsilon/(\sqrt v+\varepsilon)$, at the end.
-
-    0: the rule normalises, as without ε; 1: it is gradient descent. None for rules
-    without an ε.
-    """
-    optimizer, state = run.rule.optimizer, run.state.optimizer
-    if not isinstance(optimizer, (Adam, RMSProp)):
+    """As `share_of_eps`; None for rules without an ε, at rest or diverged."""
+    try:
+        share = share_of_eps(run)
+    except TypeError:
         return None
-    log_eps = jnp.log(optimizer.eps) * (0.5 if optimizer.eps_inside else 1.0)
-    log_root = 0.5 * jnp.log(state.second) + state.log_frame
-    kappa = jax.nn.sigmoid(log_eps - log_root)
-    g = jnp.abs(run.rule.problem.scaled_gradient(run.state.weights).direction)
-    total = float(jnp.sum(g))
-    if not 0 < total < math.inf:  # at rest, or diverged
-        return None
-    return float(jnp.sum(jnp.where(g > 0, g * kappa, 0.0))) / total
+    return share if math.isfinite(share) else None
 
 
 def step_too_large(run: Trajectory, row: Row, fit: Convergence) -> list[Caution]:
@@ -150,7 +139,7 @@ def step_too_large(run: Trajectory, row: Row, fit: Convergence) -> list[Caution]
     decade = int(np.searchsorted(steps, steps[-1] / 10.0))
     grown = lengths[-1] / max(lengths[decade], 1e-300)
     stuck = fit.exponent <= 2.0 * min(fit.error, 0.05) and grown > 2.0
-    if fit.gap > 0.02 and stuck and not isinstance(run.rule.optimizer, FromOptax):
+    if fit.gap > 0.02 and stuck and run.rule.optimizer.character().steps is not None:
         return [
             Caution(
                 "stalled",
@@ -227,10 +216,11 @@ def loose_bounds(rows: tuple[Row, ...]) -> list[Caution]:
 
 def frozen_coordinates(problem: LinearClassification, run: Trajectory) -> list[Caution]:
     """AdaGrad's accumulators at 0."""
-    if not isinstance(run.rule.optimizer, AdaGrad):
+    log_v = run.rule.optimizer.log_second(run.state.optimizer)
+    second = run.rule.optimizer.character().adaptive
+    if log_v is None or second is None or second.kind != "sum":
         return []
-    state: Any = run.state.optimizer
-    zero = int(jnp.sum(state.value == 0))
+    zero = int(jnp.sum(jnp.isneginf(problem.flat(log_v))))
     if zero == 0:
         return []
     return [

@@ -5,16 +5,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from penchant.norms import L2, AbstractNorm, Linf, Spectral
-from penchant.optimizers import (
-    AbstractOptimizer,
-    FromOptax,
-    GradientDescent,
-    Muon,
-    Shampoo,
-    SteepestDescent,
-    WeightDecay,
-)
+from penchant.norms import Linf
+from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractClassification, LinearClassification
 from penchant.theory import longest_row
 from penchant.training import schedules
@@ -35,18 +27,18 @@ def default_step_size(
     being the longest row's dual norm in the rule's geometry, $c=4$ for steps in the
     max norm and 16 in others: what came furthest on scikit-learn's digits, whose
     margin is 1 or 2 % of the longest row. For gradient descent and unnormalised
-    steepest descent the constant $1/(R_*^2L)$, $L$ the loss at 0. For optax rules 1,
-    since they bring their own.
+    steepest descent the constant $1/(R_*^2L)$, $L$ the loss at 0. For rules that do
+    not say in which norm they step, optax's among them, 1: they bring their own.
 
     Raises:
         ValueError: If the data are so large, or small, that none is a float.
     """
-    if isinstance(optimizer, FromOptax):
-        return 1.0
+    what = optimizer.character()
+    if what.steps is None:
+        return 1.0  # an optax rule, or a stranger's, that brings its own
     # data that are all 0 have no scale, and gradients of 0: any step size will do
-    norm = geometry(optimizer)
-    R = longest_row(problem, norm) or 1.0
-    if _shrinks(optimizer):
+    R = longest_row(problem, what.steps) or 1.0
+    if not what.normalised:
         first = math.exp(float(problem.log_loss(jnp.zeros(problem.weight_shape))))
         step_size = float(f"{1.0 / R / R / first:.3g}")
         if not 0.0 < step_size < math.inf:
@@ -55,7 +47,7 @@ def default_step_size(
                 "square: rescale the features, or give a step_size."
             )
         return step_size
-    c = 4.0 if isinstance(norm, Linf) else 16.0
+    c = 4.0 if isinstance(what.steps, Linf) else 16.0
     return schedules.power(float(f"{c / R:.3g}"), 0.5)
 
 
@@ -64,26 +56,6 @@ def default_steps(problem: AbstractClassification, batching: AbstractBatching) -
 
     Never by the clock: a result must not depend on the machine's speed.
     """
-    batch = min(getattr(batching, "size", problem.samples), problem.samples)
+    batch = min(batching.size_of(problem.samples), problem.samples)
     steps = min(max(WORK / (batch * problem.parameters), FEWEST), MOST)
     return int(float(f"{steps:.1g}"))
-
-
-def geometry(optimizer: AbstractOptimizer) -> AbstractNorm:
-    """The norm in which an optimizer's steps have the length of its step size."""
-    if isinstance(optimizer, SteepestDescent):
-        return optimizer.norm
-    if isinstance(optimizer, GradientDescent):
-        return L2()
-    if isinstance(optimizer, WeightDecay):
-        return geometry(optimizer.rule)
-    return Spectral() if isinstance(optimizer, (Muon, Shampoo)) else Linf()
-
-
-def _shrinks(optimizer: AbstractOptimizer) -> bool:
-    """Whether steps are multiples of the gradient."""
-    if isinstance(optimizer, WeightDecay):
-        return _shrinks(optimizer.rule)
-    return isinstance(optimizer, GradientDescent) or (
-        isinstance(optimizer, SteepestDescent) and not optimizer.normalized
-    )

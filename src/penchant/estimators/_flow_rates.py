@@ -8,7 +8,6 @@ from jaxtyping import Array, Float
 
 from penchant.flows import Flow
 from penchant.margins import smoothed_margin
-from penchant.margins._kkt import check_degree
 from penchant.norms import Mahalanobis
 
 
@@ -49,7 +48,7 @@ def norm_ratio(flow: Flow) -> jax.Array:
 def _end_of(flow: Flow) -> tuple[float, float, int]:
     """Degree, the margin at the end in the geometry of its `h`, and samples."""
     problem = flow.problem
-    degree = check_degree(problem)
+    degree = problem.require_degree()
     v = jnp.exp(-0.5 * flow.log_preconditioner[-1]) * problem.flat(flow.last)
     least = float(jnp.min(problem.margins(flow.last)))
     return degree, least / float(jnp.linalg.norm(v)) ** degree, problem.samples
@@ -72,7 +71,7 @@ def surrogate_margins(
     Undefined (NaN) while the sum of losses is above 1.
     """
     problem = flow.problem
-    degree = check_degree(problem)
+    degree = problem.require_degree()
     log_h = flow.log_preconditioner
     w = jax.vmap(problem.flat)(flow.weights)
     logs = jax.vmap(

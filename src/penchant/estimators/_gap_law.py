@@ -12,7 +12,6 @@ from penchant._types import Real
 from penchant.estimators._log_slope import FEWEST, log_slope
 from penchant.norms import AbstractNorm
 from penchant.training import Trajectory
-from penchant.training._trajectory import lengths_of
 from penchant.training.schedules import Constant, Power
 
 BURN_IN = 30.0
@@ -111,7 +110,7 @@ def gap_law(run: Trajectory, norm: AbstractNorm, gamma: Real) -> GapLaw:
     check_number("gamma", gamma, above=0.0)
     best = float(np.asarray(gamma))
     steps = np.asarray(run.steps)
-    lengths = np.asarray(lengths_of(norm, run.weights))
+    lengths = np.asarray(run.lengths(norm))
     least = np.asarray(jnp.min(run.margins, axis=1))
     deficits = best * lengths - least
     gaps = np.where(lengths > 0, deficits / np.where(lengths > 0, best * lengths, 1), 1)

@@ -3,8 +3,6 @@
 import jax.numpy as jnp
 
 from penchant._checks import check_instance
-from penchant.flows.adaptive._preconditioner import Preconditioner, log_memory
-from penchant.optimizers import Adam, RMSProp
 from penchant.training import Trajectory
 
 
@@ -14,15 +12,23 @@ def share_of_eps(trajectory: Trajectory) -> float:
     $\kappa_i=\varepsilon/(\sqrt{v_i}+\varepsilon)$, or $\varepsilon/(v_i+\varepsilon)$
     inside, is how much of what divides an entry is $\varepsilon$: 0 while steps are
     sign-like, 1 once they are gradient descent. It passes one half at the crossover.
+    NaN where the run has no gradient, or has diverged.
 
     Raises:
-        TypeError: If the run is of another optimizer.
+        TypeError: If the run's rule divides by no running moment of squares, as its
+            character has it.
     """
     check_instance("trajectory", trajectory, Trajectory, "what train returned")
     rule, problem = trajectory.rule.optimizer, trajectory.rule.problem
-    check_instance("optimizer", rule, (Adam, RMSProp), "Adam or RMSProp")
-    log_v = jnp.asarray(log_memory(problem, rule, trajectory.state.optimizer))
-    share = Preconditioner.of(rule).share(log_v)
+    second = rule.character().adaptive
+    log_v = rule.log_second(trajectory.state.optimizer)
+    if second is None or second.kind != "mean" or log_v is None:
+        raise TypeError(
+            "the trajectory's optimizer must be Adam or RMSProp, or divide by a "
+            f"running mean of squares as they do; got {rule!r}."
+        )
+    share = second.share_of_eps(problem.flat(log_v))
     w = trajectory.state.weights
     g = jnp.abs(problem.flat(problem.scaled_gradient(w).direction))
-    return float(jnp.sum(g * share) / jnp.sum(g))
+    weighed = jnp.sum(jnp.where(g > 0, g * share, 0.0))
+    return float(weighed / jnp.sum(g))

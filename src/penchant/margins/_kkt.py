@@ -16,7 +16,7 @@ from penchant.margins._geometry import Euclidean, Geometry, geometry_of
 from penchant.margins._gradients import Pairs, flat_margins, pair_gradients
 from penchant.margins._separability import NotSeparatedError
 from penchant.norms import L2, AbstractNorm, Layerwise
-from penchant.problems import AbstractClassification, NotHomogeneousError
+from penchant.problems import AbstractClassification
 
 MOST_ROWS = 5000
 """Margins that the residual over all samples takes, the least ones."""
@@ -124,7 +124,7 @@ def kkt(
     check_instance("norm", norm, (AbstractNorm, Layerwise), "one of penchant.norms")
     check_number("tol", tol, above=0.0)
     draws = check_count("draws", draws)
-    degree = check_degree(problem)
+    degree = problem.require_degree()
     tree = problem.read(weights)
     w = np.asarray(problem.flat(tree))
     q = np.asarray(flat_margins(problem, jnp.asarray(w)))
@@ -176,21 +176,6 @@ def kkt(
         kinks=kinks,
         norm=norm,
     )
-
-
-def check_degree(problem: AbstractClassification) -> float:
-    """The degree of a problem that has one.
-
-    Raises:
-        NotHomogeneousError: If it has none.
-    """
-    degree = problem.degree
-    if degree is None:
-        raise NotHomogeneousError(
-            "problem must be homogeneous in its parameters: only then do directions "
-            "have margins and limits. This network is not (see problem.homogeneity)."
-        )
-    return degree
 
 
 def _at(

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 
 from penchant._types import Parameters, Scalar
-from penchant.margins._kkt import check_degree
 from penchant.norms import L2, AbstractNorm, Layerwise, Mahalanobis
 from penchant.problems import AbstractClassification
 from penchant.problems.losses import Exponential
@@ -20,8 +19,9 @@ def normalized_margin(
     Raises:
         NotHomogeneousError: If the problem has no degree.
     """
-    return jnp.min(problem.margins(w)) / _length(problem, w, norm) ** check_degree(
-        problem
+    return (
+        jnp.min(problem.margins(w))
+        / _length(problem, w, norm) ** problem.require_degree()
     )
 
 
@@ -50,7 +50,7 @@ def smoothed_margin(
         alone = jnp.where(
             small, -log_sum, -jnp.log(jnp.expm1(jnp.where(small, 1.0, L)))
         )
-    return alone / _length(problem, w, norm) ** check_degree(problem)
+    return alone / _length(problem, w, norm) ** problem.require_degree()
 
 
 def _length(

@@ -1,6 +1,9 @@
 import abc
+from collections.abc import Hashable
 
 import equinox as eqx
+import jax
+import numpy as np
 
 from penchant._pretty import pretty
 from penchant._types import Real, Scalar, Weights
@@ -45,6 +48,24 @@ class AbstractNorm(eqx.Module):
     def dual(self, g: Weights) -> Scalar:
         r"""$\|g\|_* = \max_{\|d\|\le 1} \langle g, d\rangle$."""
         return self.conjugate(g)
+
+    def same(self, other: "AbstractNorm") -> bool:
+        """Whether two norms are equal in kind and in every number they hold."""
+        return self.fingerprint == other.fingerprint
+
+    @property
+    def fingerprint(self) -> Hashable:
+        """What a norm is, by value: equal for equal norms, and the key to remember by.
+
+        A name won't do: two Mahalanobis norms of one shape print alike.
+        """
+        leaves, structure = jax.tree.flatten(self)
+        arrays = [np.asarray(leaf) for leaf in leaves]
+        return (
+            type(self),
+            structure,
+            tuple((a.shape, a.dtype.str, a.tobytes()) for a in arrays),
+        )
 
     def __repr__(self) -> str:
         return pretty(self)

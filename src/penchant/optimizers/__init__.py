@@ -1,8 +1,18 @@
 """Update rules as the papers define them, on gradients of any scale."""
 
-from penchant.optimizers._adagrad import AdaGrad as AdaGrad
+from penchant.optimizers._adagrad import (
+    AdaGrad as AdaGrad,
+    accumulated_norm as accumulated_norm,
+)
 from penchant.optimizers._adam import Adam as Adam
 from penchant.optimizers._base import AbstractOptimizer as AbstractOptimizer
+from penchant.optimizers._character import (
+    Character as Character,
+    Divisor as Divisor,
+    Evidence as Evidence,
+    Grades as Grades,
+    Memory as Memory,
+)
 from penchant.optimizers._from_optax import FromOptax as FromOptax
 from penchant.optimizers._gradient_descent import GradientDescent as GradientDescent
 from penchant.optimizers._lion import Lion as Lion
@@ -19,4 +29,7 @@ from penchant.optimizers._shampoo import Shampoo as Shampoo
 from penchant.optimizers._sign_descent import SignDescent as SignDescent
 from penchant.optimizers._signum import Signum as Signum
 from penchant.optimizers._steepest_descent import SteepestDescent as SteepestDescent
-from penchant.optimizers._weight_decay import WeightDecay as WeightDecay
+from penchant.optimizers._weight_decay import (
+    AdamW as AdamW,
+    WeightDecay as WeightDecay,
+)

@@ -1,11 +1,14 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from penchant._checks import check_number
 from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real, Scalar
+from penchant.norms import Linf, Mahalanobis
 from penchant.optimizers._base import AbstractOptimizer
+from penchant.optimizers._character import Character, Divisor
 from penchant.optimizers._moments import adaptive_ratio, move
 from penchant.problems import ScaledGradient
 
@@ -53,15 +56,33 @@ class AdaGrad(AbstractOptimizer):
             jax.tree.map(lambda w: jnp.full_like(w, unit), w), jnp.asarray(frame)
         )
 
+    def character(self) -> Character:
+        return Character(
+            Linf(), True, None, Divisor("sum", 1.0, self.eps, self.eps_inside)
+        )
+
+    def log_second(self, state: Accumulator) -> Parameters:
+        return state.log_sum()
+
     def denominators(self, state: Accumulator) -> Parameters:
         r"""$\sqrt S+\varepsilon$, or $\sqrt{S+\varepsilon}$: what steps are divided by.
 
-        At the end of a run these weigh the Euclidean norm whose margin it maximises.
+        At the end of a run these weigh the Euclidean norm whose margin it maximises;
+        [`norm`][penchant.optimizers.AdaGrad.norm] is that norm.
         """
-        total = jax.tree.map(jnp.exp, state.log_sum())
-        if self.eps_inside:
-            return jax.tree.map(lambda s: jnp.sqrt(s + self.eps), total)
-        return jax.tree.map(lambda s: jnp.sqrt(s) + self.eps, total)
+        divisor = Divisor("sum", 1.0, self.eps, self.eps_inside)
+        return jax.tree.map(lambda v: jnp.exp(divisor.log_below(v)), state.log_sum())
+
+    def norm(self, state: Accumulator) -> Mahalanobis:
+        """The Euclidean norm that a state weighs, its largest weight scaled to 1.
+
+        Of the array's shape for parameters that are one array, else flat.
+        """
+        divisor = Divisor("sum", 1.0, self.eps, self.eps_inside)
+        log_v = jax.tree.leaves(state.log_sum())
+        if len(log_v) > 1:
+            log_v = [jnp.concatenate([jnp.ravel(v) for v in log_v])]
+        return accumulated_norm(divisor.log_below(log_v[0]))
 
     def update(
         self,
@@ -77,3 +98,20 @@ class AdaGrad(AbstractOptimizer):
         total = jax.tree.map(lambda s, g: kept * s + g**2, state.value, g)
         ratio = adaptive_ratio(g, total, frame, self.eps, self.eps_inside)
         return move(w, ratio, step_size), Accumulator(total, frame)
+
+
+WIDEST = 1e6
+"""Largest ratio of weights in a norm that accumulators weigh."""
+
+
+def accumulated_norm(log_below: Array) -> Mahalanobis:
+    r"""The norm $\sqrt{\sum_jw_j^2/h_j}$ of $-\log h$, scaled to a largest weight of 1.
+
+    A parameter that has never had a gradient has $1/h=0$ and never moves. It gets
+    $10^{-6}$ of the largest weight: a feature that is 0 in all samples then weighs
+    something and decides nothing, and a network's parameter keeps its share of a norm
+    that grows.
+    """
+    log_below = jnp.asarray(log_below)
+    relative = jnp.exp(log_below - jnp.max(log_below))
+    return Mahalanobis(jnp.maximum(relative, 1.0 / WIDEST))

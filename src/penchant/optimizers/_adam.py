@@ -3,7 +3,9 @@ import equinox as eqx
 from penchant._checks import check_number
 from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real, Scalar
+from penchant.norms import Linf
 from penchant.optimizers._base import AbstractOptimizer
+from penchant.optimizers._character import Character, Divisor, as_memory_of
 from penchant.optimizers._moments import (
     TwoMoments,
     adaptive_ratio,
@@ -48,6 +50,16 @@ class Adam(AbstractOptimizer):
 
     def init(self, w: Parameters) -> TwoMoments:
         return no_moments(w)
+
+    def character(self) -> Character:
+        first = as_memory_of(self.b1, corrected=self.bias_correction)
+        second = Divisor(
+            "mean", self.b2, self.eps, self.eps_inside, self.bias_correction
+        )
+        return Character(Linf(), True, first, second)
+
+    def log_second(self, state: TwoMoments) -> Parameters:
+        return state.log_second()
 
     def update(
         self,

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -26,6 +26,8 @@ class FromOptax(AbstractOptimizer):
     Raises:
         TypeError: If `tx` has no `init` and `update`.
     """
+
+    opaque: ClassVar[bool] = True
 
     tx: Any = eqx.field(static=True)
 

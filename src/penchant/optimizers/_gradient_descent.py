@@ -4,7 +4,9 @@ import jax.numpy as jnp
 from penchant._checks import check_number
 from penchant._leaves import as_memory
 from penchant._types import Parameters, Real, Scalar
+from penchant.norms import L2
 from penchant.optimizers._base import AbstractOptimizer
+from penchant.optimizers._character import Character, as_memory_of
 from penchant.optimizers._moments import (
     FirstMoment,
     memory_of,
@@ -34,6 +36,10 @@ class GradientDescent(AbstractOptimizer):
 
     def init(self, w: Parameters) -> FirstMoment | None:
         return memory_of(self.momentum, w)
+
+    def character(self) -> Character:
+        first = as_memory_of(self.momentum, kind="sum")
+        return Character(L2(), False, first, steepest=True)
 
     def update(
         self,

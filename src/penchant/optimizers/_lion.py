@@ -5,7 +5,9 @@ import jax.numpy as jnp
 from penchant._checks import check_number
 from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real, Scalar
+from penchant.norms import Linf
 from penchant.optimizers._base import AbstractOptimizer
+from penchant.optimizers._character import Character, Memory
 from penchant.optimizers._moments import (
     FirstMoment,
     decay_first,
@@ -39,6 +41,9 @@ class Lion(AbstractOptimizer):
 
     def init(self, w: Parameters) -> FirstMoment:
         return no_first_moment(w)
+
+    def character(self) -> Character:
+        return Character(Linf(), True, Memory(self.b2, mix=self.b1), steepest=True)
 
     def update(
         self,

@@ -49,6 +49,10 @@ class TwoMoments(eqx.Module):
     log_frame: Scalar
     count: Scalar
 
+    def log_second(self) -> Parameters:
+        r"""$\log v$."""
+        return jax.tree.map(lambda v: jnp.log(v) + 2.0 * self.log_frame, self.second)
+
 
 def no_first_moment(w: Parameters) -> FirstMoment:
     """The zero moment."""

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 from penchant._checks import check_instance, check_number
 from penchant._leaves import as_memory
 from penchant._types import Parameters, Real, Scalar
+from penchant.norms import Spectral
 from penchant.optimizers._base import AbstractOptimizer
+from penchant.optimizers._character import Character, as_memory_of
 from penchant.optimizers._moments import (
     FirstMoment,
     memory_of,
@@ -48,6 +50,11 @@ class Muon(AbstractOptimizer):
 
     def init(self, w: Parameters) -> FirstMoment | None:
         return memory_of(self.b1, w)
+
+    def character(self) -> Character:
+        ahead = {"mix": jnp.asarray(self.b1) ** 2} if self.nesterov else {}
+        first = as_memory_of(self.b1, **ahead)
+        return Character(Spectral(), True, first, steepest=self.polar.exact)
 
     def update(
         self,

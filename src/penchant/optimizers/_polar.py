@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import equinox as eqx
 import jax
@@ -23,8 +23,11 @@ MUON_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 class AbstractPolar(eqx.Module):
     r"""A map $M=U\Sigma V^\top\mapsto UV^\top$, exact or nearly; 0 at 0.
 
-    Vectors are matrices of one column.
+    Vectors are matrices of one column. `exact` says whether singular values come out as
+    1, to rounding, whatever they were.
     """
+
+    exact: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, M: Weights) -> Weights:
@@ -40,6 +43,8 @@ class ExactPolar(AbstractPolar):
     Cross-entropy gradients have rank at most $k-1$: an untruncated factor would add a
     step of size one in a direction that is pure rounding.
     """
+
+    exact: ClassVar[bool] = True
 
     def __call__(self, M: Weights) -> Weights:
         return Spectral().steepest(M)

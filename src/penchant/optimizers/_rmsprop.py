@@ -1,3 +1,5 @@
+import dataclasses
+
 import equinox as eqx
 import jax.numpy as jnp
 
@@ -6,6 +8,7 @@ from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real, Scalar
 from penchant.optimizers._adam import Adam
 from penchant.optimizers._base import AbstractOptimizer
+from penchant.optimizers._character import Character
 from penchant.optimizers._moments import TwoMoments
 from penchant.problems import ScaledGradient
 
@@ -42,6 +45,12 @@ class RMSProp(AbstractOptimizer):
 
     def init(self, w: Parameters) -> TwoMoments:
         return self._adam().init(w)
+
+    def character(self) -> Character:
+        return dataclasses.replace(self._adam().character(), first=None)
+
+    def log_second(self, state: TwoMoments) -> Parameters:
+        return state.log_second()
 
     def update(
         self,

@@ -3,10 +3,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from penchant._checks import check_number
+from penchant._checks import check_number, is_traced
 from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real, Scalar, Weights
+from penchant.norms import Spectral
 from penchant.optimizers._base import AbstractOptimizer
+from penchant.optimizers._character import Character, Divisor
 from penchant.optimizers._moments import move
 from penchant.problems import ScaledGradient
 
@@ -53,6 +55,12 @@ class Shampoo(AbstractOptimizer):
         left = jax.tree.map(lambda w: jnp.zeros(2 * (_matrix(w).shape[0],)), w)
         right = jax.tree.map(lambda w: jnp.zeros(2 * (_matrix(w).shape[1],)), w)
         return KroneckerMoments(left, right, jnp.asarray(-jnp.inf))
+
+    def character(self) -> Character:
+        if not is_traced(self.b2) and float(self.b2) == 0.0:
+            return Character(Spectral(), True, steepest=True)  # the polar factor
+        second = Divisor("mean", self.b2, 0.0, exponent=0.25, over="factors")
+        return Character(Spectral(), True, None, second)
 
     def update(
         self,

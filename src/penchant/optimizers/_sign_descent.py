@@ -2,7 +2,9 @@ import jax
 import jax.numpy as jnp
 
 from penchant._types import Parameters, Scalar
+from penchant.norms import Linf
 from penchant.optimizers._base import AbstractOptimizer
+from penchant.optimizers._character import Character
 from penchant.optimizers._moments import move
 from penchant.problems import ScaledGradient
 
@@ -12,6 +14,9 @@ class SignDescent(AbstractOptimizer):
 
     def init(self, w: Parameters) -> None:
         return None
+
+    def character(self) -> Character:
+        return Character(Linf(), True, steepest=True)
 
     def update(
         self, gradient: ScaledGradient, state: None, w: Parameters, step_size: Scalar

@@ -5,6 +5,7 @@ from penchant._leaves import as_memory
 from penchant._types import Parameters, Real, Scalar
 from penchant.norms import Linf
 from penchant.optimizers._base import AbstractOptimizer
+from penchant.optimizers._character import Character
 from penchant.optimizers._moments import FirstMoment
 from penchant.optimizers._steepest_descent import SteepestDescent
 from penchant.problems import ScaledGradient
@@ -29,6 +30,9 @@ class Signum(AbstractOptimizer):
 
     def init(self, w: Parameters) -> FirstMoment | None:
         return SteepestDescent(Linf(), self.b1).init(w)
+
+    def character(self) -> Character:
+        return SteepestDescent(Linf(), self.b1).character()
 
     def update(
         self,

@@ -7,6 +7,7 @@ from penchant._leaves import as_memory
 from penchant._types import Parameters, Real, Scalar
 from penchant.norms import AbstractNorm
 from penchant.optimizers._base import AbstractOptimizer
+from penchant.optimizers._character import Character, as_memory_of
 from penchant.optimizers._moments import (
     FirstMoment,
     memory_of,
@@ -44,6 +45,11 @@ class SteepestDescent(AbstractOptimizer):
 
     def init(self, w: Parameters) -> FirstMoment | None:
         return memory_of(self.b1, w)
+
+    def character(self) -> Character:
+        return Character(
+            self.norm, self.normalized, as_memory_of(self.b1), steepest=True
+        )
 
     def update(
         self,

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 from penchant._checks import check_instance, check_number
 from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real, Scalar
+from penchant.optimizers._adam import Adam
 from penchant.optimizers._base import AbstractOptimizer, State
+from penchant.optimizers._character import Character
 from penchant.problems import ScaledGradient
 
 
@@ -38,9 +40,41 @@ class WeightDecay(AbstractOptimizer):
     def init(self, w: Parameters) -> State:
         return self.rule.init(w)
 
+    def character(self) -> Character:
+        return self.rule.character().with_decay(self.decay)
+
+    def log_second(self, state: State) -> Parameters | None:
+        return self.rule.log_second(state)
+
     def update(
         self, gradient: ScaledGradient, state: State, w: Parameters, step_size: Scalar
     ) -> tuple[Parameters, State]:
         moved, state = self.rule.update(gradient, state, w, step_size)
         shrink = jnp.asarray(step_size) * self.decay
         return jax.tree.map(lambda v, w: v - shrink * w, moved, w), state
+
+
+def AdamW(
+    b1: Real = 0.9,
+    b2: Real = 0.999,
+    eps: Real = 1e-8,
+    weight_decay: Real = 0.01,
+    *,
+    eps_inside: bool = False,
+    bias_correction: bool = False,
+) -> WeightDecay:
+    r"""Adam with decoupled decay: `WeightDecay(Adam(b1, b2, eps), weight_decay)`.
+
+    $w\leftarrow(1-\eta\lambda)w-\eta\,m/(\sqrt v+\varepsilon)$
+    (`loshchilov2019decoupled`), as torch and optax have it with
+    `bias_correction=True`.
+
+    >>> import penchant as pn
+    >>> pn.optimizers.AdamW(weight_decay=0.1).character().decays
+    True
+
+    Raises:
+        ValueError: As for `Adam` and `WeightDecay`.
+    """
+    rule = Adam(b1, b2, eps, eps_inside, bias_correction)
+    return WeightDecay(rule, weight_decay)

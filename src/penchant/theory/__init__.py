@@ -7,14 +7,18 @@ from penchant.theory import (
     per_sample as per_sample,
     regimes as regimes,
 )
-from penchant.theory._predict import predict as predict
+from penchant.theory._predict import predict as predict, predict_from as predict_from
 from penchant.theory._prediction import (
     Assumption as Assumption,
     Prediction as Prediction,
     Regime as Regime,
     Verdict as Verdict,
 )
-from penchant.theory._setting import canonical as canonical, longest_row as longest_row
+from penchant.theory._setting import (
+    Setting as Setting,
+    canonical as canonical,
+    longest_row as longest_row,
+)
 from penchant.theory.per_sample import (
     AdamLimit as AdamLimit,
     AdamLimits as AdamLimits,

@@ -1,40 +1,31 @@
 import dataclasses
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
+import functools
+import math
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 from penchant._checks import check_instance
 from penchant.margins import MaxMargin, max_margin
-from penchant.norms import AbstractNorm, Linf
-from penchant.optimizers import (
-    AbstractOptimizer,
-    AdaGrad,
-    Adam,
-    GradientDescent,
-    Lion,
-    Muon,
-    RMSProp,
-    Shampoo,
-    SignDescent,
-    Signum,
-    SteepestDescent,
-    WeightDecay,
-)
+from penchant.norms import L2, AbstractNorm, AbstractSchatten, Linf
+from penchant.optimizers import AbstractOptimizer, Lion, Muon, Shampoo
 from penchant.problems import LinearClassification, NetworkClassification
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
-from penchant.theory.descent._rules import as_descent
+from penchant.theory.descent._rules import Descent, as_descent
 from penchant.theory.papers import (
     baek2026persample,
+    dunn1978conditional,
     fan2025spectral,
+    gronich2026adam,
     gunasekar2018geometry,
+    lyu2020gradient,
+    qian2019adagrad,
     soudry2018implicit,
     wang2021adaptive,
     zhang2024adam,
 )
-from penchant.theory.papers._homogeneous import network_prediction
-from penchant.theory.regimes._adam_regimes import Decays, adam_regimes, sign_like
+from penchant.theory.regimes._adam_regimes import adam_regimes, sign_like
+from penchant.theory.regimes._decays import Decays
 from penchant.training import Trajectory
 from penchant.training.batching import AbstractBatching, FullBatch
 from penchant.training.schedules import as_schedule
@@ -62,7 +53,12 @@ def predict(
     | sign descent, Signum, batches, two classes | ℓ∞ if momentum is long enough | `baek2026persample` |
     | AdaGrad | ℓ2, weighted by its own accumulators | `qian2019adagrad` |
     | any of these with decoupled decay | none: a point of the regularisation path | `dunn1978conditional` |
-    | anything else | unknown, and said so | |
+    | anything else | by its [character][penchant.optimizers.Character]; unknown where that is | |
+
+    A rule of one's own is asked for its character: one that says it takes normalised
+    steepest steps in a norm gets the theorem for these. `predict.register(MyRule)`
+    registers a prediction for a class of rules and its subclasses, a function of the
+    [`Setting`][penchant.theory.Setting]; the most special one is taken.
 
     Linear classifiers are for separable data: `NotSeparableError` says that these are
     not. What is foretold is the limit; how far a run is from it, `diagnose` measures.
@@ -105,14 +101,12 @@ def predict(
         (LinearClassification, NetworkClassification),
         "a LinearClassification or a NetworkClassification",
     )
-    if isinstance(problem, NetworkClassification):
-        _check_rule(optimizer, batching)
-        return network_prediction(problem, optimizer, batching, step_size, trajectory)
-    seen: dict[str, MaxMargin] = {}
+    seen: dict[Hashable, MaxMargin] = {}
 
     def best(norm: AbstractNorm) -> MaxMargin:
-        name = repr(norm)
+        name = norm.fingerprint
         if name not in seen:
+            assert isinstance(problem, LinearClassification)  # networks have none
             seen[name] = max_margin(problem, norm, tol=1e-6)
         return seen[name]
 
@@ -121,7 +115,7 @@ def predict(
 
 def predict_from(
     best: Callable[[AbstractNorm], MaxMargin],
-    problem: LinearClassification,
+    problem: LinearClassification | NetworkClassification,
     optimizer: AbstractOptimizer,
     batching: AbstractBatching,
     step_size: Any,
@@ -132,92 +126,177 @@ def predict_from(
     Raises:
         NotSeparableError: If no weights classify every sample.
         TypeError: If an argument is of the wrong kind.
+        ValueError: If the trajectory is of another problem.
     """
-    _check_rule(optimizer, batching)
-    batching.check(problem.samples)
-    schedule = None if step_size is None else as_schedule(step_size)
-    setting = Setting(problem, optimizer, batching, schedule, trajectory, best)
-    best(canonical(Linf(), problem))  # data that no weights separate stop here
-    return _of(setting)
-
-
-def _check_rule(optimizer: Any, batching: Any) -> None:
     check_instance(
         "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
     )
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
+    batching.check(problem.samples)
+    if trajectory is not None:
+        trajectory.require_problem(problem)
+    schedule = None if step_size is None else as_schedule(step_size)
+    setting = Setting(problem, optimizer, batching, schedule, trajectory, best)
+    if isinstance(problem, LinearClassification):
+        best(canonical(Linf(), problem))  # data that no weights separate stop here
+    return foretell(optimizer, setting)
 
 
-def _of(setting: Setting) -> Prediction:
-    """The table of `predict`, a line an algorithm."""
-    optimizer = setting.optimizer
-    if isinstance(optimizer, GradientDescent):
-        return soudry2018implicit.gradient_descent(setting)
-    if isinstance(optimizer, AdaGrad):
-        return wang2021adaptive.adagrad(setting)
-    if isinstance(optimizer, WeightDecay):
-        return _decayed(setting, optimizer)
-    if isinstance(optimizer, (Adam, RMSProp)):
-        return _adam(setting, optimizer)
-    descent = as_descent(optimizer)
-    if descent is not None and not setting.full_batch:
-        if setting.problem.binary and isinstance(optimizer, (Signum, SignDescent)):
-            b1 = optimizer.b1 if isinstance(optimizer, Signum) else 0.0
-            return baek2026persample.signum(setting, b1)
-        return fan2025spectral.with_batches(setting, descent)
-    if not setting.full_batch:
+@functools.singledispatch
+def foretell(optimizer: AbstractOptimizer, setting: Setting) -> Prediction:
+    """What the character of a rule allows to say of its limit."""
+    what = optimizer.character()
+    if not what.known:
         return setting.unknown(
-            f"No theorem here says where {type(optimizer).__name__} ends with batches "
-            "of part of the samples: the mean of its steps over an epoch is not the "
-            "step of the mean gradient.",
+            f"{optimizer!r} is not in the table of algorithms whose limit is known, "
+            "and does not say what it is (see its character())."
         )
-    if descent is not None:
+    if what.decays:
+        return _decayed(setting)
+    if what.adaptive is not None:
+        if what.adaptive.kind == "sum":
+            return qian2019adagrad.adagrad(setting)
+        return _adam(setting, Decays.of(what))
+    if what.steps is None or what.second is not None or not what.steepest:
+        return setting.unknown(
+            f"No theorem here says where {setting.name} ends: it is {what!r}."
+        )
+    return _steepest(setting, what.steps)
+
+
+T = TypeVar("T", bound=Callable[[Setting], Prediction])
+
+
+def register(kind: type[AbstractOptimizer]) -> Callable[[T], T]:
+    """A decorator: the function foretells the limit of this class of rules.
+
+    Raises:
+        TypeError: If `kind` is no class of optimizers.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, AbstractOptimizer)):
+        raise TypeError(f"kind must be a class of optimizers; got {kind!r}.")
+
+    def keep(function: T) -> T:
+        foretell.register(kind)(lambda optimizer, setting: function(setting))
+        return function
+
+    return keep
+
+
+# an attribute, so that the table is open where it is read
+predict.__dict__["register"] = register
+
+
+def _steepest(setting: Setting, norm: AbstractNorm) -> Prediction:
+    """Steps that are exactly steepest for a memory of gradients."""
+    what = setting.character
+    if not what.normalised:
+        euclidean = norm.same(L2())
+        if setting.network:
+            if euclidean:
+                return lyu2020gradient.gradient_descent(setting)
+        elif euclidean and what.first_is_sum:
+            return soudry2018implicit.gradient_descent(setting)
+        elif not setting.full_batch:
+            return _with_batches(setting)
+        else:
+            return gunasekar2018geometry.steepest_descent(setting, norm)
+    elif setting.network:
+        if getattr(norm, "p", 0.0) in (2.0, math.inf) and not isinstance(
+            norm, AbstractSchatten
+        ):
+            return gronich2026adam.steepest_kkt(setting, norm)
+    else:
+        return _normalised(setting)
+    return setting.unknown(
+        f"No theorem here says to which KKT point {setting.name} takes a network."
+    )
+
+
+def _normalised(setting: Setting) -> Prediction:
+    descent = as_descent(setting.optimizer)
+    if descent is None:
+        if not setting.full_batch:
+            return _with_batches(setting)
+        return setting.unknown(
+            f"{setting.name}'s steps are the steepest for a mix of two memories, which "
+            "no theorem here covers.",
+            candidates=()
+            if setting.character.steps is None
+            else (setting.character.steps,),
+        )
+    if setting.full_batch:
         return fan2025spectral.normalized_descent(setting, *descent)
-    if isinstance(optimizer, SteepestDescent):
-        return gunasekar2018geometry.steepest_descent(setting)
-    if isinstance(optimizer, Muon):
-        return fan2025spectral.muon(setting)
-    if isinstance(optimizer, Shampoo):
-        return fan2025spectral.shampoo(setting)
-    if isinstance(optimizer, Lion):
-        return _lion(setting)
+    if setting.problem.binary and descent.norm.same(Linf()):
+        return baek2026persample.signum(setting, descent.b1)
+    return fan2025spectral.with_batches(setting, descent)
+
+
+def _with_batches(setting: Setting) -> Prediction:
     return setting.unknown(
-        f"{optimizer!r} is not in the table of algorithms whose limit is known."
+        f"No theorem here says where {setting.name} ends with batches of part of the "
+        "samples: the mean of its steps over an epoch is not the step of the mean "
+        "gradient.",
     )
 
 
-def _lion(setting: Setting) -> Prediction:
+def _decayed(setting: Setting) -> Prediction:
+    """With decoupled decay: a point of the regularisation path, at best."""
+    what = setting.character
+    bare = dataclasses.replace(what, decay=None)
+    steps = bare.steps
+    exact = bare.steepest and bare.normalised and bare.second is None
+    if exact and steps is not None and setting.full_batch and not setting.network:
+        return dunn1978conditional.decayed(setting, Descent(steps, bare.b1))
+    inner = getattr(setting.optimizer, "rule", setting.optimizer)
     return setting.unknown(
-        "Lion's steps are signs of a mix of two memories. With b1 = b2 it is Signum "
-        "(ℓ∞); else no theorem here covers it.",
-        candidates=(Linf(),),
-    )
-
-
-def _decayed(setting: Setting, optimizer: WeightDecay) -> Prediction:
-    """With a decay of 0 the rule itself."""
-    if float(np.asarray(optimizer.decay)) == 0:
-        return _of(dataclasses.replace(setting, optimizer=optimizer.rule))
-    descent = as_descent(optimizer.rule)
-    if descent is not None and setting.full_batch:
-        return fan2025spectral.decayed(setting, descent)
-    return setting.unknown(
-        f"Decay keeps the weights of {type(optimizer.rule).__name__} from growing "
+        f"Decay keeps the weights of {type(inner).__name__} from growing "
         "without end, so no maximum margin is tended to, and no theorem here says "
         "where this rule comes to rest with it."
     )
 
 
-def _adam(setting: Setting, optimizer: Adam | RMSProp) -> Prediction:
-    eps = float(np.asarray(optimizer.eps))
-    decays = Decays(
-        float(np.asarray(optimizer.b1)) if isinstance(optimizer, Adam) else 0.0,
-        float(np.asarray(optimizer.b2)),
-        eps**0.5 if optimizer.eps_inside else eps,
-    )
+def _adam(setting: Setting, decays: Decays) -> Prediction:
+    if setting.network:
+        regimes = wang2021adaptive.network_regimes(setting, decays)
+        if decays.eps > 0:
+            return wang2021adaptive.adam_with_eps(setting, decays, regimes)
+        return gronich2026adam.steepest_kkt(setting, Linf(), regimes)
     if not setting.full_batch:
         return baek2026persample.per_sample_adam(setting, decays)
-    regimes = adam_regimes(setting, decays, sign_like(setting))
-    if eps > 0:
+    regimes = adam_regimes(setting, decays, sign_like(setting, decays))
+    if decays.eps > 0:
         return wang2021adaptive.adam_with_eps(setting, decays, regimes)
     return zhang2024adam.adam_without_eps(setting, decays, regimes)
+
+
+# rules of which more, or less, is known than their character says
+
+
+@foretell.register(Muon)
+def _(optimizer: Muon, setting: Setting) -> Prediction:
+    settled = optimizer.polar.exact or not setting.full_batch or setting.network
+    if settled:
+        return foretell.dispatch(AbstractOptimizer)(optimizer, setting)
+    return fan2025spectral.muon(setting, optimizer)
+
+
+@foretell.register(Shampoo)
+def _(optimizer: Shampoo, setting: Setting) -> Prediction:
+    memory = optimizer.character().second is not None
+    if not memory or setting.network:
+        return foretell.dispatch(AbstractOptimizer)(optimizer, setting)
+    if not setting.full_batch:
+        return _with_batches(setting)
+    return fan2025spectral.shampoo(setting, optimizer)
+
+
+@foretell.register(Lion)
+def _(optimizer: Lion, setting: Setting) -> Prediction:
+    if as_descent(optimizer) is not None or not setting.full_batch or setting.network:
+        return foretell.dispatch(AbstractOptimizer)(optimizer, setting)
+    return setting.unknown(
+        "Lion's steps are signs of a mix of two memories. With b1 = b2 it is Signum "
+        "(ℓ∞); else no theorem here covers it.",
+        candidates=(Linf(),),
+    )

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 
 from penchant._types import Scalar, Vector
 from penchant.margins import MaxMargin
-from penchant.norms import L2, AbstractNorm, AbstractSchatten, Lp, lp
-from penchant.optimizers import AbstractOptimizer
+from penchant.norms import L2, AbstractNorm, AbstractSchatten, Lp, Mahalanobis, lp
+from penchant.optimizers import AbstractOptimizer, Character
 from penchant.problems import LinearClassification, losses
 from penchant.theory._prediction import Assumption, Prediction, Regime, Verdict
 from penchant.training import Trajectory
-from penchant.training.batching import AbstractBatching, FullBatch
+from penchant.training.batching import AbstractBatching
 from penchant.training.schedules import Constant, Power, Schedule
 
 HOLDS, FAILS, UNKNOWN = Verdict.HOLDS, Verdict.FAILS, Verdict.UNKNOWN
@@ -31,7 +31,7 @@ class Setting(eqx.Module):
     `best` computes a maximum margin, and may remember what it has computed.
     """
 
-    problem: LinearClassification
+    problem: Any
     optimizer: AbstractOptimizer
     batching: AbstractBatching
     schedule: Schedule | None
@@ -39,11 +39,24 @@ class Setting(eqx.Module):
     best: Callable[[AbstractNorm], MaxMargin] = eqx.field(static=True)
 
     @property
+    def character(self) -> Character:
+        """What the optimizer is."""
+        return self.optimizer.character()
+
+    @property
+    def name(self) -> str:
+        """What the optimizer is called."""
+        return type(self.optimizer).__name__
+
+    @property
+    def network(self) -> bool:
+        """Whether margins are not linear in the parameters, so that limits are many."""
+        return not isinstance(self.problem, LinearClassification)
+
+    @property
     def full_batch(self) -> bool:
-        """Whether every update sees every sample."""
-        return self.batching.steps_per_epoch(self.problem.samples) == 1 and (
-            isinstance(self.batching, FullBatch) or _covers(self.batching, self.problem)
-        )
+        """Whether every update sees every sample, for all that is known."""
+        return self.batching.covers(self.problem.samples) is True
 
     def predict(
         self,
@@ -64,6 +77,30 @@ class Setting(eqx.Module):
             norm, weights, margin, source, statement, assumptions, regimes, alternatives
         )
 
+    def stationary(
+        self,
+        norm: AbstractNorm,
+        source: str,
+        who: str,
+        assumptions: tuple[Assumption, ...],
+        regimes: tuple[Regime, ...] = (),
+    ) -> Prediction:
+        """A KKT point of a margin problem: which norm's, not which point."""
+        weighed = isinstance(norm, Mahalanobis)
+        label = "ℓ2 (weighted by its accumulators)" if weighed else norm.label
+        tends = "its direction tends" if who.endswith(":") else "tends in direction"
+        return Prediction(
+            norm,
+            None,
+            None,
+            source,
+            f"{who} {tends} to a KKT point of the {label} margin problem of all "
+            "parameters: a first-order statement, no largest margin. penchant.limit "
+            "finds the point.",
+            assumptions,
+            regimes,
+        )
+
     def unknown(
         self,
         why: str,
@@ -72,6 +109,8 @@ class Setting(eqx.Module):
         evidence: Any = None,
     ) -> Prediction:
         """No limit known; what else it may be, and what that was computed from."""
+        if self.network:
+            candidates = ()
         others = tuple(
             self.predict(norm, source, f"the {norm.label} max margin", ())
             for norm in candidates
@@ -88,11 +127,11 @@ class Setting(eqx.Module):
         )
 
     def every_sample(self) -> Assumption:
-        """Full batches."""
+        """Full batches; unknown of a batching that does not say what it covers."""
+        covers = self.batching.covers(self.problem.samples)
+        verdict = {True: HOLDS, False: FAILS, None: UNKNOWN}[covers]
         return Assumption(
-            "every update sees every sample",
-            HOLDS if self.full_batch else FAILS,
-            repr(self.batching),
+            "every update sees every sample", verdict, repr(self.batching)
         )
 
     def exponential_tail(self) -> Assumption:
@@ -138,13 +177,6 @@ class Setting(eqx.Module):
         if isinstance(self.schedule, (Constant, Power)):
             return float(self.schedule(jnp.zeros(())))
         return None
-
-
-def _covers(batching: AbstractBatching, problem: LinearClassification) -> bool:
-    # one step an epoch: a batch of all samples, unless drawn with replacement
-    return type(batching).__name__ in ("Cyclic", "Shuffled") and (
-        getattr(batching, "size", 0) >= problem.samples
-    )
 
 
 def canonical(norm: AbstractNorm, problem: LinearClassification) -> AbstractNorm:

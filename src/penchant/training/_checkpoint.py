@@ -12,7 +12,6 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from penchant.optimizers import FromOptax
 from penchant.problems import NetworkClassification, ScaledGradient
 from penchant.training._loop import Rule
 from penchant.training.schedules import Constant, Power, table
@@ -63,7 +62,7 @@ def _data(problem: Any, w: Any) -> Any:
 def _behaviour(rule: Rule, w: Any) -> Any:
     """A rule's numbers; an optax rule is code, so known by what it does."""
     optimizer = rule.optimizer
-    if not isinstance(optimizer, FromOptax):
+    if not optimizer.opaque:
         return optimizer
     state = optimizer.init(w)
     for log_scale in (0.0, -3.0):

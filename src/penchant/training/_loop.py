@@ -44,7 +44,7 @@ def block_length(batching: AbstractBatching, samples: int) -> int:
     Long enough to amortise drawing an epoch's order, short enough that the tables
     stay small.
     """
-    size = getattr(batching, "size", 1)
+    size = max(1, batching.size_of(samples))
     per_epoch = batching.steps_per_epoch(samples)
     wanted = max(1024, per_epoch // 2)
     return max(1, min(wanted, (1 << 18) // size))

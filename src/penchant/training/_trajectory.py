@@ -58,6 +58,30 @@ class Trajectory(eqx.Module):
         r"""$q_i(w_t)$, `(r, n)`: margins of every sample at every record."""
         return _margins(self.rule.problem, self.weights)
 
+    @property
+    def last(self) -> Parameters:
+        """The weights at the last record."""
+        return jax.tree.map(lambda w: w[-1], self.weights)
+
+    def lengths(self, norm: AbstractNorm) -> Float[Array, " r"]:
+        """The norm of the weights at every record, `(r,)`."""
+        return _lengths(norm, self.weights)
+
+    def require_problem(self, problem: Any) -> None:
+        """Refuse a problem that is not the one the run was made on.
+
+        Raises:
+            ValueError: If data, model or loss differ.
+        """
+        own = self.rule.problem
+        if problem is own:
+            return
+        if type(problem) is not type(own) or not eqx.tree_equal(problem, own):
+            raise ValueError(
+                "problem must be the one that the run was made on, "
+                f"{own!r}; got {problem!r}, with other data, model or loss."
+            )
+
     def increment(self) -> Parameters:
         r"""Unit direction of $w_T-w_{T/2}$, the estimator of the limit direction.
 
@@ -130,7 +154,7 @@ def _margins(problem: Any, weights: Parameters) -> Float[Array, "r n"]:
 
 
 @eqx.filter_jit
-def lengths_of(norm: AbstractNorm, weights: Weights) -> Float[Array, " r"]:
+def _lengths(norm: AbstractNorm, weights: Weights) -> Float[Array, " r"]:
     """The norm of the weights of every record."""
     return jax.lax.map(norm, weights)
 

@@ -42,6 +42,18 @@ class AbstractBatching(eqx.Module):
     ) -> Batches | None:
         """Batches of the steps `start, …, start + length - 1`; None for all samples."""
 
+    def covers(self, samples: int) -> bool | None:
+        """Whether every update sees each of so many samples; None if it is not known.
+
+        Theorems on full batches hold where it does. A batching that does not say is
+        not taken for one that does.
+        """
+        return None
+
+    def size_of(self, samples: int) -> int:
+        """How many samples an update sees, on average over an epoch, rounded up."""
+        return -(-samples // self.steps_per_epoch(samples))
+
     def check(self, samples: int) -> None:
         """Refuse what can't be done with so many samples."""
 
@@ -54,6 +66,9 @@ class FullBatch(AbstractBatching):
 
     def steps_per_epoch(self, samples: int) -> int:
         return 1
+
+    def covers(self, samples: int) -> bool:
+        return True
 
     def batches(
         self, key: PRNGKeyArray, start: Step, length: int, samples: int
@@ -70,6 +85,12 @@ class _Sized(AbstractBatching):
 
     def steps_per_epoch(self, samples: int) -> int:
         return -(-samples // self.size)
+
+    def covers(self, samples: int) -> bool:
+        return self.size >= samples
+
+    def size_of(self, samples: int) -> int:
+        return min(self.size, samples)
 
     def check(self, samples: int) -> None:
         if self.size > samples:
@@ -148,6 +169,12 @@ class WithReplacement(_Sized):
 
     def check(self, samples: int) -> None:
         """Any size will do: samples may repeat within a batch."""
+
+    def covers(self, samples: int) -> bool:
+        return False
+
+    def size_of(self, samples: int) -> int:
+        return self.size
 
     def batches(
         self, key: PRNGKeyArray, start: Step, length: int, samples: int

@@ -12,7 +12,7 @@ from penchant._checks import check_number
 from penchant._leaves import as_leaf
 from penchant._pretty import pretty
 from penchant._types import Real
-from penchant.optimizers import GradientDescent
+from penchant.norms import L2
 
 Schedule: TypeAlias = Callable[[Any], Any]
 
@@ -77,7 +77,9 @@ class LossBased(eqx.Module):
         Raises:
             TypeError: If the rule is no gradient descent.
         """
-        if not isinstance(optimizer, GradientDescent):
+        what = optimizer.character()
+        plain = what.steepest and what.normalised is False and what.second is None
+        if not plain or what.steps is None or not what.steps.same(L2()):
             raise TypeError(
                 "loss-based step sizes are for GradientDescent, whose steps shrink "
                 f"with the loss; got {type(optimizer).__name__}."

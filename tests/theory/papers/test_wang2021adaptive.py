@@ -71,16 +71,22 @@ def test_without_a_run_there_is_no_norm():
     assert "give a trajectory" in told.statement
 
 
-def test_a_weight_that_never_moves_has_no_norm_without_eps():
-    X = np.array([[1.0, 2.0, 0.0], [2.0, 1.0, 0.0]])
-    problem = pn.LinearClassification(X, [1, 1], loss=pn.losses.Exponential())
-    for eps, known in ((0.0, False), (1e-10, True)):
+def test_the_norm_is_one_on_every_route_though_a_feature_is_dead():
+    X = np.array([[1.0, 2.0, 0.0], [2.0, 1.0, 0.0], [1.5, 0.5, 0.0]])
+    problem = pn.LinearClassification(X, [1, 1, 1], loss=pn.losses.Exponential())
+    for eps in (0.0, 1e-10):
         rule = pn.optimizers.AdaGrad(eps)
-        run = pn.train(problem, rule, steps=200, step_size=0.1)
+        run = pn.train(problem, rule, steps=2_000, step_size=0.1)
         told = pn.predict(problem, rule, trajectory=run)
-        assert (told.norm is not None) == known
-        if known:
-            assert float(told.weights[2]) == 0.0
+        assert float(told.weights[2]) == 0.0
+        own = rule.norm(run.state.optimizer)
+        assert told.norm.same(own)
+        flow = pn.flows.adaptive_flow(problem, trajectory=run, log_loss=-400.0)
+        limit = pn.limit(problem, run)
+        # sums go on growing a little: to the end of the flow, where limit reads them
+        assert np.allclose(flow.norm().M, limit.norm.M, rtol=1e-6)
+        assert np.allclose(own.M, limit.norm.M, rtol=0.05)
+        assert float(limit.weights[2]) == 0.0
 
 
 def limit_of_one_sample(x, eta, eps):

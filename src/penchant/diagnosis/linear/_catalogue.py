@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -29,11 +29,11 @@ class Catalogue:
     ):
         self.problem = problem
         self.report = report or (lambda text: None)
-        self.found: dict[str, MaxMargin] = {}
+        self.found: dict[Hashable, MaxMargin] = {}
 
     def best(self, norm: AbstractNorm) -> MaxMargin:
         """The maximum margin in a norm; its gap says how well it is known."""
-        name = repr(norm) if not hasattr(norm, "M") else f"{norm!r} {id(norm)}"
+        name = norm.fingerprint
         if name not in self.found:
             self.report(f"largest {norm.label} margin")
             with warnings.catch_warnings():

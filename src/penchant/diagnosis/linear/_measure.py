@@ -12,7 +12,6 @@ from penchant.margins import MaxMargin, certify, is_unique
 from penchant.norms import AbstractNorm
 from penchant.problems import LinearClassification
 from penchant.training import Trajectory
-from penchant.training._trajectory import lengths_of
 
 CERTIFIED_RECORDS = 24
 """Records at which the run's own upper bounds are computed."""
@@ -78,7 +77,7 @@ def measure(
     """One norm's row of the table, and its path."""
     norm = best.norm
     least = np.asarray(jnp.min(run.margins, axis=1))
-    lengths = np.asarray(lengths_of(norm, run.weights))
+    lengths = np.asarray(run.lengths(norm))
     reached = least / np.where(lengths > 0, lengths, 1.0)
     increment = run.increment()
     limit_reached = _margin(problem, increment, norm)

@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Any
 
 import equinox as eqx
-import jax
 import numpy as np
 
 from penchant._plain import plain
@@ -16,7 +16,6 @@ from penchant.estimators import share_of_eps
 from penchant.flows import Limit, ZeroGradientError, limit
 from penchant.margins import KKT, kkt, normalized_margin
 from penchant.norms import L2, AbstractNorm, Layerwise, Linf, Mahalanobis, Spectral
-from penchant.optimizers import AdaGrad, Adam, RMSProp
 from penchant.problems import NetworkClassification
 from penchant.theory import Prediction
 from penchant.training import Outcome, Trajectory
@@ -151,7 +150,7 @@ def diagnose_run(
     tell: Callable[[str], None],
 ) -> NetworkDiagnosis:
     """Read a run of a network."""
-    w = jax.tree.map(lambda x: x[-1], run.weights)
+    w = run.last
     name = type(run.rule.optimizer).__name__
     q = np.asarray(problem.margins(w))
     warnings: list[Caution] = []
@@ -159,7 +158,8 @@ def diagnose_run(
         told = run.outcome.value
         warnings.append(Caution("ended_early", "The run did not end as asked", told))
     share = None
-    if isinstance(run.rule.optimizer, (Adam, RMSProp)):
+    second = run.rule.optimizer.character().adaptive
+    if second is not None and second.kind == "mean":
         share = share_of_eps(run)
     regime = prediction.at(int(run.steps[-1])).name
     common = {
@@ -220,7 +220,9 @@ def _norms(
     problem: NetworkClassification, run: Trajectory, found: Limit | None
 ) -> tuple[AbstractNorm | Layerwise, ...]:
     norms: list[AbstractNorm | Layerwise] = [L2(), Linf(), Layerwise(Spectral())]
-    if isinstance(run.rule.optimizer, AdaGrad) and found is not None:
+    second = run.rule.optimizer.character().adaptive
+    sums = second is not None and second.kind == "sum"
+    if sums and found is not None:
         norms.insert(0, found.norm)
     return tuple(norms)
 
@@ -266,8 +268,10 @@ def _judge(
             f"of {nearest.gap:.1%}."
         )
         return None, None, headline, foretold
-    best = min(rows, key=lambda row: row.limit_gap or 0.0)
-    gap = best.limit_gap or 0.0
+    # a gap that is missing is none to win by
+    gap_of = lambda row: math.inf if row.limit_gap is None else row.limit_gap
+    best = min(rows, key=gap_of)
+    gap = gap_of(best)
     if gap > NEAR:
         headline = (
             f"{name}'s limit is no KKT point of any norm compared; the nearest is "

@@ -10,8 +10,9 @@ from jaxtyping import Array, Float
 from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Parameters, Real, Scalar
 from penchant.flows.adaptive._integrate import Point, integrate
-from penchant.flows.adaptive._preconditioner import SUM, Preconditioner, log_memory
-from penchant.optimizers import AbstractOptimizer
+from penchant.flows.adaptive._preconditioner import Preconditioner, log_memory
+from penchant.norms import L2, AbstractNorm
+from penchant.optimizers import AbstractOptimizer, accumulated_norm
 from penchant.problems import AbstractClassification
 from penchant.training import Trajectory
 from penchant.training.schedules import Constant
@@ -61,6 +62,18 @@ class Flow(eqx.Module):
         below = jax.vmap(pre.log_below)(self.log_memory, self.log_time)
         return jnp.log(pre.gain) - below
 
+    def norm(self) -> AbstractNorm:
+        r"""The norm in whose margin problem this flow's limit is to first order.
+
+        $\sqrt{\sum_jw_j^2/h_j}$ with the $h$ it ends with where squares add up
+        (AdaGrad); else $\ell_2$ with an $\varepsilon$ or without preconditioner, and
+        $\ell_\infty$ for a fading memory alone.
+        """
+        if Preconditioner.of(self.optimizer).sums:
+            return accumulated_norm(-self.log_preconditioner[-1])
+        norm = self.optimizer.character().limit_norm
+        return L2() if norm is None else norm
+
     def invariant(self) -> Float[Array, " r"]:
         r"""AdaGrad's conserved quantity at every record: constant, whatever the model.
 
@@ -71,12 +84,12 @@ class Flow(eqx.Module):
         Raises:
             TypeError: If the flow is not AdaGrad's.
         """
-        pre = Preconditioner.of(self.optimizer)
-        if pre.kind != SUM:
+        second = Preconditioner.of(self.optimizer).second
+        if second is None or second.kind != "sum":
             raise TypeError(
                 f"the invariant is AdaGrad's; this is {type(self.optimizer).__name__}."
             )
-        potential = jax.vmap(lambda log_v: pre.potential(jnp.exp(log_v)))
+        potential = jax.vmap(lambda log_v: second.potential(jnp.exp(log_v)))
         return jnp.exp(self.log_loss) + self.step_size * potential(self.log_memory)
 
     def __repr__(self) -> str:
@@ -141,9 +154,10 @@ def adaptive_flow(
     most_steps = check_count("most_steps", most_steps)
     if trajectory is not None:
         check_instance("trajectory", trajectory, Trajectory, "what train returned")
+        trajectory.require_problem(problem)
         optimizer = trajectory.rule.optimizer if optimizer is None else optimizer
         step_size = last_step_size(trajectory)
-        w = jax.tree.map(lambda x: x[-1], trajectory.weights)
+        w = trajectory.last
         log_v = log_memory(problem, optimizer, trajectory.state.optimizer)
         log_time = float(np.log(int(trajectory.steps[-1])))
     else:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from penchant._types import Scalar
-from penchant.flows.adaptive._preconditioner import MEAN, SUM, Flat, Preconditioner
+from penchant.flows.adaptive._preconditioner import Flat, Preconditioner
 from penchant.problems import AbstractClassification
 
 LONGEST = 0.5
@@ -40,7 +40,7 @@ def integrate(
     Records that are not reached in so many steps are left out.
     """
     rule, accuracy = _runge_kutta, tol
-    if pre.kind == MEAN:
+    if pre.fades:
         rule, accuracy = _exponential, tol**0.5
     path = rule(
         problem, pre, eta, begin, jnp.asarray(nats), jnp.asarray(accuracy), most
@@ -73,7 +73,7 @@ def _runge_kutta(
         speed = jnp.sum(h * G**2)  # of -F, in units of eta * gain * e^(F - S)
         log_rate = jnp.log(eta * pre.gain * speed) + F - S
         passed = jnp.exp(-log_rate - z)
-        if pre.kind == SUM:
+        if pre.sums:
             grown = jnp.exp(2.0 * F - log_rate - log_unit) * G**2
         else:
             grown = jnp.zeros_like(v)

@@ -4,9 +4,7 @@ import warnings
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from penchant._checks import check_instance, check_number
 from penchant._types import Parameters, Real, Scalar
@@ -17,10 +15,9 @@ from penchant.flows.adaptive._adaptive_flow import (
     check_gradient,
     last_step_size,
 )
-from penchant.flows.adaptive._preconditioner import NONE, Preconditioner, log_memory
+from penchant.flows.adaptive._preconditioner import Preconditioner, log_memory
 from penchant.flows.adaptive._tail import Tail, tail_flow
 from penchant.margins import KKT, NotSeparatedError, kkt
-from penchant.margins._kkt import check_degree
 from penchant.norms import (
     L2,
     AbstractLp,
@@ -31,13 +28,8 @@ from penchant.norms import (
 )
 from penchant.optimizers import (
     AbstractOptimizer,
-    AdaGrad,
-    Adam,
     GradientDescent,
-    RMSProp,
-    SignDescent,
-    Signum,
-    SteepestDescent,
+    accumulated_norm,
 )
 from penchant.problems import AbstractClassification
 from penchant.training import Trajectory
@@ -50,9 +42,6 @@ TOLERANCE = 1e-6
 MOST_STEPS = 200_000
 MOST_WORK = 1_000_000_000
 """Steps of the flow, and steps times samples times parameters, at most."""
-
-WIDEST = 1e6
-"""Weights of a Mahalanobis norm differ by at most this; the rest is no coordinate."""
 
 
 class Stage(eqx.Module):
@@ -165,6 +154,7 @@ def limit(
         TypeError: If an argument is of the wrong kind, or the optimizer's geometry is
             none of these (Muon's, Lion's).
         NotHomogeneousError: If the problem has no degree.
+        ValueError: If `problem` is not the one the run was made on.
         NotSeparatedError: If the run has not classified every sample.
         ZeroGradientError: If nothing has a gradient, as when all units are dead.
     """
@@ -175,11 +165,12 @@ def limit(
         "a LinearClassification or a NetworkClassification",
     )
     check_instance("trajectory", trajectory, Trajectory, "what train returned")
+    trajectory.require_problem(problem)
     check_number("log_norm", log_norm)
-    check_degree(problem)
+    problem.require_degree()
     rule = trajectory.rule.optimizer
     geometry = geometry_at_infinity(rule)
-    w = jax.tree.map(lambda x: x[-1], trajectory.weights)
+    w = trajectory.last
     check_gradient(problem, w)
     least = float(jnp.min(problem.margins(w)))
     if not least > 0:
@@ -190,15 +181,13 @@ def limit(
     steps = int(trajectory.steps[-1])
     stages = [_stage(problem, norm, "run", w, w, log_loss, steps, "as trained")]
     flow = None
-    if not isinstance(norm, Linf) and isinstance(
-        rule, (GradientDescent, AdaGrad, RMSProp, Adam)
-    ):
+    if not isinstance(norm, Linf) and Preconditioner.describes(rule):
         with warnings.catch_warnings():  # the stage says where it ended
             warnings.simplefilter("ignore", ShortFlowWarning)
             flow = _flow(problem, trajectory, log_loss)
     if flow is not None:
         if geometry is None:
-            norm = _weights_of(problem, flow)
+            norm = flow.norm()
         why = "the run's own flow, with its memory"
         after = flow.last
         end = float(flow.log_loss[-1])
@@ -236,48 +225,27 @@ def geometry_at_infinity(rule: AbstractOptimizer) -> AbstractNorm | None:
     Raises:
         TypeError: If no limit is known in a norm that can be followed.
     """
-    if isinstance(rule, AdaGrad):
+    what = rule.character()
+    if what.adaptive is not None and what.adaptive.kind == "sum" and not what.decays:
         return None
-    if isinstance(rule, GradientDescent):
+    norm = what.limit_norm
+    if isinstance(norm, (AbstractLp, AbstractSchatten)) and norm.p == 2.0:
         return L2()
-    if isinstance(rule, (Adam, RMSProp)):
-        return L2() if float(np.asarray(rule.eps)) > 0 else Linf()
-    if isinstance(rule, (SignDescent, Signum)):
+    if isinstance(norm, AbstractLp) and norm.p == math.inf:
         return Linf()
-    if isinstance(rule, SteepestDescent):
-        norm = rule.norm
-        if isinstance(norm, (AbstractLp, AbstractSchatten)) and norm.p == 2.0:
-            return L2()
-        if isinstance(norm, AbstractLp) and norm.p == math.inf:
-            return Linf()
     raise TypeError(
         "the trajectory's optimizer must be GradientDescent, AdaGrad, RMSProp, Adam, "
-        "SignDescent, Signum or SteepestDescent in ℓ2 or ℓ∞: no other limit can be "
-        f"followed; got {type(rule).__name__}."
+        "SignDescent, Signum or SteepestDescent in ℓ2 or ℓ∞, or a rule whose character "
+        f"is like theirs: no other limit can be followed; got {type(rule).__name__}: "
+        f"{what!r}."
     )
 
 
 def _accumulated(problem: AbstractClassification, run: Trajectory) -> AbstractNorm:
-    """AdaGrad's norm as it stands at the end of a run."""
+    """The norm that sums of squares weigh, as it stands at the end of a run."""
     rule = run.rule.optimizer
-    pre = Preconditioner.of(rule)
     log_v = jnp.asarray(log_memory(problem, rule, run.state.optimizer))
-    return weighted(np.asarray(pre.log_below(log_v, jnp.zeros(()))))
-
-
-def _weights_of(problem: AbstractClassification, flow: Flow) -> AbstractNorm:
-    """AdaGrad's norm as it ends in the flow."""
-    return weighted(-np.asarray(flow.log_preconditioner[-1]))
-
-
-def weighted(log_below: np.ndarray) -> Mahalanobis:
-    r"""The norm $\sqrt{\sum_jw_j^2/h_j}$ of $-\log h$, scaled to a largest weight of 1.
-
-    A parameter that has never had a gradient has $1/h=0$ and never moves: it gets
-    $10^{-6}$ of the largest weight, and keeps its share of a norm that grows.
-    """
-    relative = np.exp(log_below - log_below.max())
-    return Mahalanobis(jnp.asarray(np.maximum(relative, 1.0 / WIDEST)))
+    return accumulated_norm(Preconditioner.of(rule).log_below(log_v, jnp.zeros(())))
 
 
 def _flow(
@@ -290,14 +258,14 @@ def _flow(
     work = problem.samples * problem.parameters
     how = {"log_loss": DEEP, "record": 20, "tol": TOLERANCE}
     how["most_steps"] = int(min(MOST_STEPS, max(1000, MOST_WORK // work)))
-    if pre.kind != NONE and isinstance(rule, (Adam, RMSProp)):
+    if pre.second is not None and pre.fades:
         log_v = jnp.asarray(log_memory(problem, rule, run.state.optimizer))
-        if bool(jnp.all(pre.share(log_v) > 1.0 - 1e-9)):
+        if bool(jnp.all(pre.second.share_of_eps(log_v) > 1.0 - 1e-9)):
             # what divides is ε alone: gradient descent, which is not stiff
             return adaptive_flow(
                 problem,
                 GradientDescent(),
-                init=jax.tree.map(lambda x: x[-1], run.weights),
+                init=run.last,
                 step_size=last_step_size(run),
                 **how,
             )
@@ -306,7 +274,7 @@ def _flow(
 
 def _log_loss_at(problem: AbstractClassification, tail: Tail) -> float:
     r"""$-q_{\min}$ at the norm reached; $-\infty$ beyond what a float holds."""
-    degree = check_degree(problem)
+    degree = problem.require_degree()
     log_q = math.log(float(tail.margins[-1])) + degree * float(tail.log_norm)
     return -math.exp(log_q) if log_q < 700.0 else -math.inf
 

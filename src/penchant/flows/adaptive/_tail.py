@@ -11,7 +11,6 @@ from penchant._types import Parameters, Real, Scalar
 from penchant.margins import NotSeparatedError
 from penchant.margins._geometry import Geometry, geometry_of
 from penchant.margins._gradients import flat_margins, pair_gradients
-from penchant.margins._kkt import check_degree
 from penchant.margins._solvers.least_norm import NoStepError
 from penchant.norms import L2, AbstractNorm
 from penchant.problems import AbstractClassification
@@ -140,7 +139,7 @@ def tail_flow(
         AbstractClassification,
         "a LinearClassification or a NetworkClassification",
     )
-    degree = check_degree(problem)
+    degree = problem.require_degree()
     check_number("log_norm", log_norm)
     check_number("turn", turn, above=0.0, most=0.5)
     most_steps = check_count("most_steps", most_steps)

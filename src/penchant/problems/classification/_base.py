@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from penchant._types import Parameters, PerSample, Scalar
 from penchant.problems._scaled_gradient import ScaledGradient
+from penchant.problems.classification._homogeneity import NotHomogeneousError
 from penchant.problems.losses import AbstractLoss
 
 Rows = Int[Array, " b"] | None
@@ -45,6 +46,20 @@ class AbstractClassification(eqx.Module):
     @abc.abstractmethod
     def degree(self) -> float | None:
         """The degree of homogeneity $L$; None where margins have none."""
+
+    def require_degree(self) -> float:
+        """The degree of a problem that has one.
+
+        Raises:
+            NotHomogeneousError: If it has none.
+        """
+        if self.degree is None:
+            raise NotHomogeneousError(
+                "problem must be homogeneous in its parameters: only then do "
+                "directions have margins and limits. This network is not (see "
+                "problem.homogeneity)."
+            )
+        return self.degree
 
     @property
     @abc.abstractmethod

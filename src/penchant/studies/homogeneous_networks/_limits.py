@@ -9,7 +9,6 @@ from penchant.studies.homogeneous_networks._setup import (
     depths,
     finished,
     flow,
-    norm_of,
     start,
     steps_of,
     tail,
@@ -50,7 +49,7 @@ def kkt(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         problem, drawn = toy(name, seed), {}
         for rule in rules:
             run = flow(name, rule, seed)
-            norm, depth = norm_of(run), depths(run)
+            norm, depth = run.norm(), depths(run)
             shown = np.flatnonzero(depth > 10.0)[:: 2 if preset.quick else 1]
             shown = np.unique([*shown, len(depth) - 1])
             norms = {"": norm}

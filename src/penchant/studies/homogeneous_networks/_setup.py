@@ -109,21 +109,13 @@ def reached(flow: pn.flows.Flow, log_loss: float) -> pn.flows.Flow:
     return flow
 
 
-def norm_of(flow: pn.flows.Flow) -> pn.norms.AbstractNorm:
-    """The norm of a flow's limit: AdaGrad's is weighted by its own accumulators."""
-    if not isinstance(flow.optimizer, pn.optimizers.AdaGrad):
-        return pn.norms.L2()
-    log_below = -np.asarray(flow.log_preconditioner[-1])
-    return pn.norms.Mahalanobis(jnp.asarray(np.exp(log_below - log_below.max())))
-
-
 @functools.lru_cache(maxsize=64)
 def tail(
     name: str, rule: str, seed: int, log_norm: float = 30.0
 ) -> tuple[pn.flows.Tail, pn.KKT]:
     """Where a flow's direction goes, and its residuals there."""
     run = flow(name, rule, seed)
-    problem, norm = toy(name, seed), norm_of(run)
+    problem, norm = toy(name, seed), run.norm()
     found = pn.flows.tail_flow(problem, run.last, norm=norm, log_norm=log_norm)
     return found, pn.kkt(problem, found.weights, norm)
 

@@ -5,7 +5,7 @@ import numpy as np
 
 import penchant as pn
 from penchant.studies._study import Figure, Line, Preset
-from penchant.studies.homogeneous_networks._setup import RULES, N, norm_of
+from penchant.studies.homogeneous_networks._setup import RULES, N
 
 STARTS = 6
 
@@ -44,7 +44,7 @@ def toy(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             run = pn.flows.adaptive_flow(
                 problem, RULES[rule], init=problem.unflat(jnp.asarray(init)), record=30
             )
-            norm = norm_of(run)
+            norm = run.norm()
             end = pn.flows.tail_flow(problem, run.last, norm=norm)
             residuals.append(float(pn.kkt(problem, end.weights, norm).residual))
             euclidean.append(float(pn.kkt(problem, end.weights).margin))

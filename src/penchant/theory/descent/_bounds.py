@@ -21,8 +21,6 @@ from penchant.problems import LinearClassification, losses
 from penchant.theory._setting import longest_row
 from penchant.theory.descent._rules import as_descent
 from penchant.training import Trajectory
-from penchant.training._trajectory import lengths_of
-from penchant.training.batching import FullBatch
 from penchant.training.schedules import Schedule, as_schedule, values
 
 LEAST_SHARE = 1.0 - 0.5 * math.log(2.0)
@@ -340,19 +338,19 @@ def guarantee_along(
     problem = run.rule.problem
     best = _check(problem, norm, gamma)
     descent = as_descent(run.rule.optimizer)
-    if descent is None or descent.b1 != 0 or repr(descent.norm) != repr(norm):
+    if descent is None or descent.b1 != 0 or not descent.norm.same(norm):
         raise ValueError(
             "run must be of normalised steepest descent in that norm, without "
             f"momentum; got {run.rule.optimizer!r} and {norm!r}."
         )
-    if not isinstance(run.rule.batching, FullBatch):
+    if not run.rule.batching.covers(problem.samples):
         raise ValueError(f"run must be of full batches; got {run.rule.batching!r}.")
     c = sharp_constants(problem, norm) if constants is None else constants
     steps, log_L = np.asarray(run.steps), np.asarray(run.log_loss)
     last, n = int(steps[-1]), problem.samples
     eta, alpha = _step_constants(run.rule.schedule, last, c)
     low = np.flatnonzero(log_L <= math.log(math.log(2.0) / n))
-    lengths = np.asarray(lengths_of(norm, run.weights))
+    lengths = np.asarray(run.lengths(norm))
     if low.size == 0:
         none = np.full(len(steps), -np.inf)
         return _guarantee(steps, none, none, math.inf, c)

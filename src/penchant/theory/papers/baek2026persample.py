@@ -8,7 +8,6 @@ import numpy as np
 
 from penchant._types import Real
 from penchant.norms import L2, AbstractNorm, Linf
-from penchant.optimizers import Adam, RMSProp
 from penchant.problems import LinearClassification
 from penchant.theory._prediction import Assumption, Prediction, Verdict
 from penchant.theory._setting import Setting, longest_row
@@ -16,7 +15,9 @@ from penchant.theory.per_sample._adam_limit import AdamLimit, AdamLimits
 from penchant.theory.per_sample._adam_limits import adam_limits
 from penchant.theory.per_sample._mean_step import signed_rows
 from penchant.theory.per_sample._signum_gap import signum_gap
-from penchant.theory.regimes._adam_regimes import Decays, Pace, adam_regimes, reached_at
+from penchant.theory.regimes._adam_regimes import Pace, adam_regimes, course_of
+from penchant.theory.regimes._course import RegimeName
+from penchant.theory.regimes._decays import Decays
 from penchant.training.schedules import Constant, values
 
 HOLDS, FAILS, UNKNOWN = Verdict.HOLDS, Verdict.FAILS, Verdict.UNKNOWN
@@ -76,7 +77,7 @@ def signum(setting: Setting, b1: Real) -> Prediction:
 def _mean_of_signs(setting: Setting, b1: float) -> str:
     """Without momentum and one sample a step the limit does not depend on losses."""
     problem = setting.problem
-    if b1 > 0 or getattr(setting.batching, "size", 0) != 1:
+    if b1 > 0 or setting.batching.size_of(problem.samples) != 1:
         return ""
     rows = np.asarray(signed_rows(problem))
     margins = rows @ np.sign(rows).mean(axis=0)
@@ -97,8 +98,6 @@ def per_sample_adam(setting: Setting, decays: Decays) -> Prediction:
     else neither. With $\varepsilon>0$ it is a stage, and $\ell_2$ the end. That the
     direction converges at all is assumed (Assumption 4.4).
     """
-    optimizer = setting.optimizer
-    assert isinstance(optimizer, (Adam, RMSProp))
     problem = setting.problem
     if not problem.binary:
         return setting.unknown(
@@ -114,7 +113,10 @@ def per_sample_adam(setting: Setting, decays: Decays) -> Prediction:
             (Linf(), L2()),
         )
     found = adam_limits(
-        problem, optimizer, batching=setting.batching, step_size=setting.schedule
+        problem,
+        setting.optimizer,
+        batching=setting.batching,
+        step_size=setting.schedule,
     )
     limit = found.reached
     if not limit.pace > 0 or not limit.converged:
@@ -234,7 +236,7 @@ def _known_norm(
 def _pace(setting: Setting, limit: AdamLimit, norm: AbstractNorm | None) -> Pace:
     c = np.asarray(limit.c)
     rows = np.asarray(signed_rows(setting.problem))
-    size = getattr(setting.batching, "size", 1)
+    size = setting.batching.size_of(len(c))
     # a typical entry of √v: the root mean square of c_i x_i, up to a batch's averaging
     entries = (
         np.sqrt(((c[:, None] * rows) ** 2).mean(axis=0)) * len(c) / math.sqrt(size)
@@ -243,7 +245,7 @@ def _pace(setting: Setting, limit: AdamLimit, norm: AbstractNorm | None) -> Pace
     why = (
         "√v holds the sizes of single batches' gradients, which need not be the mean's"
     )
-    return Pace("data-adaptive", norm, limit.pace, entry, why)
+    return Pace(RegimeName.DATA_ADAPTIVE, norm, limit.pace, entry, why)
 
 
 def _falling_or_constant(setting: Setting, limit: AdamLimit) -> Assumption:
@@ -302,11 +304,13 @@ def _small_against_memory(setting: Setting, b: float, name: str) -> Assumption:
 def _representable(setting: Setting, decays: Decays, pace: Pace) -> Assumption:
     """Squares of gradients underflow, without a NaN, in plain arithmetic."""
     told = []
+    seen = None
+    if setting.schedule is not None and decays.b1**2 < decays.b2:
+        seen = course_of(setting, decays, pace, setting.schedule)
     for name, margin in UNDERFLOW.items():
         text = f"in plain {name} they are 0 from a margin of about {margin:.0f} on"
-        schedule = setting.schedule
-        if schedule is not None and decays.b1**2 < decays.b2:
-            step = reached_at(schedule, pace.gamma, decays, margin)
+        if seen is not None:
+            step = seen.reaches(margin)
             text += f" (step {step:,.0f})" if math.isfinite(step) else " (not by 1e9)"
         told.append(text)
     return Assumption(

@@ -23,7 +23,7 @@ from penchant.norms import (
     Linf,
     Spectral,
 )
-from penchant.optimizers import AbstractPolar, Muon, Shampoo, WeightDecay
+from penchant.optimizers import AbstractPolar, Muon, Shampoo
 from penchant.problems import LinearClassification
 from penchant.theory._prediction import Assumption, Prediction, Verdict
 from penchant.theory._setting import Setting, longest_row
@@ -38,8 +38,7 @@ from penchant.theory.descent._bounds import (
     paper_constants as paper_constants,
     sharp_constants as sharp_constants,
 )
-from penchant.theory.descent._regularized import path_deficit
-from penchant.theory.descent._rules import Descent, as_descent
+from penchant.theory.descent._rules import Descent
 from penchant.training.schedules import Constant, Power, as_schedule
 
 
@@ -64,7 +63,8 @@ def normalized_descent(
     treated = isinstance(norm, (AbstractLp, AbstractSchatten))
     theorem = "Theorem 1" if beta == 0 else "Theorem 2"
     nesterov: tuple[Assumption, ...] = ()
-    if isinstance(setting.optimizer, Muon) and setting.optimizer.nesterov:
+    first = setting.character.first
+    if first is not None and first.nesterov:
         nesterov = (
             Assumption(
                 "the momentum is heavy-ball",
@@ -92,7 +92,7 @@ def normalized_descent(
     )
 
 
-def muon(setting: Setting) -> Prediction:
+def muon(setting: Setting, optimizer: Muon) -> Prediction:
     r"""Muon: spectral with exact polar factors; with Newton--Schulz, no norm's.
 
     Newton--Schulz with the usual coefficients leaves singular values between about 0.7
@@ -100,11 +100,6 @@ def muon(setting: Setting) -> Prediction:
     of the spectral and .990 of the Frobenius margin; 15 cubic steps at .9996 and .945.
     What an approximate factor does guarantee is in `spectral_share`.
     """
-    optimizer = setting.optimizer
-    assert isinstance(optimizer, Muon)
-    descent = as_descent(optimizer)
-    if descent is not None:
-        return normalized_descent(setting, *descent)
     if setting.problem.binary:  # one column: any polynomial of it is a multiple of it
         return normalized_descent(setting, L2(), optimizer.b1)
     sure = "; ".join(
@@ -120,18 +115,13 @@ def muon(setting: Setting) -> Prediction:
     )
 
 
-def shampoo(setting: Setting) -> Prediction:
+def shampoo(setting: Setting, optimizer: Shampoo) -> Prediction:
     r"""Shampoo: spectral descent without memory; with it, measured and not proved.
 
     $(GG^\top)^{-1/4}G(G^\top G)^{-1/4}$ is the polar factor of $G$. With moments that
     decay, a share of .967 of the spectral margin was measured after $10^4$ steps on the
     paper's data for $\beta_2=.9$ (spectral descent: .967), and .951 for .99.
     """
-    optimizer = setting.optimizer
-    assert isinstance(optimizer, Shampoo)
-    descent = as_descent(optimizer)
-    if descent is not None:
-        return normalized_descent(setting, *descent)
     b2 = float(np.asarray(optimizer.b2))
     norm = L2() if setting.problem.binary else Spectral()
     return setting.unknown(
@@ -139,40 +129,6 @@ def shampoo(setting: Setting) -> Prediction:
         f"within the memory of 1/(1 - b2) = {1 / (1 - b2):.3g} steps its moments are "
         f"those of spectral descent, and the {norm.label} margin was measured to rise "
         "alike; before that it is no norm's.",
-        candidates=(norm,),
-    )
-
-
-def decayed(setting: Setting, rule: Descent) -> Prediction:
-    r"""Normalised descent with decoupled decay: no max margin, a point of the path.
-
-    $\|W_{t+1}\|\le(1-\eta\lambda)\|W_t\|+\eta$, so weights stay within $R=1/\lambda$ of
-    0, and without momentum the update is Frank and Wolfe's on that ball: the loss tends
-    to its least one there (`dunn1978conditional`, for $\eta_t\to0$,
-    $\sum\eta_t=\infty$). How much margin that point has at least, `path_deficit` says.
-    """
-    optimizer = setting.optimizer
-    assert isinstance(optimizer, WeightDecay)
-    radius = 1.0 / float(np.asarray(optimizer.decay))
-    norm = rule.norm
-    gamma = float(setting.best(norm).upper_bound)
-    lost = path_deficit(setting.problem, gamma, radius) / (gamma * radius)
-    least = (
-        f"at least {1.0 - lost:.3g} of the largest margin"
-        if lost < 1
-        else "no share of the largest margin that could be promised: the bound is "
-        "vacuous, for the decay is too strong"
-    )
-    covered = (
-        ""
-        if rule.b1 == 0
-        else " With momentum the ball is the same; the end is not proved."
-    )
-    return setting.unknown(
-        f"Decay keeps the {norm.label} norm of the weights within 1/λ = {radius:.4g}, "
-        "where the loss has a minimum: the end is that point of the regularisation "
-        f"path and no maximum margin. It has {least}.{covered}",
-        source="dunn1978conditional",
         candidates=(norm,),
     )
 
@@ -190,7 +146,7 @@ def with_batches(setting: Setting, rule: Descent) -> Prediction:
     batches with $\beta_1=.999$.
     """
     norm = rule.norm
-    size = getattr(setting.batching, "size", 1)
+    size = setting.batching.size_of(setting.problem.samples)
     problem = setting.problem
     if size == 1 and rule.b1 == 0 and (problem.binary or isinstance(norm, Linf)):
         mean = mean_step(problem, norm)

@@ -4,13 +4,13 @@ import math
 
 import jax.numpy as jnp
 
-from penchant.optimizers import SteepestDescent
+from penchant.norms import AbstractNorm
 from penchant.problems import losses
 from penchant.theory._prediction import Assumption, Prediction, Verdict
 from penchant.theory._setting import Setting, longest_row
 
 
-def steepest_descent(setting: Setting) -> Prediction:
+def steepest_descent(setting: Setting, norm: AbstractNorm) -> Prediction:
     r"""Unnormalised steepest descent finds the max margin of its norm.
 
     $$\lim_t \min_i \frac{q_i(w_t)}{\|w_t\|} = \max_{\|w\|\le1}\min_i q_i(w)$$
@@ -18,9 +18,6 @@ def steepest_descent(setting: Setting) -> Prediction:
     For the exponential loss and steps up to $1/(B^2L(w_t))$, $B=\max_i\|x_i\|_*$. The
     direction too, where only one attains the margin.
     """
-    optimizer = setting.optimizer
-    assert isinstance(optimizer, SteepestDescent)
-    norm = optimizer.norm
     largest = setting.largest_step()
     B = longest_row(setting.problem, norm)
     first_loss = math.exp(
@@ -31,7 +28,7 @@ def steepest_descent(setting: Setting) -> Prediction:
     if largest is not None:
         small = Verdict.HOLDS if largest <= limit else Verdict.FAILS
     exponential = isinstance(setting.problem.loss, losses.Exponential)
-    no_memory = float(jnp.asarray(optimizer.b1)) == 0.0
+    b1 = setting.character.b1
     return setting.predict(
         norm,
         "gunasekar2018geometry, Theorem 5",
@@ -52,8 +49,8 @@ def steepest_descent(setting: Setting) -> Prediction:
             ),
             Assumption(
                 "there is no momentum",
-                Verdict.HOLDS if no_memory else Verdict.UNKNOWN,
-                f"b1 = {float(jnp.asarray(optimizer.b1)):g}",
+                Verdict.HOLDS if b1 == 0 else Verdict.UNKNOWN,
+                f"b1 = {b1:g}",
             ),
         ),
     )

@@ -3,7 +3,6 @@
 import numpy as np
 
 from penchant.norms import L2
-from penchant.optimizers import GradientDescent
 from penchant.problems import losses
 from penchant.theory._prediction import Assumption, Prediction, Verdict
 from penchant.theory._setting import Setting
@@ -18,10 +17,8 @@ def gradient_descent(setting: Setting) -> Prediction:
     (`wang2022momentum`) and batches with small constant steps
     (`nacson2019stochastic`) have the same limit.
     """
-    optimizer = setting.optimizer
-    assert isinstance(optimizer, GradientDescent)
     source = "soudry2018implicit, Theorem 3"
-    if float(np.asarray(optimizer.momentum)) > 0:
+    if setting.character.b1 > 0:
         source = "wang2022momentum"
     if not setting.full_batch:
         source = "nacson2019stochastic"

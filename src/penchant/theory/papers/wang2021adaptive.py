@@ -1,13 +1,18 @@
-"""Wang et al. (2021): what adaptive methods with ε, and AdaGrad, converge to."""
+"""Wang et al. (2021): what adaptive methods with ε converge to."""
+
+import math
+from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
-from penchant.norms import L2, Mahalanobis
-from penchant.optimizers import AdaGrad
+from penchant.norms import L2, Linf
 from penchant.theory._prediction import Assumption, Prediction, Regime, Verdict
 from penchant.theory._setting import Setting
-from penchant.theory.regimes._adam_regimes import Decays
+from penchant.theory.papers.lyu2020gradient import network_assumptions
+from penchant.theory.regimes._course import RegimeName
+from penchant.theory.regimes._decays import Decays
+from penchant.theory.regimes._run_geometry import run_geometry
+from penchant.training import Trajectory
 
 
 def adam_with_eps(
@@ -19,7 +24,22 @@ def adam_with_eps(
     $m/\varepsilon$. True as $t\to\infty$ only: past the crossover the loss has to fall
     by the same power again and again for the direction to turn, which at constant
     steps takes a number of steps proportional to 1/loss.
+
+    For homogeneous networks the limit is a KKT point of the $\ell_2$ margin problem.
     """
+    positive = Assumption("ε is positive", Verdict.HOLDS, f"ε = {decays.eps:g}")
+    if setting.network:
+        plain = ()
+        if decays.b1 > 0:
+            why = f"b1 = {decays.b1:g}; with momentum the theorem is for linear models"
+            plain = (Assumption("there is no momentum", Verdict.FAILS, why),)
+        return setting.stationary(
+            L2(),
+            "wang2021adaptive",
+            "Gradients fall below ε, after which it is gradient descent:",
+            (*network_assumptions(setting), positive, *plain),
+            regimes,
+        )
     return setting.predict(
         L2(),
         "wang2021adaptive; wang2022momentum",
@@ -29,69 +49,51 @@ def adam_with_eps(
             setting.separable(),
             setting.every_sample(),
             setting.exponential_tail(),
-            Assumption("ε is positive", Verdict.HOLDS, f"ε = {decays.eps:g}"),
+            positive,
             *decays.assumptions()[:1],
         ),
         regimes,
     )
 
 
-def adagrad(setting: Setting) -> Prediction:
-    r"""AdaGrad finds the max margin in a Euclidean norm that it weighs itself.
-
-    $$\min\tfrac12\|h_\infty^{-1/2}\odot w\|^2\ \text{ s.t. }q_i(w)\ge1,\qquad
-    h_\infty^{-1}=\sqrt{\textstyle\sum_\tau g_\tau^2}+\varepsilon$$
-
-    (`qian2019adagrad` for linear models). The weights are sums over the run, fixed by
-    its first steps: they depend on step size and start, and are read from a trajectory.
-    """
-    optimizer = setting.optimizer
-    assert isinstance(optimizer, AdaGrad)
-    source = "qian2019adagrad; wang2021adaptive"
-    if setting.trajectory is None:
-        return setting.unknown(
-            "AdaGrad tends to the max margin of a Euclidean norm that its own "
-            "accumulated gradients weigh: give a trajectory to fill them in.",
-            source,
+def network_regimes(setting: Setting, decays: Decays) -> tuple[Regime, ...]:
+    """The geometry a run is in at its end, and what may come; needs the run."""
+    problem, trajectory = setting.problem, setting.trajectory
+    if trajectory is None or setting.schedule is None or problem.degree is None:
+        return ()
+    q = float(jnp.min(trajectory.margins[-1]))
+    if not q > 0 or decays.b1**2 >= decays.b2:
+        return ()
+    w = problem.flat(trajectory.state.weights)
+    gamma = q / float(jnp.max(jnp.abs(w))) ** problem.degree
+    steps = int(trajectory.steps[-1])
+    common: dict[str, Any] = {
+        "step_size": setting.schedule,
+        "gamma": gamma,
+        "degree": problem.degree,
+        "entry": _typical_entry(setting, trajectory),
+        "nats": 0.1,
+    }
+    seen = run_geometry(setting.optimizer, steps=10 * steps, **common)
+    first = run_geometry(setting.optimizer, steps=steps, **common)
+    end = seen.crossover
+    regimes = []
+    if end > 0:
+        past = first.name is RegimeName.BELOW_EPS
+        name, norm = (
+            (RegimeName.SIGN_LIKE, Linf()) if past else (first.name, first.norm)
         )
-    M = optimizer.denominators(setting.trajectory.state.optimizer)
-    smallest, largest = float(jnp.min(M)), float(jnp.max(M))
-    if not smallest > 0:
-        return setting.unknown(
-            "An accumulator is 0: with ε = 0 its coordinate never moves, and the norm "
-            "that AdaGrad weighs is not defined.",
-            source,
-        )
-    # the scale of M is immaterial to the direction: near 1 for the solver
-    return setting.predict(
-        Mahalanobis(M / largest),
-        source,
-        "AdaGrad's accumulated gradients weigh a Euclidean norm, whose max margin it "
-        f"tends to; weights differ by up to {largest / smallest:.3g}.",
-        (
-            setting.separable(),
-            setting.every_sample(),
-            setting.exponential_tail(),
-            _settled(setting),
-        ),
-    )
+        regimes.append(Regime(name, norm, 0.0, end, first.why))
+    if decays.eps > 0:
+        why = "gradients below ε: gradient descent with step η/ε"
+        regimes.append(Regime(RegimeName.BELOW_EPS, L2(), end, math.inf, why))
+    return tuple(regimes)
 
 
-def _settled(setting: Setting) -> Assumption:
-    """Accumulators change no more: what the rest of the run can add is its loss."""
-    trajectory = setting.trajectory
-    assert trajectory is not None
+def _typical_entry(setting: Setting, trajectory: Trajectory) -> float:
+    """The root mean square of the gradient's entries, over the mean loss."""
     problem = setting.problem
-    last = trajectory.weights[-1]
-    gradient = problem.scaled_gradient(last)
-    log_g = jnp.log(jnp.abs(gradient.direction)) + gradient.log_scale
-    steps = float(trajectory.steps[-1])
-    state = trajectory.state.optimizer
-    # g falls at least like 1/t: sum over the rest of g^2 is below about t g^2
-    shares = jnp.exp(jnp.log(steps) + 2.0 * log_g - state.log_sum())
-    share = float(jnp.max(jnp.where(gradient.direction != 0, shares, 0.0)))
-    return Assumption(
-        "the accumulators have settled",
-        Verdict.HOLDS if share < 1e-3 else Verdict.FAILS,
-        f"the rest of the run adds up to about {np.minimum(share, 9.99):.1e} of them",
-    )
+    gradient = problem.scaled_gradient(trajectory.state.weights)
+    log_loss = trajectory.log_loss[-1]
+    G = problem.flat(gradient.direction) * jnp.exp(gradient.log_scale - log_loss)
+    return float(jnp.sqrt(jnp.mean(G**2)))

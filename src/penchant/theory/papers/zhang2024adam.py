@@ -6,7 +6,7 @@ import numpy as np
 from penchant.norms import Linf
 from penchant.theory._prediction import Assumption, Prediction, Regime, Verdict
 from penchant.theory._setting import Setting
-from penchant.theory.regimes._adam_regimes import Decays
+from penchant.theory.regimes._decays import Decays
 
 
 def adam_without_eps(

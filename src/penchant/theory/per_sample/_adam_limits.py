@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import root_scalar
 
-from penchant._checks import check_count, check_instance, check_number
+from penchant._checks import check_count, check_number
 from penchant._types import PerSample, Vector
 from penchant.margins import LooseMarginWarning, max_margin
 from penchant.norms import L2, Mahalanobis
-from penchant.optimizers import Adam, RMSProp
+from penchant.optimizers import AbstractOptimizer
 from penchant.problems import LinearClassification
 from penchant.theory.per_sample._adam_limit import AdamLimit, AdamLimits
 from penchant.theory.per_sample._equilibrium import (
@@ -31,6 +31,7 @@ from penchant.theory.per_sample._mean_step import (
     adam_proxy,
     adam_step,
     growth_limit,
+    running_decays,
     signed_rows,
 )
 from penchant.training.batching import AbstractBatching, Cyclic
@@ -57,7 +58,7 @@ BLOCKS = 16
 
 def adam_limits(
     problem: LinearClassification,
-    optimizer: Adam | RMSProp,
+    optimizer: AbstractOptimizer,
     *,
     batching: AbstractBatching = Cyclic(1),
     step_size: Any = None,
@@ -113,8 +114,7 @@ def adam_limits(
             $\beta_2$ be above 0.
     """
     rows = signed_rows(problem)
-    kinds = (Adam, RMSProp)
-    check_instance("optimizer", optimizer, kinds, "Adam or RMSProp")
+    running_decays(optimizer)
     small = rows.size <= SMALL
     usual = 8 if rows.size <= TINY else 2 if small else 0
     starts = usual if starts is None else _count("starts", starts)
@@ -334,7 +334,7 @@ def _draws(batching: AbstractBatching, rows: Any, draws: int | None) -> int:
     if draws is None:
         if rows.size > SAMPLED:
             return 0
-        copied = min(getattr(batching, "size", 1) * rows.shape[1], rows.size)
+        copied = min(batching.size_of(rows.shape[0]) * rows.shape[1], rows.size)
         return int(np.clip(WORK / copied, 512, DRAWS))
     return _count("draws", draws)
 

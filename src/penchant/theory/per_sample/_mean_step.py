@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
 from penchant._types import Examples, PerSample, Real, Scalar, Vector
-from penchant.optimizers import Adam, RMSProp
+from penchant.optimizers import AbstractOptimizer
 from penchant.problems import LinearClassification
 from penchant.training.batching import (
     AbstractBatching,
@@ -237,7 +237,7 @@ def adam_proxy(
 
 def adam_step(
     problem: LinearClassification,
-    optimizer: Adam | RMSProp,
+    optimizer: AbstractOptimizer,
     batching: AbstractBatching = Cyclic(1),
     *,
     growth: Real = 0.0,
@@ -265,11 +265,10 @@ def adam_step(
     """
     rows = signed_rows(problem)
     n = problem.samples
-    check_instance("optimizer", optimizer, (Adam, RMSProp), "Adam or RMSProp")
+    first, second = running_decays(optimizer)
     _check_batching(batching, n)
     draws = check_count("draws", draws)
-    b2 = jnp.asarray(optimizer.b2, dtype=float)
-    b1 = jnp.asarray(optimizer.b1 if isinstance(optimizer, Adam) else 0.0, dtype=float)
+    b1, b2 = jnp.asarray(first, dtype=float), jnp.asarray(second, dtype=float)
     if float(b2) == 0.0:
         raise ValueError(
             "optimizer.b2 must be above 0: without memory v is the square of the last "
@@ -287,6 +286,25 @@ def adam_step(
     assert drawn is not None
     units = Units.of(drawn.rows, drawn.weights, n, rows.shape[1])
     return AdamCycle(rows, units, b1, b2, r, adam_proxy(problem, batching))
+
+
+def running_decays(optimizer: AbstractOptimizer) -> tuple[float, float]:
+    r"""$\beta_1$ and $\beta_2$ of a rule that divides by a running mean of squares.
+
+    Raises:
+        TypeError: If it is no such rule.
+    """
+    check_instance(
+        "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
+    )
+    what = optimizer.character()
+    second = what.adaptive
+    if second is None or second.kind != "mean" or what.decays:
+        raise TypeError(
+            "optimizer must be Adam or RMSProp, or a rule whose character is like "
+            f"theirs; got {type(optimizer).__name__}: {what!r}."
+        )
+    return what.b1, float(np.asarray(second.decay))
 
 
 def growth_limit(b1: float, b2: float) -> float:
