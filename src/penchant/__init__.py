@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         LinearClassification as LinearClassification,
         NetworkClassification as NetworkClassification,
         NotHomogeneousError as NotHomogeneousError,
+        Objective as Objective,
+        Regression as Regression,
         losses as losses,
         networks as networks,
     )
@@ -70,7 +72,8 @@ _NAMES = {
         "max_margin"
     ),
     "penchant.problems": (
-        "LinearClassification NetworkClassification NotHomogeneousError losses networks"
+        "LinearClassification NetworkClassification NotHomogeneousError Objective "
+        "Regression losses networks"
     ),
     "penchant.theory": "Assumption Prediction Verdict predict",
     "penchant.training": "Trajectory batching schedules sweep train",

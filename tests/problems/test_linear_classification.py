@@ -59,12 +59,43 @@ def test_margins_against_a_loop():
 def test_two_classes_as_multi_class_are_the_binary_problem():
     problem = binary(4, loss=pn.losses.Logistic())
     labels = (np.asarray(problem.y) + 1) // 2
-    twin = pn.LinearClassification(problem.X, labels, loss=pn.losses.Logistic())
+    twin = pn.LinearClassification(
+        problem.X, labels, loss=pn.losses.Logistic(), classes=2
+    )
+    signs = pn.LinearClassification(
+        problem.X, problem.y, loss=pn.losses.Logistic(), classes=2
+    )
+    assert np.array_equal(signs.y, twin.y)
     w = random_weights(problem.weight_shape)
     W = jnp.stack([-w / 2, w / 2])
     assert twin.weight_shape == (2, w.size)
     assert jnp.allclose(twin.margins(W), problem.margins(w))
     assert jnp.allclose(twin.log_loss(W), problem.log_loss(w))
+
+
+def test_one_data_set_has_one_geometry_whatever_its_labels_are_called():
+    X = np.eye(4)
+    make = lambda y: pn.LinearClassification(X, y, loss=pn.losses.Logistic())
+    signs = make([-1, 1, 1, -1])
+    for y in ([0, 1, 1, 0], [False, True, True, False], ["no", "yes", "yes", "no"]):
+        told = make(y)
+        assert told.binary
+        assert told.classes == 2
+        assert told.weight_shape == (4,)
+        assert np.array_equal(told.y, signs.y)
+    assert told.names == ("no", "yes")
+    assert "n=4, d=4, two classes" in repr(told)
+    three = make(["b", "c", "a", "b"])
+    assert (three.classes, three.binary, three.names) == (3, False, ("a", "b", "c"))
+    assert np.array_equal(three.y, [1, 2, 0, 1])
+    for y, text in (
+        ([1, 1, 1, 1], "one sign only"),
+        ([0, 1, 2, 0], "y holds 3 classes"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            pn.LinearClassification(X, y, loss=pn.losses.Logistic(), classes=2)
+    with pytest.raises(ValueError, match="one class only"):
+        make(["a"] * 4)
 
 
 def test_no_precision_wall_in_the_gradient():

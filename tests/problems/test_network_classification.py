@@ -52,7 +52,8 @@ def network_problem(network, n=8, seed=0, loss=LOGISTIC, params=None):
         y = np.arange(n) % k
         X = 3.0 * rng.normal(size=(k, d))[y] + 0.3 * X
     params = network.params(seed) if params is None else params
-    return pn.NetworkClassification(network, params, X, y, loss=loss)
+    classes = 2 if k == 2 else None
+    return pn.NetworkClassification(network, params, X, y, loss=loss, classes=classes)
 
 
 def relu_with_biases(w, X):

@@ -247,13 +247,13 @@ def _while_finite(run: Trajectory) -> Trajectory:
             run,
             steps=jnp.zeros_like(run.steps[:1]),
             weights=run.initial[None],
-            log_loss=start[None],
+            recorded=start[None],
         )
     return dataclasses.replace(
         run,
         steps=run.steps[:kept],
         weights=run.weights[:kept],
-        log_loss=run.log_loss[:kept],
+        recorded=run.recorded[:kept],
     )
 
 

@@ -1,6 +1,7 @@
 """What is learned: data, a model and a loss, with gradients in the log domain."""
 
 from penchant.problems import losses as losses
+from penchant.problems._base import AbstractProblem as AbstractProblem
 from penchant.problems._scaled_gradient import ScaledGradient as ScaledGradient
 from penchant.problems.classification import (
     AbstractClassification as AbstractClassification,
@@ -10,3 +11,8 @@ from penchant.problems.classification import (
     NotHomogeneousError as NotHomogeneousError,
 )
 from penchant.problems.models import networks as networks
+from penchant.problems.objective import (
+    AbstractObjective as AbstractObjective,
+    Objective as Objective,
+)
+from penchant.problems.regression import Regression as Regression

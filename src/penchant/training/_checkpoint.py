@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from penchant.problems import NetworkClassification, ScaledGradient
+from penchant.problems import ScaledGradient
 from penchant.training._loop import Rule
 from penchant.training.schedules import Constant, Power, table
 
@@ -41,7 +41,7 @@ def fingerprint(rule: Rule, initial: Any) -> dict[str, str]:
             for t in (0, 1_000, 1_000_000)
         ]
     return {
-        "problem": f"{_digest(_data(rule.problem, initial))} {rule.problem.loss!r}",
+        "problem": f"{_digest(rule.problem.identity(initial))} {rule.problem.about}",
         "optimizer": f"{rule.optimizer!r} {_digest(_behaviour(rule, initial))}",
         "step_size": f"{rule.schedule!r} {_digest(schedule)}"
         if eqx.is_array(schedule) or isinstance(schedule, (Constant, Power))
@@ -50,13 +50,6 @@ def fingerprint(rule: Rule, initial: Any) -> dict[str, str]:
         "key": _digest(jax.random.key_data(rule.key)),
         "init": _digest(initial),
     }
-
-
-def _data(problem: Any, w: Any) -> Any:
-    """A problem's numbers; a network is code, so known by its outputs too."""
-    if isinstance(problem, NetworkClassification):
-        return problem, problem.scores(w)
-    return problem
 
 
 def _behaviour(rule: Rule, w: Any) -> Any:

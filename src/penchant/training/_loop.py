@@ -50,6 +50,19 @@ def block_length(batching: AbstractBatching, samples: int) -> int:
     return max(1, min(wanted, (1 << 18) // size))
 
 
+ORDER = 0x6F72646
+"""Folded into the key of a random problem's run for the order of its samples."""
+
+
+def order_key(rule: Rule) -> PRNGKeyArray:
+    """What batches are drawn from: the key of the run.
+
+    A random problem draws from `fold_in(key, step)` itself; the order of samples then
+    has a stream of its own, or a batch's noise would tell which samples are in it.
+    """
+    return jax.random.fold_in(rule.key, ORDER) if rule.problem.random else rule.key
+
+
 def start(rule: Rule, w: Parameters) -> RunState:
     """The state before the first step."""
     memory = jax.tree.map(_strong, rule.optimizer.init(w))
@@ -67,7 +80,7 @@ def _strong(leaf: Any) -> Any:
 def advance(
     rule: Rule, state: RunState, until: Int[Array, ""], inline: bool
 ) -> tuple[RunState, Scalar]:
-    """Do steps up to number `until`; the state there and the log of the mean loss.
+    """Do steps up to number `until`; the state there and what is recorded of the loss.
 
     Blocks start at multiples of their length, so that a table's entry is computed in
     the same lane whatever step a call starts from: runs resume bit by bit.
@@ -83,12 +96,13 @@ def advance(
     def one_block(state: RunState) -> RunState:
         begin = (state.step // length) * length
         etas = table(rule.schedule, begin, length)
-        batches = rule.batching.batches(rule.key, begin, length, samples)
+        batches = rule.batching.batches(order_key(rule), begin, length, samples)
         first = state.step - begin
         last = jnp.minimum(begin + length, until) - begin
         loop = functools.partial(_steps, frozen, epoch)
         carried = (state.weights, state.optimizer, state.pace)
-        arguments = (arrays, etas, batches, begin, first, last, carried)
+        key = rule.key if rule.problem.random else None
+        arguments = (arrays, etas, batches, key, begin, first, last, carried)
         if inline and can_inline(loop, *arguments):
             carried = call_inlined(loop, *arguments)
         else:
@@ -96,7 +110,7 @@ def advance(
         return RunState(begin + last, *carried)
 
     state = jax.lax.while_loop(lambda s: s.step < until, one_block, state)
-    return state, rule.problem.log_loss(state.weights)
+    return state, rule.problem.recorded(state.weights)
 
 
 Carried = tuple[Parameters, Any, Pace | None]
@@ -109,6 +123,7 @@ def _steps(
     arrays: Any,
     etas: Float[Array, " t"],
     batches: Batches | None,
+    key: PRNGKeyArray | None,
     begin: Int[Array, ""],
     first: Int[Array, ""],
     last: Int[Array, ""],
@@ -123,7 +138,8 @@ def _steps(
             rows = _row(batches.rows, j)
             if batches.weights is not None:
                 row_weights = _row(batches.weights, j)
-        gradient = problem.scaled_gradient(w, rows, row_weights)
+        drawn = None if key is None else jax.random.fold_in(key, begin + j)
+        gradient = problem.scaled_gradient(w, rows, row_weights, drawn)
         if steps is None:
             w, memory = optimizer.update(gradient, memory, w, _row(etas, j))
             return j + 1, (w, memory, pace)

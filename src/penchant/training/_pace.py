@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from penchant._types import Parameters, Scalar
-from penchant.problems import AbstractClassification, ScaledGradient
+from penchant.problems import AbstractProblem, ScaledGradient
 from penchant.training.schedules import LossBased
 
 LOWEST = -1e12
@@ -24,10 +24,15 @@ class Pace(eqx.Module):
 
 
 def first_pace(
-    problem: AbstractClassification, steps: LossBased, w: Parameters, memory: Any
+    problem: AbstractProblem, steps: LossBased, w: Parameters, memory: Any
 ) -> Pace:
     """Before the first epoch."""
-    return Pace(jnp.asarray(steps.scale), problem.log_loss(w), w, memory)
+    return Pace(jnp.asarray(steps.scale), _log_loss(problem, w), w, memory)
+
+
+def _log_loss(problem: AbstractProblem, w: Parameters) -> Scalar:
+    recorded = problem.recorded(w)
+    return recorded if problem.in_logs else jnp.log(recorded)
 
 
 def relative(gradient: ScaledGradient, pace: Pace) -> ScaledGradient:
@@ -36,14 +41,14 @@ def relative(gradient: ScaledGradient, pace: Pace) -> ScaledGradient:
 
 
 def judge(
-    problem: AbstractClassification,
+    problem: AbstractProblem,
     steps: LossBased,
     pace: Pace,
     w: Parameters,
     memory: Any,
 ) -> tuple[Parameters, Any, Pace]:
     """At the end of an epoch: go on from here if the loss fell, else from its start."""
-    log_loss = problem.log_loss(w)
+    log_loss = _log_loss(problem, w)
     fell = (log_loss < pace.log_loss) & (log_loss > LOWEST)
     keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(fell, a, b), new, old)
     w, memory = keep(w, pace.weights), keep(memory, pace.memory)

@@ -17,6 +17,7 @@ from jax.flatten_util import ravel_pytree
 from penchant._checks import check_count
 from penchant._types import Parameters
 from penchant.optimizers import AbstractOptimizer
+from penchant.problems import AbstractClassification, AbstractProblem
 from penchant.training import _checkpoint as checkpoints
 from penchant.training._grid import Axis, blocks, lanes, points_in, read_grid
 from penchant.training._loop import Rule, RunState, advance, start
@@ -57,7 +58,7 @@ def sweep(
     All grid points are lanes of one compiled run (in batches where there are very
     many). The data set has an axis for each name in `grid`, then `step`, and holds
     `log_loss`, `margin` (the least margin $\min_iq_i(w_t)$, not normalised) and
-    `weights`.
+    `weights`; for a problem without margins `loss` in place of `margin`.
 
     >>> import penchant as pn
     >>> problem = pn.datasets.gaussian(10, 50, seed=0).problem()
@@ -106,7 +107,7 @@ def sweep(
     axes = read_grid(grid, rule)
     _check_values(axes, rule, initial)
     at = record_steps(steps, record)
-    layout: Layout = {"log_loss": ((), ()), "margin": ((), ())}
+    layout: Layout = {name: ((), ()) for name in _names(problem)}
     if weights:
         layout["weights"] = _weight_layout(initial)
     shape = tuple(len(axis.values) for axis in axes)
@@ -303,8 +304,7 @@ class _Vectorised:
         self, state: RunState, layout: Layout, box: Box
     ) -> dict[str, np.ndarray]:
         shape = tuple(s.stop - s.start for s in box)
-        log_loss, margin = _measure(self.parts[0].rule.problem, state.weights)
-        out = {"log_loss": log_loss, "margin": margin}
+        out = _measure(self.parts[0].rule.problem, state.weights)
         if "weights" in layout:
             out["weights"] = _stored(state.weights)
         return {
@@ -328,11 +328,22 @@ def _stored(w: Parameters) -> jax.Array:
     return jax.vmap(lambda one: ravel_pytree(one)[0])(w)
 
 
+def _names(problem: AbstractProblem) -> tuple[str, str]:
+    """What is recorded beside the weights: a margin where there are any."""
+    if isinstance(problem, AbstractClassification):
+        return "log_loss", "margin"
+    return "log_loss", "loss"
+
+
 @eqx.filter_jit
-def _measure(problem: Any, w: Any) -> tuple[Any, Any]:
-    return jax.lax.map(
-        lambda w: (problem.log_loss(w), jnp.min(problem.margins(w))), w, batch_size=64
-    )
+def _measure(problem: AbstractProblem, w: Any) -> dict[str, Any]:
+    def one(w: Any) -> dict[str, Any]:
+        seen = problem.recorded(w)
+        if isinstance(problem, AbstractClassification):
+            return {"log_loss": seen, "margin": jnp.min(problem.margins(w))}
+        return {"log_loss": jnp.log(seen), "loss": seen}
+
+    return dict(jax.lax.map(one, w, batch_size=64))
 
 
 def _check_values(axes: list[Axis], rule: Rule, initial: Any) -> None:

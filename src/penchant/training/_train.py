@@ -10,7 +10,7 @@ import numpy as np
 from penchant._checks import check_count, check_instance
 from penchant._types import Parameters
 from penchant.optimizers import AbstractOptimizer
-from penchant.problems import AbstractClassification
+from penchant.problems import AbstractProblem
 from penchant.training import _checkpoint as checkpoints
 from penchant.training._interrupt import noticed_interrupts
 from penchant.training._loop import Rule, RunState, advance_jit, start
@@ -113,12 +113,12 @@ def train(
         _save(file, identity, state, recorder)
     if not recorder.steps or recorder.steps[-1] < int(state.step):
         # where it stopped; not saved, so that a resumed run has the same records
-        recorder.add(state, float(problem.log_loss(state.weights)))
+        recorder.add(state, float(problem.recorded(state.weights)))
     recorded = recorder.upto(steps)
     return Trajectory(
         steps=jnp.asarray(recorded.steps),
         weights=jax.tree.map(lambda *w: jnp.asarray(np.stack(w)), *recorded.weights),
-        log_loss=jnp.asarray(recorded.log_loss),
+        recorded=jnp.asarray(recorded.log_loss),
         initial=initial,
         rule=rule,
         state=state,
@@ -144,8 +144,8 @@ def make_rule(
     check_instance(
         "problem",
         problem,
-        AbstractClassification,
-        "a LinearClassification or a NetworkClassification",
+        AbstractProblem,
+        "a LinearClassification, NetworkClassification, Regression or Objective",
     )
     check_instance(
         "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"

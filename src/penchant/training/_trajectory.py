@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from penchant._trees import leaf_names
 from penchant._types import Parameters, Weights
 from penchant.norms import AbstractNorm
+from penchant.problems import AbstractClassification
 from penchant.training._loop import Rule, RunState
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ class Trajectory(eqx.Module):
     r"""A run, recorded at log-spaced steps $1=t_1<\dots<t_r=T$.
 
     `steps` `(r,)` counts updates done, so `weights[i]` are $w$ after `steps[i]` updates
-    (leading axis `r`). `log_loss` `(r,)` is the log of the mean loss over all samples.
-    `initial` are the weights before the first update.
+    (leading axis `r`). `log_loss` `(r,)` is the log of the mean loss over all samples,
+    `loss` that loss. `initial` are the weights before the first update.
 
     Margins are not normalised here: directions converge long after margins grow, and
     the read-out of a limit is `increment()`, not $w/\|w\|$.
@@ -46,16 +47,35 @@ class Trajectory(eqx.Module):
 
     steps: Int[Array, " r"]
     weights: Parameters
-    log_loss: Float[Array, " r"]
+    recorded: Float[Array, " r"]
     initial: Parameters
     rule: Rule
     state: RunState
     outcome: Outcome = eqx.field(static=True)
     seconds: float = eqx.field(static=True)
 
+    @property
+    def log_loss(self) -> Float[Array, " r"]:
+        """The log of the mean loss, `(r,)`; NaN where a loss is negative."""
+        return self.recorded if self.rule.problem.in_logs else jnp.log(self.recorded)
+
+    @property
+    def loss(self) -> Float[Array, " r"]:
+        """The mean loss, `(r,)`; 0 where it is below $10^{-323}$."""
+        return jnp.exp(self.recorded) if self.rule.problem.in_logs else self.recorded
+
     @functools.cached_property
     def margins(self) -> Float[Array, "r n"]:
-        r"""$q_i(w_t)$, `(r, n)`: margins of every sample at every record."""
+        r"""$q_i(w_t)$, `(r, n)`: margins of every sample at every record.
+
+        Raises:
+            AttributeError: If the problem has no margins.
+        """
+        if not isinstance(self.rule.problem, AbstractClassification):
+            raise AttributeError(
+                f"a run on {self.rule.problem!r} has no margins: only classification "
+                "has. Its losses are in `loss`."
+            )
         return _margins(self.rule.problem, self.weights)
 
     @property
@@ -112,7 +132,7 @@ class Trajectory(eqx.Module):
             {
                 **_labelled(self.weights),
                 "log_loss": ("step", np.asarray(self.log_loss)),
-                "margins": (("step", "sample"), np.asarray(self.margins)),
+                **self._only_here(),
             },
             coords={"step": np.asarray(self.steps)},
             attrs={
@@ -121,13 +141,24 @@ class Trajectory(eqx.Module):
                 "step_size": repr(self.rule.schedule),
                 "outcome": self.outcome.name.lower(),
                 "seconds": self.seconds,
+                "loss": self.rule.problem.about,
             },
         )
+
+    def _last_loss(self) -> str:
+        name = "log_loss" if self.rule.problem.in_logs else "loss"
+        return f"{name}={float(self.recorded[-1]):.6g}"
+
+    def _only_here(self) -> dict[str, Any]:
+        """Margins where there are any; else losses by value, which may be negative."""
+        if isinstance(self.rule.problem, AbstractClassification):
+            return {"margins": (("step", "sample"), np.asarray(self.margins))}
+        return {"loss": ("step", np.asarray(self.loss))}
 
     def __repr__(self) -> str:
         return (
             f"Trajectory({self.rule.optimizer!r}, steps={int(self.steps[-1])}, "
-            f"records={len(self.steps)}, log_loss={float(self.log_loss[-1]):.6g}, "
+            f"records={len(self.steps)}, {self._last_loss()}, "
             f"{self.outcome.name.lower()})"
         )
 

@@ -1,34 +1,59 @@
-"""Labels at the door: signs, or classes 0..k-1."""
+"""Examples and labels at the door, one reading for every kind of classifier."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from penchant._checks import check_count
 
-def check_labels(y: Any, n: int) -> tuple[np.ndarray, int]:
-    """Labels as integers, and the number of classes (0 where they are signs).
+
+class Labels(NamedTuple):
+    """Labels as a problem holds them.
+
+    `y` are -1 and +1 where `binary`, else 0..k-1; `classes` is 2 or k; `names` are what
+    the labels were called, the negative class first, empty where they were numbers.
+    """
+
+    y: np.ndarray
+    classes: int
+    binary: bool
+    names: tuple[str, ...]
+
+
+def read_labels(y: Any, n: int, classes: int | None = None) -> Labels:
+    """Signs, 0 and 1, truth values or two names are binary; else classes 0..k-1.
+
+    Args:
+        y: One label a sample.
+        n: The number of samples.
+        classes: 2 for two classes in the multi-class form; None to let the labels say.
 
     Raises:
-        TypeError: If they are not numbers.
+        TypeError: If they are neither numbers nor names.
         ValueError: If there is not one a sample, or they are no labels.
     """
-    try:
-        given = np.asarray(y, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(
-            "y must be an array of numbers: -1 and +1, or classes 0..k-1."
-        ) from None
-    if given.shape != (n,):
+    if classes is not None and check_count("classes", classes, least=2) != 2:
         raise ValueError(
-            f"y must have shape ({n},), a label a row of X; got {given.shape}."
+            "classes is for two classes in the multi-class form, classes=2; more are "
+            f"read off the labels. Got {classes}."
         )
+    given, names = _numbers(y, n)
     values = np.unique(given)
     strange = values[~np.isfinite(values) | (values != np.round(values))]
     if strange.size:
         raise ValueError(f"y must hold whole numbers; got {strange[0]}.")
     labels = given.astype(np.int32)
-    if set(values) <= {-1.0, 1.0}:
-        return labels, 0
+    signs = set(values) <= {-1.0, 1.0}
+    two = signs or (set(values) == {0.0, 1.0})
+    if two and classes is None:
+        return Labels(labels if signs else 2 * labels - 1, 2, True, names)
+    if signs:
+        if len(values) < 2:
+            raise ValueError(
+                "y holds one sign only, so there are no two classes to tell apart; "
+                "leave classes=2 out for labels that are absorbed in X."
+            )
+        return Labels((labels + 1) // 2, 2, False, names)
     if values[0] < 0:
         raise ValueError(
             "y must be all -1 and +1, or classes 0..k-1; "
@@ -46,7 +71,71 @@ def check_labels(y: Any, n: int) -> tuple[np.ndarray, int]:
             f"y must hold every class 0..{k - 1}; missing: {_listing(missing)}. "
             "Renumber the labels."
         )
-    return labels, k
+    if classes is not None and k > 2:
+        raise ValueError(f"classes=2 was asked for, and y holds {k} classes.")
+    return Labels(labels, k, False, names)
+
+
+def read_examples(X: Any, shape: str) -> np.ndarray:
+    """Examples in float64, `(n, d)` for a shape of two axes, else `(n, ...)`.
+
+    Raises:
+        TypeError: If they are no numbers.
+        ValueError: If the shape is another, or an entry is NaN or infinite.
+    """
+    try:
+        examples = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"X must be an array of numbers of shape {shape}; got {type(X).__name__}."
+        ) from None
+    flat = shape == "(n, d)"
+    if (examples.ndim != 2 if flat else examples.ndim == 0) or 0 in examples.shape:
+        more = " and one feature" if flat else ""
+        raise ValueError(
+            f"X must have shape {shape} with at least one sample{more}; "
+            f"got shape {examples.shape}."
+        )
+    finite = np.isfinite(examples)
+    if not finite.all():
+        where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        place = f"in row {where[0]}, column {where[1]}" if flat else f"at {where}"
+        raise ValueError(
+            f"X must be finite; {np.size(finite) - finite.sum()} entries are NaN or "
+            f"infinite, the first {place}: {examples[where]}."
+        )
+    return examples
+
+
+def _numbers(y: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels as numbers, and their names where they were text."""
+    names: tuple[str, ...] = ()
+    try:
+        raw = np.asarray(y)
+        if raw.dtype.kind in "OUS" and raw.size and _are_names(raw):
+            found, codes = np.unique(raw.astype(str), return_inverse=True)
+            if len(found) == 1:
+                raise ValueError(
+                    f"y holds one class only ({found[0]!r}), so there is nothing to "
+                    "separate."
+                )
+            names, given = tuple(map(str, found)), codes.astype(np.float64)
+        else:
+            given = np.asarray(y, dtype=np.float64)
+    except TypeError:
+        raise TypeError(
+            "y must be an array of numbers or names: -1 and +1, two names, or classes "
+            "0..k-1."
+        ) from None
+    if given.shape != (n,):
+        raise ValueError(
+            f"y must have shape ({n},), a label a row of X; got {given.shape}."
+        )
+    return given, names
+
+
+def _are_names(raw: np.ndarray) -> bool:
+    return all(isinstance(value, (str, bytes)) for value in raw.ravel())
 
 
 def _listing(values: np.ndarray) -> str:

@@ -3,17 +3,16 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._checks import check_instance
 from penchant._types import Examples, PerSample, Vector, Weights
+from penchant.problems._base import Rows, RowWeights
 from penchant.problems._scaled_gradient import ScaledGradient
 from penchant.problems.classification._base import (
     AbstractClassification,
-    Rows,
-    RowWeights,
 )
-from penchant.problems.classification._labels import check_labels
+from penchant.problems.classification._labels import read_examples, read_labels
 from penchant.problems.losses import AbstractLoss
 
 
@@ -36,13 +35,14 @@ class LinearClassification(AbstractClassification):
     Args:
         X: `(n, d)` examples, finite. Converted to float64; `given` remembers the type
             they came in, and `diagnose` says so where it had fewer digits.
-        y: `(n,)` labels: all in {-1, +1} for two classes (one sign alone is fine: it
-            means labels are absorbed in `X`), or whole numbers 0..k-1, each present,
-            for `k` classes. Labels {0, 1} are two classes in the multi-class form,
-            with weights `(2, d)`.
+        y: `(n,)` labels. Two classes: all in {-1, +1} (one sign alone is fine: it means
+            labels are absorbed in `X`), 0 and 1, truth values, or two names, of which
+            the first in order is -1. `k` classes: 0..k-1, each present, or names.
         loss: One of `penchant.losses`.
         bias: Append a feature that is 1, so that weights have `d + 1` columns. The
             bias then counts in every norm as any other weight does.
+        classes: 2 asks for two classes in the multi-class form, with weights `(2, d)`,
+            whose matrix norms differ from a vector's.
 
     Raises:
         TypeError: If `X` or `y` is not numeric, or `loss` is no loss.
@@ -55,21 +55,39 @@ class LinearClassification(AbstractClassification):
     loss: AbstractLoss
     bias: bool = eqx.field(static=True)
     classes: int = eqx.field(static=True)
+    binary: bool = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
     given: str = eqx.field(static=True, repr=False)
 
-    def __init__(self, X: Any, y: Any, *, loss: AbstractLoss, bias: bool = False):
-        examples = _check_examples(X)
-        labels, self.classes = check_labels(y, len(examples))
+    def __init__(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        loss: AbstractLoss,
+        bias: bool = False,
+        classes: int | None = None,
+    ):
+        examples = read_examples(X, "(n, d)")
+        labels = read_labels(y, len(examples), classes)
         check_instance(
             "loss", loss, AbstractLoss, "one of Exponential(), Logistic(), PairLog()"
         )
         if bias:
             examples = np.hstack([examples, np.ones((len(examples), 1))])
         self.X = jnp.asarray(examples)
-        self.y = jnp.asarray(labels)
+        self.y = jnp.asarray(labels.y)
+        self.classes, self.binary = labels.classes, labels.binary
+        self.names = labels.names
         self.loss = loss
         self.bias = bias
         self.given = str(getattr(X, "dtype", "float64"))
+
+    def __repr__(self) -> str:
+        n, d = self.X.shape
+        kind = "two classes" if self.binary else f"k={self.classes}"
+        bias = ", with a bias" if self.bias else ""
+        return f"LinearClassification(n={n}, d={d}, {kind}, {self.loss!r}{bias})"
 
     @property
     def degree(self) -> float:
@@ -113,7 +131,11 @@ class LinearClassification(AbstractClassification):
         return jnp.where(self._is_own(y), totals[None, :], -q.T) @ X
 
     def scaled_gradient(
-        self, w: Weights, rows: Rows = None, row_weights: RowWeights = None
+        self,
+        w: Weights,
+        rows: Rows = None,
+        row_weights: RowWeights = None,
+        key: PRNGKeyArray | None = None,
     ) -> ScaledGradient:
         r"""The gradient of the mean loss over all samples, or over some `rows`.
 
@@ -122,6 +144,7 @@ class LinearClassification(AbstractClassification):
             rows: Indices of a mini-batch; None for all samples.
             row_weights: A factor for each row of the batch in place of one over
                 their number, for batches that are padded.
+            key: Ignored; nothing here is random.
         """
         slopes = self.loss.scaled_slopes(self.pair_margins(w, rows))
         Q, totals = slopes.entries, slopes.totals
@@ -152,25 +175,3 @@ def _combine(q: PerSample, X: Examples) -> Vector:
     if X.shape[0] <= 8:
         return jnp.sum(q[:, None] * X, axis=0)
     return q @ X
-
-
-def _check_examples(X: Any) -> np.ndarray:
-    try:
-        examples = np.asarray(X, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"X must be an array of numbers of shape (n, d); got {type(X).__name__}."
-        ) from None
-    if examples.ndim != 2 or 0 in examples.shape:
-        raise ValueError(
-            "X must have shape (n, d) with at least one sample and one feature; "
-            f"got shape {examples.shape}."
-        )
-    finite = np.isfinite(examples)
-    if not finite.all():
-        i, j = np.argwhere(~finite)[0]
-        raise ValueError(
-            f"X must be finite; {np.size(finite) - finite.sum()} entries are NaN or "
-            f"infinite, the first in row {i}, column {j}: {examples[i, j]}."
-        )
-    return examples

@@ -4,17 +4,16 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._checks import check_instance, check_number
 from penchant._types import Parameters, Real
+from penchant.problems._base import Rows, RowWeights, read_params
 from penchant.problems._scaled_gradient import ScaledGradient
+from penchant.problems._tracing import shape_of
 from penchant.problems.classification._base import (
     AbstractClassification,
     PairMargins,
-    Rows,
-    RowWeights,
 )
 from penchant.problems.classification._homogeneity import (
     CLOSE,
@@ -23,7 +22,7 @@ from penchant.problems.classification._homogeneity import (
     measure,
     refuse,
 )
-from penchant.problems.classification._labels import check_labels
+from penchant.problems.classification._labels import read_examples, read_labels
 from penchant.problems.losses import AbstractLoss
 
 
@@ -54,9 +53,10 @@ class NetworkClassification(AbstractClassification):
             anew for every new function, so define it once.
         params: Parameters from which runs start unless told otherwise, in float64.
         X: `(n, ...)` examples, finite.
-        y: `(n,)` labels: all in {-1, +1}, or classes 0..k-1, each present.
+        y: `(n,)` labels, as `LinearClassification` takes them.
         loss: One of `penchant.losses`.
         degree: A claim of $L$, checked; None to take what is measured.
+        classes: 2 asks for two classes as two outputs, `(n, 2)`.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -72,6 +72,8 @@ class NetworkClassification(AbstractClassification):
     loss: AbstractLoss
     homogeneity: Homogeneity
     classes: int = eqx.field(static=True)
+    binary: bool = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
     given: str = eqx.field(static=True, repr=False)
 
     def __init__(
@@ -83,6 +85,7 @@ class NetworkClassification(AbstractClassification):
         *,
         loss: AbstractLoss,
         degree: Real | None = None,
+        classes: int | None = None,
     ):
         if not callable(apply):
             raise TypeError(
@@ -92,14 +95,15 @@ class NetworkClassification(AbstractClassification):
         check_instance(
             "loss", loss, AbstractLoss, "one of Exponential(), Logistic(), PairLog()"
         )
-        examples = _check_examples(X)
-        labels, classes = check_labels(y, len(examples))
+        examples = read_examples(X, "(n, ...)")
+        labels = read_labels(y, len(examples), classes)
         self.apply = apply
-        self.params = _check_params(params)
+        self.params = read_params(params)
         self.X = jnp.asarray(examples)
-        self.y = jnp.asarray(labels)
+        self.y = jnp.asarray(labels.y)
         self.loss = loss
-        self.classes = classes
+        self.classes, self.binary = labels.classes, labels.binary
+        self.names = labels.names
         self.given = str(getattr(X, "dtype", "float64"))
         self._check_outputs()
         found = measure(apply, self.params, self.X)
@@ -118,6 +122,15 @@ class NetworkClassification(AbstractClassification):
                 )
         self.homogeneity = found
 
+    def __repr__(self) -> str:
+        name = getattr(self.apply, "__name__", type(self.apply).__name__)
+        kind = "two classes" if self.binary else f"k={self.classes}"
+        degree = "none" if self.degree is None else f"{self.degree:g}"
+        return (
+            f"NetworkClassification({name}, n={self.samples}, p={self.parameters}, "
+            f"{kind}, {self.loss!r}, degree {degree})"
+        )
+
     @property
     def degree(self) -> float | None:
         """The degree measured; None for a network that is not homogeneous."""
@@ -127,6 +140,9 @@ class NetworkClassification(AbstractClassification):
     def start(self) -> Parameters:
         """`params`."""
         return self.params
+
+    def identity(self, w: Parameters) -> Any:
+        return self, self.scores(w)
 
     def scores(self, w: Parameters, rows: Rows = None) -> Float[Array, "b c"]:
         """Outputs, `(n, 1)` for two classes or `(n, k)`, in float64."""
@@ -138,7 +154,11 @@ class NetworkClassification(AbstractClassification):
         return self._pair(self.scores(w, rows), rows)
 
     def scaled_gradient(
-        self, w: Parameters, rows: Rows = None, row_weights: RowWeights = None
+        self,
+        w: Parameters,
+        rows: Rows = None,
+        row_weights: RowWeights = None,
+        key: PRNGKeyArray | None = None,
     ) -> ScaledGradient:
         Z, back = jax.vjp(lambda w: self.scores(w, rows), w)
         slopes = self.loss.scaled_slopes(self._pair(Z, rows))
@@ -170,7 +190,7 @@ class NetworkClassification(AbstractClassification):
         return jnp.arange(self.classes, dtype=y.dtype)[None, :] == y[:, None]
 
     def _check_outputs(self) -> None:
-        shape = jax.eval_shape(self.apply, self.params, self.X)
+        shape = shape_of("apply", self.apply, self.params, self.X)
         n = self.samples
         if not hasattr(shape, "shape"):
             raise TypeError(
@@ -184,51 +204,3 @@ class NetworkClassification(AbstractClassification):
                 f"apply must return shape {' or '.join(map(str, wanted))} for {kind} "
                 f"and {n} samples; got {seen}."
             )
-
-
-def _check_examples(X: Any) -> np.ndarray:
-    try:
-        examples = np.asarray(X, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"X must be an array of numbers of shape (n, ...); got {type(X).__name__}."
-        ) from None
-    if examples.ndim == 0 or 0 in examples.shape:
-        raise ValueError(
-            "X must have shape (n, ...) with at least one sample; "
-            f"got shape {examples.shape}."
-        )
-    finite = np.isfinite(examples)
-    if not finite.all():
-        where = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(
-            f"X must be finite; {np.size(finite) - finite.sum()} entries are NaN or "
-            f"infinite, the first at {where}: {examples[where]}."
-        )
-    return examples
-
-
-def _check_params(params: Any) -> Parameters:
-    leaves, structure = jax.tree.flatten(params)
-    if not leaves:
-        raise ValueError("params must hold at least one array; got none.")
-    odd = [x for x in leaves if not _is_real(x)]
-    if odd:
-        kind = f" of {odd[0].dtype}" if hasattr(odd[0], "dtype") else ""
-        raise TypeError(
-            "params must be a pytree of real arrays; got a leaf of type "
-            f"{type(odd[0]).__name__}{kind}. For an equinox model: params, static = "
-            "eqx.partition(model, eqx.is_inexact_array)."
-        )
-    arrays = [jnp.asarray(leaf, dtype=float) for leaf in leaves]
-    if not all(bool(jnp.isfinite(x).all()) for x in arrays):
-        raise ValueError("params must be finite; got NaN or infinite entries.")
-    return jax.tree.unflatten(structure, arrays)
-
-
-def _is_real(leaf: Any) -> bool:
-    """Whether a leaf holds real numbers; truth values and complex ones are none."""
-    if not eqx.is_array_like(leaf):
-        return False
-    kind = jnp.result_type(leaf)
-    return jnp.issubdtype(kind, jnp.floating) or jnp.issubdtype(kind, jnp.integer)

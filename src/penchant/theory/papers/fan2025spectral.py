@@ -100,7 +100,9 @@ def muon(setting: Setting, optimizer: Muon) -> Prediction:
     of the spectral and .990 of the Frobenius margin; 15 cubic steps at .9996 and .945.
     What an approximate factor does guarantee is in `spectral_share`.
     """
-    if setting.problem.binary:  # one column: any polynomial of it is a multiple of it
+    # one column, or gradients of two classes, which have rank one: a polynomial of a
+    # matrix with one singular value is a multiple of it
+    if setting.problem.classes == 2:
         return normalized_descent(setting, L2(), optimizer.b1)
     sure = "; ".join(
         f"{spectral_share(optimizer.polar, least):.3g} if none is below {least:g}"
