@@ -384,3 +384,38 @@ def test_one_limit_on_gaussian_data():
     mean, spread = np.mean(cosines, axis=0), np.std(cosines, axis=0)
     np.testing.assert_allclose(mean, [0.970, 0.822], atol=2e-3)
     np.testing.assert_allclose(spread, [0.009, 0.030], atol=2e-3)
+
+
+def crowded():
+    """More samples than a memory of ten steps sees: the flow of weights never rests."""
+    rng = np.random.default_rng(2)
+    X, w = rng.uniform(size=(200, 10)), rng.normal(size=10)
+    w -= w.mean()
+    side = np.sign(X @ w)
+    X += np.outer(0.02 * side, w / np.linalg.norm(w))
+    return pn.LinearClassification(X, side, loss=EXPONENTIAL)
+
+
+def test_weights_that_do_not_come_to_rest_are_no_limit():
+    end = equilibrium(adam_step(crowded(), Adam(0.9, 0.9)))
+    assert not end.converged
+    assert end.iterations < 600  # and not 2000: the gap does not halve
+    found = adam_limits(crowded(), Adam(0.9, 0.9), starts=0).reached
+    assert (found.stable, found.rate, found.converged) == (None, None, False)
+    told = pn.predict(crowded(), Adam(0.9, 0.9, 0.0), batching=Cyclic(1))
+    assert told.norm is None
+    assert "did not come to rest for b1 = 0.9, b2 = 0.9 (a gap" in told.statement
+    # longer memories do: b2 is what it hangs on
+    assert equilibrium(adam_step(crowded(), Adam(0.9, 0.999))).converged
+
+
+def test_further_limits_are_looked_for_as_long_as_there_is_time():
+    first = adam_limits(bistable(), Adam(0.9, 0.999), seconds=0)
+    assert (len(first.limits), first.starts, first.complete) == (1, 1, False)
+    assert "from 1 starts, not all" in repr(first)
+    every = adam_limits(bistable(), Adam(0.9, 0.999), seconds=1000)
+    assert (len(every.limits), every.starts, every.complete) == (3, 9, True)
+    assert angle(every.limits[0].direction, first.limits[0].direction) == 0.0
+    assert every.to_dict()["complete"] is True
+    with pytest.raises(ValueError, match="seconds must be"):
+        adam_limits(bistable(), Adam(), seconds=-1)
