@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import penchant as pn
-from penchant.diagnosis._cautions import eps_share
+from penchant.estimators import share_of_eps
 from penchant.theory.regimes import adam_growth
 from tests.cases import binary, paper_data
 
@@ -121,7 +121,7 @@ def crossing(problem, rule, step_size, around):
     while high - low > 0.02 * around:
         middle = (low + high) // 2
         run = pn.train(problem, rule, steps=middle, step_size=step_size, record=2)
-        low, high = (low, middle) if eps_share(run) > 0.5 else (middle, high)
+        low, high = (low, middle) if share_of_eps(run) > 0.5 else (middle, high)
     return high
 
 

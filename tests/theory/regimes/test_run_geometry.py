@@ -216,3 +216,5 @@ def test_predict_and_run_geometry_have_one_engine():
     assert told[-1].start == pytest.approx(seen.crossover, rel=0.1)
     assert told[-1].name is pn.theory.regimes.RegimeName.BELOW_EPS
     assert seen.name is told[-1].name
+    measured = crossing_of(problem, rule, 0.01, told[-1].start)
+    assert measured == pytest.approx(told[-1].start, rel=0.05)
