@@ -4,6 +4,7 @@ from penchant.theory.descent._bounds import (
     Constants as Constants,
     Guarantee as Guarantee,
     Inequality as Inequality,
+    dimension_free_constants as dimension_free_constants,
     guarantee as guarantee,
     guarantee_along as guarantee_along,
     lemmas as lemmas,

@@ -10,13 +10,14 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Real, Scalar, Weights
-from penchant.norms import AbstractNorm
+from penchant.norms import AbstractLp, AbstractNorm, AbstractSchatten
 from penchant.problems import LinearClassification, losses
 from penchant.theory._setting import longest_row
 from penchant.theory.descent._rules import as_descent
@@ -31,31 +32,76 @@ class Constants(eqx.Module):
     r"""$R$: a step of norm $\eta$ moves no margin by more than $\eta R$.
 
     `uniform` takes the growth $e^{R\eta}$ of $G$ within a step from the first and
-    largest step for all, as the paper does, in place of each step's own.
+    largest step for all, as the papers do, in place of each step's own.
+
+    Momentum $\beta$ remembers gradients of earlier weights. What that costs a step, in
+    units of $\eta G$, is
+
+    $$P_t=2R\Bigl(f\,\frac{1-\beta}{1-\beta^{t+1}}\,S_t+\text{start}_t\Bigr),\qquad
+    S_t=\sum_{s\le t}\beta^s\bigl(e^{r\sum_{\tau=1}^s\eta_{t-\tau}}-1\bigr),$$
+
+    with $f$ = `factor`, $r$ = `reach` and no start where momentum's direction alone is
+    compared, or with 1 for $1-\beta^{t+1}$ and $\text{start}_t=\beta^{at+b}$, $(a,b)$ =
+    `start`. Where `start` is None the lesser of the former and of the latter with
+    (1, 1) is taken.
     """
 
     R: float = eqx.field(static=True)
     uniform: bool = eqx.field(static=True)
     name: str = eqx.field(static=True)
+    factor: float = eqx.field(static=True, default=1.0)
+    reach: float | None = eqx.field(static=True, default=None)
+    start: tuple[float, float] | None = eqx.field(static=True, default=None)
 
 
 def paper_constants(problem: LinearClassification) -> Constants:
     r"""$R=2B$, $B=\max_i\|x_i\|_1$: one constant for every norm of the two families.
 
-    With two classes $w$ and labels $\pm1$ it is $B$, as $W=(-w,w)/2$.
+    With two classes $w$ and labels $\pm1$ it is $B$, as $W=(-w,w)/2$. For momentum
+    there is a factor $d$, the number of features:
+    $P_t=2(2B\beta^{t/2}+2dB(1-\beta)S_t)$ with $r=2B$ (Lemmas 6 to 8; their constant
+    $c_2$ bounds $S_t/\eta_t$, which is computed here). The constants of its appendix
+    are known from notes; they follow from ours.
     """
     B = float(jnp.max(jnp.sum(jnp.abs(problem.X), axis=1)))
-    return Constants(B if problem.binary else 2.0 * B, True, "2B")
+    R = B if problem.binary else 2.0 * B
+    return Constants(R, True, "2B", float(problem.X.shape[1]), R, (0.5, 0.0))
+
+
+def dimension_free_constants(
+    problem: LinearClassification, norm: AbstractNorm
+) -> Constants:
+    r"""$R=2\max_{ic}\|e_cx_i^\top\|_*$, without a factor $d$ for momentum.
+
+    $P_t=2\bigl(2(1-\beta)R_\psi S_t+2R_\psi\beta^{t+1}\bigr)$ with $R_\psi=R/2$ and
+    $r=R$: Proposition B.11 and Corollary B.12 of `kim2026minibatch`, known from notes
+    on them. With two classes and labels $\pm1$, $R=\max_i\|x_i\|_*$.
+    """
+    if problem.binary:
+        R = longest_row(problem, norm)
+    else:
+        zero = jnp.zeros(problem.weight_shape)
+        row = lambda x: norm.dual(zero.at[0].set(x))
+        R = 2.0 * float(jnp.max(jax.lax.map(row, problem.X)))
+    return Constants(R, True, "2R", 1.0, R, (1.0, 1.0))
 
 
 def sharp_constants(problem: LinearClassification, norm: AbstractNorm) -> Constants:
-    r"""$R_*=\max_{ic}\|a_{ic}\|_*$, and every step's own growth. Ours, not the paper's.
+    r"""$R_*=\max_{ic}\|a_{ic}\|_*$, and every step's own growth. Ours, not the papers'.
 
     In the max norm $R_*=2B$; in the Frobenius and all Schatten norms it is
     $\sqrt2\max_i\|x_i\|_2$. The lemmas hold with it because a softmax variance is at
     most the second moment about the true class.
+
+    With momentum $\|m/(1-\beta^{t+1})-\nabla L\|_*\le\frac12P_tG$ with $f=1$:
+    $m$ is a mean of earlier gradients, and a slope of the loss changes by no more than
+    $e^{R_*D}$ over a distance $D$. Nesterov's momentum, a mean of that and the
+    gradient, is nearer still.
     """
-    return Constants(longest_row(problem, norm), False, "R*")
+    R = longest_row(problem, norm)
+    # two wrong classes against each other: as two classes are, where names don't count
+    alike = problem.binary or isinstance(norm, AbstractLp | AbstractSchatten)
+    return Constants(R, False, "R*", 1.0, R if alike else 2.0 * R)
 
 
 class Inequality(eqx.Module):
@@ -230,21 +276,23 @@ def guarantee(
     steps: int,
     *,
     gamma: Real,
+    momentum: Real = 0.0,
     constants: Constants | None = None,
 ) -> Guarantee:
-    r"""Theorem 1 with its constants, before any run: steepest descent from 0.
+    r"""Theorems 1 and 2 with their constants, before any run: descent from 0.
 
     While $L>\log2/n$ the proxy is above $\log2/(2n)$, so every step with $\alpha\eta<1$
     gains at least $\gamma\eta(1-\alpha\eta)\log2/(2n)$; that shows when $L\le\log2/n$.
     From then on Lemma 5 adds up,
 
-    $$\min_iq_i(W_t)\ge\gamma\sum_s\eta_s\frac{G(W_s)}{L(W_s)}-\sum_s\alpha_s\eta_s^2,
-    \qquad\alpha_s=\tfrac12R^2e^{R\eta_s},$$
+    $$\min_iq_i(W_t)\ge\gamma\sum_s\eta_s\frac{G(W_s)}{L(W_s)}
+      -\sum_s(\alpha_s\eta_s+P_s)\eta_s,\qquad\alpha_s=\tfrac12R^2e^{R\eta_s},$$
 
-    with $G/L\ge1-nL/2$ from the descent lemma's bound of $L$. All sums are computed,
+    with $G/L\ge1-nL/2$ from the descent lemma's bound of $L$. $P_s$ is what momentum
+    costs, 0 without it (see `Constants`); with it, a step gains at least
+    $\gamma-\alpha_s\eta_s-P_s$ for every unit of $\eta_sG$. All sums are computed,
     none is estimated. They are large: on the paper's data nothing is promised within
-    $10^4$ steps, and `vacuous` says so. No momentum: the paper's constants for it are
-    in an appendix that this library was not written from.
+    $10^4$ steps, and `vacuous` says so.
 
     Args:
         problem: Data and loss.
@@ -252,7 +300,9 @@ def guarantee(
         step_size: As `train` takes it.
         steps: The last step asked for, at most $10^8$; powers of ten before it too.
         gamma: The largest margin in `norm`.
-        constants: `paper_constants` or `sharp_constants`; None for the latter.
+        momentum: $\beta_1\in[0,1)$, heavy-ball or Nesterov's.
+        constants: `paper_constants`, `dimension_free_constants` or `sharp_constants`;
+            None for the last.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -262,9 +312,10 @@ def guarantee(
     steps = check_count("steps", steps)
     if steps > MOST:
         raise ValueError(f"steps must be at most {MOST:g}; got {steps}.")
+    check_number("momentum", momentum, least=0.0, below=1.0)
     c = sharp_constants(problem, norm) if constants is None else constants
-    eta, alpha = _step_constants(as_schedule(step_size), steps, c)
-    gain = eta * (best - alpha * eta)  # per unit of G; alpha is the paper's times gamma
+    eta, lost = _step_constants(as_schedule(step_size), steps, c, momentum)
+    gain = eta * (best - lost)  # per unit of G; alpha is the paper's times gamma
     n = problem.samples
     target = math.log(math.log(2.0) / n)
     log_L = float(problem.log_loss(jnp.zeros(problem.weight_shape)))
@@ -275,9 +326,9 @@ def guarantee(
     if isinstance(problem.loss, losses.Exponential):  # G is L itself
         fallen = log_L + np.cumsum(np.log1p(-np.minimum(gain[after:], 1 - 1e-16)))
     else:
-        lost = 0.5 * math.log(2.0) / n * np.cumsum(gain[after:])
+        fall = 0.5 * math.log(2.0) / n * np.cumsum(gain[after:])
         fallen = np.where(
-            np.log(np.maximum(math.exp(min(log_L, 700.0)) - lost, 1e-300)) <= target,
+            np.log(np.maximum(math.exp(min(log_L, 700.0)) - fall, 1e-300)) <= target,
             target,
             np.inf,
         )
@@ -292,7 +343,7 @@ def guarantee(
     share = 1.0 - 0.5 * n * np.exp(bound)
     summed = np.concatenate([
         [0.0],
-        np.cumsum(eta[late] * (best * share - alpha[late] * eta[late])),
+        np.cumsum(eta[late] * (best * share - lost[late])),
     ])
     margin = np.where(
         at >= separated, summed[np.clip(at - separated, 0, len(late))], -np.inf
@@ -318,17 +369,18 @@ def guarantee_along(
     r"""Lemma 5 along a run: the same sums from the first record with $L\le\log2/n$ on.
 
     Between records $G/L\ge1-nL/2$ is taken at the loss of the record before, which the
-    descent lemma bounds as long as $\alpha\eta\le1$, and 0 where that fails: what is
-    returned is proved, however few the records. The run must be one of
-    `SteepestDescent(norm)`, normalised and without momentum, on full batches. For
-    momentum Theorem 2 has another constant, in an appendix that this library was not
-    written from: it is not made up here, and such runs are refused.
+    descent lemma bounds as long as no step can raise it, and 0 where that fails: what
+    is returned is proved, however few the records. The run must be one of normalised
+    steepest descent in `norm` on full batches, with momentum or without
+    (`SteepestDescent`, `SignDescent`, `Signum`, `Muon` with exact polar factors);
+    momentum costs what `Constants` says, from the first step on.
 
     Args:
         run: Such a run.
         norm: The norm of its steps.
         gamma: The largest margin in `norm`.
-        constants: `paper_constants` or `sharp_constants`; None for the latter.
+        constants: `paper_constants`, `dimension_free_constants` or `sharp_constants`;
+            None for the last.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -338,17 +390,17 @@ def guarantee_along(
     problem = run.rule.problem
     best = _check(problem, norm, gamma)
     descent = as_descent(run.rule.optimizer)
-    if descent is None or descent.b1 != 0 or not descent.norm.same(norm):
+    if descent is None or not descent.norm.same(norm):
         raise ValueError(
-            "run must be of normalised steepest descent in that norm, without "
-            f"momentum; got {run.rule.optimizer!r} and {norm!r}."
+            "run must be of normalised steepest descent in that norm; got "
+            f"{run.rule.optimizer!r} and {norm!r}."
         )
     if not run.rule.batching.covers(problem.samples):
         raise ValueError(f"run must be of full batches; got {run.rule.batching!r}.")
     c = sharp_constants(problem, norm) if constants is None else constants
     steps, log_L = np.asarray(run.steps), np.asarray(run.log_loss)
     last, n = int(steps[-1]), problem.samples
-    eta, alpha = _step_constants(run.rule.schedule, last, c)
+    eta, lost = _step_constants(run.rule.schedule, last, c, descent.b1)
     low = np.flatnonzero(log_L <= math.log(math.log(2.0) / n))
     lengths = np.asarray(run.lengths(norm))
     if low.size == 0:
@@ -357,11 +409,11 @@ def guarantee_along(
     begin = int(steps[low[0]])
     s = np.arange(begin, last)
     record = np.searchsorted(steps, s, side="right") - 1
-    safe = alpha * eta <= best
+    safe = lost <= best
     broken = np.concatenate([[0], np.cumsum(~safe)])
     since = broken[s] - broken[np.minimum(steps[record], last)]
     share = np.where(since == 0, 1.0 - 0.5 * n * np.exp(log_L[record]), 0.0)
-    terms = eta[s] * (best * np.maximum(share, 0.0) - alpha[s] * eta[s])
+    terms = eta[s] * (best * np.maximum(share, 0.0) - lost[s])
     summed = np.concatenate([[0.0], np.cumsum(terms)])
     margin = np.where(steps >= begin, summed[np.maximum(steps - begin, 0)], -np.inf)
     share = margin / (best * np.where(lengths > 0, lengths, 1.0))
@@ -388,12 +440,42 @@ def _guarantee(
 
 
 def _step_constants(
-    schedule: Schedule, steps: int, c: Constants
+    schedule: Schedule, steps: int, c: Constants, momentum: Real
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""$\eta_s$ and $\alpha_s=\frac12R^2e^{R\eta}$ of every step, at most e^700."""
+    r"""$\eta_s$ of every step, and $\alpha_s\eta_s+P_s$, at most about e^700."""
     eta = np.asarray(values(schedule, jnp.arange(steps)))
     largest = np.full_like(eta, eta.max()) if c.uniform else eta
-    return eta, 0.5 * c.R**2 * np.exp(np.minimum(c.R * largest, 700.0))
+    alpha = 0.5 * c.R**2 * np.exp(np.minimum(c.R * largest, 700.0))
+    beta = float(np.asarray(momentum))
+    if beta == 0.0:
+        return eta, alpha * eta
+    lag = np.asarray(_lag(jnp.asarray(eta), beta, c.R if c.reach is None else c.reach))
+    t = np.arange(float(steps))
+    cost = c.factor * (1.0 - beta) * lag
+    if c.start is None:
+        forgotten = beta ** (t + 1.0)
+        cost = np.minimum(cost / (1.0 - forgotten), cost + forgotten)
+    else:
+        cost = cost + beta ** (c.start[0] * t + c.start[1])
+    return eta, np.minimum(alpha * eta + 2.0 * c.R * cost, 1e300)
+
+
+@eqx.filter_jit
+def _lag(eta: Float[Array, " t"], beta: float, reach: float) -> Float[Array, " t"]:
+    r"""$S_t$ of `Constants` at every step, from $S_0=0$.
+
+    $S_t=\beta\bigl(S_{t-1}+(e^{r\eta_{t-1}}-1)(S_{t-1}+g_{t-1})\bigr)$ with
+    $g_t=\sum_{s\le t}\beta^s$.
+    """
+
+    def one(carry: Any, step: Scalar) -> Any:
+        S, g = carry
+        grown = jnp.expm1(jnp.minimum(reach * step, 700.0))
+        after = jnp.minimum(beta * (S + grown * (S + g)), 1e300)
+        return (after, 1.0 + beta * g), S
+
+    start = (jnp.zeros(()), jnp.ones(()))
+    return jax.lax.scan(one, start, eta)[1]
 
 
 def _risen(problem: LinearClassification, log_L: float, rise: np.ndarray) -> float:

@@ -31,6 +31,7 @@ from penchant.theory.descent._bounds import (
     Constants as Constants,
     Guarantee as Guarantee,
     Inequality as Inequality,
+    dimension_free_constants as dimension_free_constants,
     guarantee as guarantee,
     guarantee_along as guarantee_along,
     lemmas as lemmas,
@@ -278,9 +279,10 @@ def proved_rate(exponent: Real, momentum: Real = 0.0) -> Rate:
     r"""How fast the gap $\gamma-\min_iq_i/\|W_t\|$ is proved to fall.
 
     Steps $\eta_t\propto t^{-a}$. Theorem 1 is $O(\log t/\sqrt t)$ at $a=\frac12$, with
-    $n$ in the constant; Theorem 2, for momentum, the same with $dn$: the order is
-    known here, its explicit constant is not (it is in an appendix that was not
-    read), so that `guarantee` has no bound for momentum. For other $a$
+    $n$ in the constant. Theorem 2, for momentum, has the same order with $d\log t+dn$;
+    without the factor $d$ it is Corollary B.12 of `kim2026minibatch` (known from notes
+    on it). The sums with their constants, for momentum too, are `guarantee`, by
+    `paper_constants` and `dimension_free_constants`. For other $a$
     Lemma 5 adds up to $t^{-a}$ below $\frac12$, $t^{-(1-a)}$ above and $1/\log t$ at 1
     (our sums). What is measured is $t^{-(1-a)}$ for every $a$: the first branch is an
     artefact of the bound, and no factor of $n$ or $d$ is seen.
@@ -295,8 +297,10 @@ def proved_rate(exponent: Real, momentum: Real = 0.0) -> Rate:
     check_number("exponent", exponent, above=0.0, most=1.0)
     check_number("momentum", momentum, least=0.0, below=1.0)
     a = float(np.asarray(exponent))
-    theorem = "Theorem 1" if float(np.asarray(momentum)) == 0 else "Theorem 2"
-    source = f"fan2025spectral, {theorem}"
+    plain = float(np.asarray(momentum)) == 0
+    source = "fan2025spectral, Theorem 1"
+    if not plain:
+        source = "fan2025spectral, Theorem 2; kim2026minibatch, Corollary B.12"
     if a == 0.5:
         return Rate(0.5, 1.0, source)
     source = "fan2025spectral, Lemma 5 summed by us"
