@@ -1,6 +1,6 @@
 """Norms, their duals, their steepest directions and the projections on their balls."""
 
-from penchant.norms._base import AbstractNorm as AbstractNorm
+from penchant.norms._base import AbstractNorm as AbstractNorm, Conjugate as Conjugate
 from penchant.norms._entrywise import project_simplex as project_simplex
 from penchant.norms._layerwise import Layerwise as Layerwise
 from penchant.norms._lp import (
