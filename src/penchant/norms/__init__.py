@@ -12,6 +12,7 @@ from penchant.norms._lp import (
     lp as lp,
 )
 from penchant.norms._mahalanobis import Mahalanobis as Mahalanobis
+from penchant.norms._read import read as read
 from penchant.norms._schatten import (
     AbstractSchatten as AbstractSchatten,
     Frobenius as Frobenius,

@@ -1,8 +1,6 @@
 import dataclasses
 import enum
-import html
 import json
-import re
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -114,28 +112,19 @@ class Result:
             for i, svg in enumerate(part.pictures.values(), start=1):
                 suffix = f"-{i}" if len(part.pictures) > 1 else ""
                 picture = folder / f"{name}{suffix}.svg"
-                picture.write_text(_alone(svg), encoding="utf-8")
+                picture.write_text(pn.pages.coloured(svg), encoding="utf-8")
         page = folder / "study.html"
         page.write_text(self._page(), encoding="utf-8")
         return page
 
     def _page(self) -> str:
-        sections = "".join(
-            f'<section id="{name}"><h2>{html.escape(name)}</h2>'
-            + "".join(
-                f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
-                for caption, svg in part.pictures.items()
-            )
-            + _table(part.lines)
-            + "</section>"
-            for name, part in self.parts.items()
-        )
-        return (
-            '<!doctype html><html lang="en"><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{html.escape(self.title)}</title><style>{_STYLE}</style>"
-            f"<main><h1>{html.escape(self.title)}</h1><p>{html.escape(self.ran)}</p>"
-            f"{sections}</main></html>\n"
+        return pn.pages.render(
+            "study.html.j2",
+            study=self.name,
+            title=self.title,
+            ran=self.ran,
+            parts=self.parts,
+            papers=self.papers,
         )
 
     def __repr__(self) -> str:
@@ -290,48 +279,3 @@ class Study:
             raise ValueError(
                 f"figure {figure!r} of {self.name} takes no data; have: {have}."
             )
-
-
-def _table(lines: tuple[Line, ...]) -> str:
-    rows = "".join(
-        f"<tr><td>{html.escape(line.what)}</td><td>{line.expected:.6g}</td>"
-        f"<td>{line.low:.4g} to {line.high:.4g}</td><td>{line.measured:.6g}</td>"
-        f"<td>{html.escape(line.certificate)}</td>"
-        f"<td>{'✓' if line.passed else '✗ falls short'}</td></tr>"
-        for line in lines
-    )
-    return (
-        "<div><table><thead><tr><th>quantity</th><th>expected</th><th>range</th>"
-        "<th>measured</th><th>certificate</th><th></th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _alone(svg: str) -> str:
-    """A picture that is not inside a page has to bring its colours along."""
-    colours = re.search(r":root \{(.*?)\}", _STYLE, re.DOTALL)
-    assert colours is not None
-    style = f"<style>svg {{{colours[1]}}} svg text {{ fill: var(--ink); }}</style>"
-    return re.sub(r"(<svg\b[^>]*>)", lambda found: found[1] + style, svg, count=1)
-
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1d22; --faint: #626871; --grid: #d9dce1;
- --paper: #fff; --c0: #996500; --c1: #0072b2; --c2: #bf5400; --c3: #00845f;
- --c4: #b3568a; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8eaee; --faint: #a0a7b2;
- --grid: #343941; --paper: #14161a; --c0: #f0b13a; --c1: #58b4ec; --c2: #ff8a4c;
- --c3: #35c79b; --c4: #e69fc4; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
- background: var(--paper); margin: 0; }
-main { max-width: 60rem; margin: 0 auto; padding: 1rem; }
-h2 { margin-top: 2.5rem; }
-figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; }
-figure svg text { fill: var(--ink); } figcaption { color: var(--faint); }
-div { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
-th, td { text-align: right; padding: .3rem .6rem;
- border-bottom: 1px solid var(--grid); }
-td { white-space: nowrap; }
-th:first-child, td:first-child, th:nth-child(5), td:nth-child(5) { text-align: left;
- white-space: normal; min-width: 12rem; }
-"""
