@@ -9,8 +9,13 @@ from penchant.margins._separability import SEPARABLE
 from penchant.margins._solvers import conjugates as conjugates
 from penchant.margins._solvers.interior_point import interior_point
 from penchant.margins._solvers.rows import PairRows
-from penchant.norms import AbstractLp, AbstractNorm, AbstractSchatten, Mahalanobis
-from penchant.norms._entrywise import conjugate_exponent
+from penchant.norms import (
+    AbstractLp,
+    AbstractNorm,
+    AbstractSchatten,
+    Mahalanobis,
+    conjugate_exponent,
+)
 
 NULL = 1e-13
 """Eigenvalues of a matrix M below this share of the largest are zero."""
