@@ -17,18 +17,13 @@ from penchant.theory.per_sample import (
     parametric_margin,
 )
 from penchant.training.batching import Cyclic, FullBatch, Shuffled, WithReplacement
+from tests.cases import absorbed
 
 # b1, b2: b1 > b2 too, and none of either memory's length special
 DECAYS = [(0.9, 0.95), (0.1, 0.1), (0.0, 0.9), (0.95, 0.6), (0.9, 0.999)]
 N, D = 5, 6  # 5 = 2 + 2 + 1 = 3 + 2 = 4 + 1
 
 value = eqx.filter_jit(lambda step, log_c: step(log_c))
-
-
-def absorbed(X):
-    labels = np.ones(len(X), dtype=int)
-    return pn.LinearClassification(X, labels, loss=pn.losses.Exponential())
-
 
 X = np.random.default_rng(0).normal(size=(N, D))
 LOG_C = jnp.asarray(np.random.default_rng(1).normal(scale=2.0, size=N))

@@ -1,4 +1,4 @@
-"""Limits of Adam with batches: what must hold, the note's numbers, and simulations."""
+"""Limits of Adam with batches: what must hold, known numbers, and simulations."""
 
 import functools
 
@@ -20,19 +20,10 @@ from penchant.theory.per_sample import (
     rates,
 )
 from penchant.training.batching import Cyclic, Shuffled, WithReplacement
+from tests.cases import absorbed, cosine, gaussian
 
 DECAYS = [(0.9, 0.95), (0.1, 0.1), (0.5, 0.5), (0.0, 0.9)]
 EXPONENTIAL = pn.losses.Exponential()
-
-
-def absorbed(X):
-    X = np.asarray(X, dtype=float)
-    return pn.LinearClassification(X, np.ones(len(X), dtype=int), loss=EXPONENTIAL)
-
-
-@functools.cache
-def gaussian(seed=0, n=10, d=50):
-    return pn.datasets.gaussian(n, d, seed=seed).problem(loss=EXPONENTIAL)
 
 
 @functools.cache
@@ -49,10 +40,6 @@ def angle(u, v):
     """In radians; accurate where an arc cosine is not."""
     u, v = (np.asarray(x) / np.linalg.norm(np.asarray(x)) for x in (u, v))
     return float(2 * np.arctan2(np.linalg.norm(u - v), np.linalg.norm(u + v)))
-
-
-def cosine(u, v):
-    return float(np.cos(angle(u, v)))
 
 
 def decays(step, b1, b2):
@@ -211,7 +198,7 @@ def test_entries_that_are_0():
         assert end.converged
 
 
-# c and direction of the note, section 5 item 6
+# c and direction from (0, 0, 2), to which runs go too: the study per-sample-adam
 SKEWED, WEIGHTS = (0.745176, 0.586323, -0.317706), (0.26454, 0.73546)
 
 
@@ -332,8 +319,8 @@ def test_speed_limit(b2):
     assert growth == pytest.approx(found.growth, rel=1e-3)
 
 
-def test_the_notes_gaussian_numbers():
-    # section 5 items 3 and 5, to the digits given
+def test_gaussian_numbers():
+    # by NumPy and SciPy alone too: tests/studies/test_expected.py
     end = equilibrium(adam_proxy(gaussian()))
     assert abs(cosine(end.step, best(0, L2())) - 0.974063) < 6e-7
     assert abs(cosine(end.step, best(0, Linf())) - 0.755631) < 6e-7
@@ -353,14 +340,14 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("batching", "l2", "linf", "digits"), TABLE, ids=repr)
-def test_the_notes_table_of_batch_sizes(batching, l2, linf, digits):
+def test_table_of_batch_sizes(batching, l2, linf, digits):
     end = equilibrium(adam_proxy(gaussian(), batching))
     assert abs(cosine(end.step, best(0, L2())) - l2) < digits
     assert abs(cosine(end.step, best(0, Linf())) - linf) < digits
 
 
 def test_batches_of_nine_of_ten():
-    # the note's number is for epochs that drop the last batch, of one sample
+    # the number is for epochs that drop the last batch, of one sample
     step = adam_proxy(gaussian(), Shuffled(9))
     dropped = eqx.tree_at(lambda s: s.noise, step, jnp.asarray(1 / 81))
     end = equilibrium(dropped)

@@ -12,7 +12,7 @@ from penchant.theory import Verdict
 from penchant.theory.regimes import run_geometry, step_condition
 
 RULES = pn.optimizers
-GAMMA = 1.404245  # of the note's data in the max norm
+GAMMA = 1.404245  # of those eight samples in the max norm
 
 
 def note_problem():
@@ -36,7 +36,7 @@ def test_growth_has_the_digits_of_the_note():
 @pytest.mark.parametrize("eps", [1e-16, pytest.param(1e-32, marks=pytest.mark.slow)])
 def test_the_crossover_is_where_a_run_crosses(eps):
     problem = note_problem()
-    inside = eps / problem.samples**2  # the note sums losses
+    inside = eps / problem.samples**2  # that of the sum of losses
     rule = RULES.RMSProp(0.99, inside, eps_inside=True)
     # a typical entry far down: two support vectors share what they have
     lengths = np.abs(np.asarray(problem.X)).mean()
