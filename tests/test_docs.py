@@ -268,7 +268,7 @@ def test_the_result_page_has_every_key():
     keys |= set(result["table"][0]) | set(result["prediction"]["assumptions"][0])
     torn = pn.LinearClassification([[1.0], [1.0]], [1, -1], loss=pn.losses.Logistic())
     without = pn.diagnose(torn, rules.SignDescent(), steps=5).to_dict()
-    keys |= set(without["minimiser"])
+    keys |= set(without["evidence"]["minimiser"])
     missing = [key for key in sorted(keys) if f"`{key}`" not in page]
     assert not missing
 
@@ -303,7 +303,7 @@ def test_formulas_become_mathml():
 
 def test_site_brings_no_scripts_and_no_fonts():
     kinds = {path.suffix for path in DOCS.rglob("*") if path.is_file()}
-    assert kinds <= {".md", ".py", ".pyc", ".css", ".svg"}
+    assert kinds <= {".md", ".py", ".pyc", ".css", ".svg", ".json"}
     assert "extra_javascript" not in (ROOT / "mkdocs.yml").read_text()
 
 

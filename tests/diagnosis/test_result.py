@@ -105,13 +105,15 @@ def test_other_files_are_refused(tmp_path, text):
         pn.diagnosis.read(file)
 
 
-def test_a_gap_that_is_missing_does_not_win():
+def test_a_gap_that_is_missing_does_not_win(of_a_network):
     from penchant.diagnosis.network._diagnose import _judge
-    from penchant.diagnosis.network._diagnosis import NetworkRow
 
-    row = lambda norm, gap: NetworkRow(norm.label, norm, 1.0, 0.5, None, gap)
+    row = lambda norm, gap: pn.diagnosis.NetworkRow(
+        norm.label, norm, 1.0, 0.5, None, gap
+    )
     rows = (row(pn.norms.L2(), None), row(pn.norms.Linf(), 1e-5))
-    limit = type("Found", (), {"kkt_residual": 1e-6})()
-    told = pn.predict(network(), pn.optimizers.SignDescent(), step_size=0.1)
-    winner, *_ = _judge(rows, limit, told, "SignDescent", None)
+    problem = of_a_network.trajectory.rule.problem
+    found = pn.limit(problem, of_a_network.trajectory)
+    told = of_a_network.prediction
+    winner, *_ = _judge(rows, found, told, "Adam", None)
     assert winner == pn.norms.Linf()
