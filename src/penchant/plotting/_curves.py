@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ def curves(
     logx: bool = True,
     logy: bool = False,
     dots: bool = False,
+    dashed: Collection[str] = (),
     marks: Mapping[str, float] | None = None,
     levels: Mapping[str, float] | None = None,
     colours: Mapping[str, str] | None = None,
@@ -32,7 +33,8 @@ def curves(
     """Curves by name, with what was measured as points of the same colour.
 
     Args:
-        lines: By name, `x` and `y`. A norm has its own colour, as in every figure.
+        lines: By name, `x` and `y`, broken where `y` is NaN. A norm has its own colour,
+            as in every figure.
         xlabel: What `x` is, with its unit.
         ylabel: What `y` is, with its unit.
         points: By name, `x` and `y` of circles; a name that is also a line's has its
@@ -41,6 +43,7 @@ def curves(
         logx: Logarithmic `x`.
         logy: Logarithmic `y`; values that are not positive are left out.
         dots: Draw a dot at every point of a line.
+        dashed: Names of lines to break into dashes, where one lies on another.
         marks: Names of `x` to mark with a vertical line.
         levels: Names of `y` to mark with a horizontal line.
         colours: By name, where one is to have the same colour in several figures.
@@ -60,12 +63,13 @@ def curves(
             label: str | None = name
             if name in lines:
                 x, y = map(np.asarray, lines[name])
-                shown = y > 0 if logy else np.isfinite(y)
+                shown = ~(y <= 0) if logy else np.full(np.shape(y), True)
                 ax.plot(
                     x[shown],
                     y[shown],
                     color=hues[name],
                     label=label,
+                    linestyle=(0, (4, 2)) if name in dashed else "-",
                     marker="o" if dots else None,
                     markersize=4,
                 )
@@ -95,13 +99,17 @@ def curves(
                     color=hues[name],
                     label=label,
                 )
-        dashed = {"color": FAINT, "linewidth": 1, "linestyle": (0, (3, 2))}
+        level: dict[str, Any] = {
+            "color": FAINT,
+            "linewidth": 1,
+            "linestyle": (0, (3, 2)),
+        }
         for i, (name, at) in enumerate((marks or {}).items()):
-            ax.axvline(at, **dashed)
+            ax.axvline(at, **level)
             height = 0.02 + 0.07 * (i % 3)  # names of marks that are close stay legible
             _note(ax, name, (at, height), ("data", "axes fraction"))
         for name, at in (levels or {}).items():
-            ax.axhline(at, **dashed)
+            ax.axhline(at, **level)
             _note(ax, name, (0.01, at), ("axes fraction", "data"))
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)
@@ -146,6 +154,7 @@ def regions(
     xlabel: str,
     ylabel: str,
     points: Mapping[int, tuple[Any, Any]] | None = None,
+    measured: str = "measured",
     size: tuple[float, float] = (7.2, 4.2),
     ax: "Axes | None" = None,
 ) -> "Axes":
@@ -159,11 +168,13 @@ def regions(
         xlabel: What `x` is, with its unit.
         ylabel: What `y` is, with its unit.
         points: By kind, `x` and `y` of circles: where it was measured.
+        measured: What the circles are, for the legend.
         size: Of a new figure, in inches.
         ax: Draw here instead.
     """
     kinds = np.asarray(kinds)
     with house_style():
+        from matplotlib.lines import Line2D
         from matplotlib.patches import Patch
 
         ax = own_axes(ax, size)
@@ -182,7 +193,21 @@ def regions(
                     markersize=4,
                     markerfacecolor="none",
                     color=hue,
+                    clip_on=False,
                 )
+        if points:
+            handles.append(
+                Line2D(
+                    [],
+                    [],
+                    linestyle="none",
+                    marker="o",
+                    markersize=4,
+                    markerfacecolor="none",
+                    color=FAINT,
+                    label=measured,
+                )
+            )
         ax.grid(visible=False)
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)

@@ -29,8 +29,8 @@ STUDY = Study(
         "kkt": Experiment(
             kkt,
             "How far from a KKT point a run is",
-            "Residuals fall no faster than a power of the log of the loss; AdaGrad's "
-            "falls in its own norm, and in ℓ2 it stays up.",
+            "Residuals fall like a power of the log of the loss, no faster; "
+            "AdaGrad's in ℓ2 stays up, where its limit is no KKT point.",
         ),
         "limits": Experiment(
             limits,
@@ -40,8 +40,8 @@ STUDY = Study(
         "handoff": Experiment(
             handoff,
             "Real runs, continued to their limits",
-            "From left to right a run's steps, their flow and its tail: the residual "
-            "falls by ten decades where steps alone leave it near 1.",
+            "Where steps end, and where their flow does, the residual is a tenth "
+            "or more; where the tail ends it is rounding.",
         ),
         "qian": Experiment(
             qian,
@@ -57,9 +57,7 @@ STUDY = Study(
         "rates": Experiment(
             rates,
             "The sharp constant of the rate",
-            "Curves fall: the constant tends to 1, at once for linear models, "
-            "later for "
-            "networks.",
+            "Curves fall: the constant tends to 1.",
         ),
         "loss-based": Experiment(
             loss_based,
@@ -91,9 +89,8 @@ STUDY = Study(
         "step-sizes": Experiment(
             step_sizes,
             "Without ε, which step sizes lead to ℓ∞",
-            "With a = .6 RMSProp's gap stops falling while sign descent's goes on; "
-            "with "
-            "a = .8 it falls.",
+            "With the same steps, a = .6, RMSProp's gap ends above that of sign "
+            "descent, which has no memory.",
         ),
     },
 )

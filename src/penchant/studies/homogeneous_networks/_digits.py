@@ -9,6 +9,7 @@ from penchant.studies._runs import finished
 from penchant.studies._statistics import student
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.homogeneous_networks._setup import (
+    HUES,
     at,
     degree_of,
     reached,
@@ -367,7 +368,11 @@ def _pictures(title: str, what: str, paths: dict[str, list[Records]]) -> dict[st
         label = "margin over squared norm" if quantity == "margin" else "test accuracy"
         caption = f"{title}, {label} at equal loss, means of {what}."
         axes = pn.plotting.curves(
-            drawn, xlabel="log of 1 / mean loss", ylabel=label, logx=False
+            drawn,
+            xlabel="log of 1 / mean loss",
+            ylabel=label,
+            logx=False,
+            colours=HUES,
         )
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
     return pictures

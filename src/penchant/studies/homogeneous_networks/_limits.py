@@ -9,6 +9,7 @@ from penchant.studies._runs import finished
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.homogeneous_networks._setup import (
     EPS,
+    HUES,
     RULES,
     at,
     depths,
@@ -88,6 +89,7 @@ def kkt(preset: Preset | Residuals = Preset.QUICK, seed: int = 0) -> Figure:
             xlabel="log of 1 / sum of losses",
             ylabel="KKT residual",
             logy=True,
+            colours=HUES,
         )
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
     return Figure(tuple(lines), pictures)
@@ -320,23 +322,25 @@ def handoff(preset: Preset | Runs = Preset.QUICK, seed: int = 0) -> Figure:
                     ),
                 )
             )
-            for stage in found.stages:
-                norms, residuals = drawn.setdefault(rule, ([], []))
-                norms.append(stage.log_norm)
-                residuals.append(stage.residual)
+            place, residuals = drawn.setdefault(rule, ([], []))
+            # the last, without a number, is where one start's line breaks off
+            place += [0, 1, 2, np.nan]
+            residuals += [*(stage.residual for stage in found.stages), np.nan]
     caption = (
         f"KKT residual where {steps:,} constant steps of .01 end, where their flow "
-        "ends (log-loss -1000; both on the left) and where its tail ends (log-norm "
-        f"30), from {len(starts)} starts each: squared-ReLU "
+        "ends (log-loss -1000) and where its tail ends (log-norm "
+        f"30), one line a start, {len(starts)} starts each: squared-ReLU "
         f"network 3-5-1, exponential loss, ε = {EPS:.3g} inside the root for the mean "
         f"loss, data of seed {seed}."
     )
     axes = pn.plotting.curves(
-        {},
-        points=drawn,
-        xlabel="log of the norm",
+        drawn,
+        xlabel="where a run is continued to",
         ylabel="KKT residual",
         logx=False,
         logy=True,
+        dots=True,
+        colours=HUES,
     )
+    axes.set_xticks([0, 1, 2], ["steps end", "flow ends", "tail ends"])
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})

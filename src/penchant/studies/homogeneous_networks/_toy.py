@@ -7,7 +7,7 @@ import numpy as np
 import penchant as pn
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
-from penchant.studies.homogeneous_networks._setup import RULES, N
+from penchant.studies.homogeneous_networks._setup import HUES, RULES, N
 
 NETWORK = pn.networks.MLP((2, 1, 1), pn.networks.LeakyReLU(0.5))
 
@@ -113,5 +113,6 @@ def toy(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
         ylabel="h∞ of w₃",
         logx=False,
         size=(5.6, 3.6),
+        colours=HUES,
     )
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})

@@ -41,9 +41,8 @@ STUDY = Study(
         "batch-size": Experiment(
             batch_size,
             "Figure 6: every batch size and order",
-            "The limit leaves ℓ2 and nears ℓ∞ as batches grow, and circles (runs) "
-            "lie on "
-            "the curves (predictions).",
+            "With larger batches, in turn or drawn with replacement, the limit "
+            "leaves ℓ2; circles (runs) lie on the curves (predictions).",
         ),
         "signum": Experiment(
             signum,
@@ -66,9 +65,8 @@ STUDY = Study(
         "decays": Experiment(
             decays,
             "How far finite β₂ is from the fixed point",
-            "All sizes lie near one curve of the epoch over the memory, N (1 - "
-            "b2): only "
-            "their ratio matters.",
+            "The distance falls with the epoch over the memory, N (1 - b2); those "
+            "of 50 samples and more lie on one curve.",
         ),
         "schedules": Experiment(
             schedules,

@@ -141,9 +141,10 @@ def _basins(
         z,
         kinds.reshape(count, count),
         {1: "limit with w₃ > 0", -1: "limit with w₃ < 0"},
-        xlabel="u",
-        ylabel="z",
+        xlabel="u of the start",
+        ylabel="z of the start",
         points=points,
+        measured="runs, by their ends",
     )
     share = agreed / len(tried)
     line = Line.between(
@@ -194,9 +195,9 @@ def _pitchfork(sizes: Sizes) -> tuple[str, str, list[Line]]:
     )
     axes = pn.plotting.curves(
         {"limit": (r, heights), "its mirror": (r, -heights)},
-        xlabel="r",
+        xlabel="r, third feature of the first row",
         ylabel="third coordinate of the direction",
         logx=False,
-        marks={"r_c": known},
+        marks={"r_c, where two limits become one": known},
     )
     return pn.plotting.themed_svg(axes, caption), caption, [line]

@@ -37,8 +37,8 @@ _FIGURES = {
     "network": Experiment(
         network,
         "Figure 3: a network with one hidden layer",
-        "With both layers trained spectral descent's margin over the spectral norm is "
-        "the highest; with the first alone all stay near 0.",
+        "With both layers trained spectral descent ends with the largest "
+        "margin over the spectral norm; with the first alone all stay near 0.",
         takes_data=True,
     ),
     "geometries": Experiment(
@@ -53,21 +53,20 @@ _FIGURES = {
     "bounds": Experiment(
         bounds,
         "What is proved along a run",
-        "With the paper's constants the bound is negative and says nothing; with "
-        "sharper "
-        "ones it is a good part of the margin reached.",
+        "With the paper's constants the bound is negative and says nothing; "
+        "with sharper ones it is a part of the margin reached.",
     ),
     "rates": Experiment(
         rates,
         "How fast gaps fall, by step sizes",
-        "The slower steps fall, the faster the gap does; the deficit, in the second "
-        "pictures, stays between 0 and 4 all the while.",
+        "The slower steps fall, the faster the gap does in the end; the "
+        "deficit, in the second pictures, levels off.",
     ),
     "polars": Experiment(
         polars,
         "What practical Muon maximises",
-        "Newton–Schulz stops short of the spectral margin where the exact factor and "
-        "Polar Express go on, at no more matrix products.",
+        "Newton–Schulz stops short of the spectral margin where the exact "
+        "factor and Polar Express go on.",
     ),
     "memories": Experiment(
         memories,

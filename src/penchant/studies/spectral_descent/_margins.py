@@ -12,6 +12,7 @@ from penchant.studies._runs import finished
 from penchant.studies._statistics import interval
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.spectral_descent._setup import (
+    HUES,
     NORMS,
     RECORDS,
     best,
@@ -250,6 +251,7 @@ def margin_ratios(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figur
             },
             xlabel="steps",
             ylabel=f"relative {label} margin gap",
+            colours=HUES,
             logy=True,
         )
         pictures[caption] = pn.plotting.themed_svg(axes, caption)

@@ -11,6 +11,7 @@ from penchant.studies._lines import Line
 from penchant.studies._statistics import interval
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.spectral_descent._setup import (
+    hues_of,
     named,
     over_seeds,
 )
@@ -153,7 +154,12 @@ def network(
             y = "margin over spectral norm"
             size = (7.2, 3.0)
             axes = pn.plotting.curves(
-                means, bands=bands, xlabel="steps", ylabel=y, size=size
+                means,
+                bands=bands,
+                xlabel="steps",
+                ylabel=y,
+                size=size,
+                colours=hues_of(means),
             )
             pictures[caption] = pn.plotting.themed_svg(axes, caption)
     return Figure(tuple(lines), pictures)

@@ -13,10 +13,12 @@ from penchant.studies._runs import finished
 from penchant.studies._statistics import interval
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.spectral_descent._setup import (
+    HUES,
     best,
     data,
     descent,
     gap_of,
+    hues_of,
     known,
     named,
     over_seeds,
@@ -148,29 +150,28 @@ def polars(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
         xlabel="steps",
         ylabel="relative spectral margin gap",
         logy=True,
+        dashed=["Polar Express 8"],  # on the exact one
+        colours=hues_of(means),
     )
     pictures = {caption: pn.plotting.themed_svg(axes, caption)}
     caption = (
         f"Gaps after {steps:,} steps, seed {seed}, against the cost of a step in "
         "matrix products (three a quintic step, two a cubic one)."
     )
-    exact = 1 - ends["exact"][0]["spectral"]
-    lines_ = {
-        family: tuple(np.array(sorted(rows)).T)
-        for family, rows in points.items()
-        if family != "exact"
-    }
-    most = max(products for rows in points.values() for products, _ in rows)
-    lines_["exact, for comparison"] = (np.array([10, most]), np.array([exact, exact]))
+    exact = points.pop("exact")
+    costs = {family: tuple(np.array(sorted(rows)).T) for family, rows in points.items()}
     axes = pn.plotting.curves(
-        lines_,
+        costs,
         xlabel="matrix products a step",
         ylabel="spectral gap at the end",
         dots=True,
         size=(7.2, 3.0),
         logx=False,
         logy=True,
+        levels={"exact factor": exact[0][1]},
+        colours=HUES,
     )
+    axes.margins(x=0.1)
     pictures[caption] = pn.plotting.themed_svg(axes, caption)
     return Figure(tuple(lines), pictures)
 
