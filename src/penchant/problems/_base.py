@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from penchant._arrays import plain
 from penchant._checks import is_traced
 from penchant._types import Parameters, Scalar
 from penchant.problems._scaled_gradient import ScaledGradient
@@ -104,7 +105,7 @@ class AbstractProblem(eqx.Module):
         leaves = []
         for leaf, like in zip(given, wanted, strict=True):
             try:
-                array = jnp.asarray(leaf, dtype=float)
+                array = jnp.asarray(plain(name, leaf), dtype=float)
             except (TypeError, ValueError):
                 raise TypeError(
                     f"{name} must hold arrays of numbers; got {type(leaf).__name__}."

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from penchant._arrays import plain
 from penchant._types import Parameters, Scalar
 from penchant.problems._base import AbstractProblem, Rows, RowWeights, read_params
 from penchant.problems._scaled_gradient import ScaledGradient
@@ -208,6 +209,7 @@ def read_data(data: Any) -> Any:
         raise ValueError("data must hold at least one array; got none.")
     arrays = []
     for leaf in leaves:
+        leaf = plain("data", leaf)
         try:
             array = jnp.asarray(leaf)
         except (TypeError, ValueError):

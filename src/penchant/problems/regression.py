@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from penchant._arrays import numbers
 from penchant._checks import check_number
 from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real
@@ -125,12 +126,7 @@ class Regression(AbstractObjective):
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"{name} must be an array of numbers; got {type(values).__name__}."
-        ) from None
+    array = numbers(name, values)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite; got NaN or infinite entries.")
     return array

@@ -42,12 +42,19 @@ def can_inline(loop: Callable[..., Any], *arguments: Any) -> bool:
 def call_inlined(loop: Callable[..., Any], *arguments: Any) -> Any:
     """Call `loop`, asking the compiler to emit it as one function."""
     leaves, structure = jax.tree.flatten(arguments)
-    jaxpr = jax.make_jaxpr(loop)(*arguments).jaxpr
+    closed, shapes = jax.make_jaxpr(loop, return_shape=True)(*arguments)
+    jaxpr = closed.jaxpr
     read = {v for e in jaxpr.eqns for v in e.invars if isinstance(v, Var)}
-    read |= {v for v in jaxpr.outvars if isinstance(v, Var)}
-    # an argument that nothing reads, such as the M of a Mahalanobis norm by its
-    # eigenvalues, ends the process in XLA's emitter (a failed check): none is passed
+    # what XLA's emitter meets besides computed values ends the process (a failed
+    # check): an argument that nothing reads, such as the M of a Mahalanobis norm by
+    # its eigenvalues, and a result that is an argument or another result, such as the
+    # weights of a rule that never moves. Neither passes through the call.
     kept = [v in read for v in jaxpr.invars]
+    whence = {v: i for i, v in enumerate(jaxpr.invars)}
+    made = [v for v in dict.fromkeys(jaxpr.outvars) if _is_computed(v, whence)]
+    if not made:
+        return loop(*arguments)
+    first = [jaxpr.outvars.index(v) for v in made]
 
     def call(*given: Any) -> Any:
         rest = iter(given)
@@ -55,12 +62,28 @@ def call_inlined(loop: Callable[..., Any], *arguments: Any) -> Any:
             next(rest) if keep else leaf
             for keep, leaf in zip(kept, leaves, strict=True)
         ]
-        return loop(*jax.tree.unflatten(structure, filled))
+        results = jax.tree.leaves(loop(*jax.tree.unflatten(structure, filled)))
+        return [results[i] for i in first]
 
     with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
-        return jax.jit(call)(
+        computed = jax.jit(call)(
             *(leaf for keep, leaf in zip(kept, leaves, strict=True) if keep)
         )
+    values = dict(zip(made, computed, strict=True))
+    out = [
+        values[v]
+        if _is_computed(v, whence)
+        else leaves[whence[v]]
+        if isinstance(v, Var)
+        else v.val
+        for v in jaxpr.outvars
+    ]
+    return jax.tree.unflatten(jax.tree.structure(shapes), out)
+
+
+def _is_computed(v: Any, whence: dict[Var, int]) -> bool:
+    """Whether a result is neither an argument nor a constant."""
+    return isinstance(v, Var) and v not in whence
 
 
 def _inner(params: dict[str, Any]) -> list[Jaxpr]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from penchant._arrays import precision
 from penchant._checks import check_instance, check_number
 from penchant._types import Parameters, Real
 from penchant.problems._base import Rows, RowWeights, read_params
@@ -104,7 +105,7 @@ class NetworkClassification(AbstractClassification):
         self.loss = loss
         self.classes, self.binary = labels.classes, labels.binary
         self.names = labels.names
-        self.given = str(getattr(X, "dtype", "float64"))
+        self.given = precision(X)
         self._check_outputs()
         found = measure(apply, self.params, self.X)
         if degree is not None:
