@@ -1,5 +1,8 @@
 """Cases that many tests share: what joins a list gets all of its tests."""
 
+import functools
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +49,41 @@ def each(cases):
     return [pytest.param(case, marks=slow(case)) for case in cases]
 
 
+def same(a, b):
+    """Bit for bit, leaf by leaf."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in pairs)
+
+
+def cosine(u, v):
+    """Of the angle between two arrays, read as vectors."""
+    u, v = np.ravel(np.asarray(u)), np.ravel(np.asarray(v))
+    return float(u @ v / np.linalg.norm(u) / np.linalg.norm(v))
+
+
+def missed(figure):
+    """The lines of a study's figure or result that fall short."""
+    return [line for line in figure.lines if not line.passed]
+
+
+def labelled(svg):
+    """The words of a picture."""
+    return re.findall(r"<text[^>]*>([^<]+)</text>", svg)
+
+
+def absorbed(X):
+    """Examples whose labels are in their signs, with the exponential loss."""
+    X = np.asarray(X, dtype=float)
+    labels = np.ones(len(X), dtype=int)
+    return pn.LinearClassification(X, labels, loss=pn.losses.Exponential())
+
+
+@functools.cache
+def gaussian(seed=0, n=10, d=50):
+    """Standard normal examples, labels absorbed, with the exponential loss."""
+    return pn.datasets.gaussian(n, d, seed=seed).problem(pn.losses.Exponential())
+
+
 def multiclass(seed, k=4, d=6, n=40, spread=0.4, loss=None):
     """Gaussian classes about random centres."""
     rng = np.random.default_rng(seed)
@@ -62,13 +100,10 @@ def binary(seed, d=12, n=8, loss=None):
     return pn.LinearClassification(X, y, loss=loss or pn.losses.Exponential())
 
 
-def paper_data(seed=0, k=10, d=25, per_class=50, sigma=0.1):
+@functools.cache
+def paper_data(seed=0):
     """The synthetic data of `fan2025spectral`: centres from N(0, I), noise 0.1."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(k, d))
-    y = np.repeat(np.arange(k), per_class)
-    X = centres[y] + sigma * rng.normal(size=(k * per_class, d))
-    return pn.LinearClassification(X, y, loss=pn.losses.Logistic())
+    return pn.datasets.class_centres(seed=seed).problem(pn.losses.Logistic())
 
 
 def random_weights(shape, seed=0):

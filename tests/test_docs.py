@@ -14,7 +14,9 @@ import typer
 
 import penchant as pn
 from penchant import cli, optimizers as rules
-from penchant.cli import _names as choices
+from penchant.norms._read import NORMS
+from penchant.problems.losses import LOSSES
+from penchant.training.batching import ORDERS
 from tests.cases import multiclass
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +44,7 @@ FOLDERS = (
     "penchant.theory.regimes",
     "penchant.estimators",
     "penchant.diagnosis",
+    "penchant.pages",
     "penchant.plotting",
     "penchant.studies",
 )
@@ -235,7 +238,7 @@ def test_command_line_page_has_no_other_commands_or_options():
 
 def test_command_line_page_has_every_name():
     page = (DOCS / "cli.md").read_text()
-    tables = (choices.OPTIMIZERS, choices.NORMS, choices.LOSSES, choices.ORDERS)
+    tables = (rules.OPTIMIZERS, NORMS, LOSSES, ORDERS)
     missing = [name for names in tables for name in names if f"`{name}`" not in page]
     assert not missing
 
@@ -243,24 +246,29 @@ def test_command_line_page_has_every_name():
 def test_command_line_page_has_the_optimizers_options():
     # a line of the table, `adam`, has exactly the options that the rule takes
     page = (DOCS / "cli.md").read_text()
-    for name, (_, takes) in choices.OPTIMIZERS.items():
+    for name, (_, takes) in rules.OPTIMIZERS.items():
         line = re.search(rf"^\| `{name}` \|.*$", page, re.MULTILINE)
         assert line, name
         named = re.findall(r"`--([a-z0-9-]+)`", line[0])
         assert named == [option.replace("_", "-") for option in takes], name
 
 
-def test_command_line_page_has_every_key_of_the_result():
-    page = (DOCS / "cli.md").read_text()
+def test_the_result_page_has_every_key():
+    page = (DOCS / "result.md").read_text()
     problem = multiclass(0)
     says = pn.diagnose(problem, rules.SignDescent(), steps=50, step_size=0.1)
     result = says.to_dict()
     assert result["prediction"]
-    keys = {*result, *result["prediction"], *result["run"], *result["convergence"]}
+    keys = {
+        *result,
+        *result["prediction"],
+        *result["run"],
+        *result["evidence"]["convergence"],
+    }
     keys |= set(result["table"][0]) | set(result["prediction"]["assumptions"][0])
     torn = pn.LinearClassification([[1.0], [1.0]], [1, -1], loss=pn.losses.Logistic())
     without = pn.diagnose(torn, rules.SignDescent(), steps=5).to_dict()
-    keys |= set(without["minimiser"])
+    keys |= set(without["evidence"]["minimiser"])
     missing = [key for key in sorted(keys) if f"`{key}`" not in page]
     assert not missing
 
@@ -295,7 +303,7 @@ def test_formulas_become_mathml():
 
 def test_site_brings_no_scripts_and_no_fonts():
     kinds = {path.suffix for path in DOCS.rglob("*") if path.is_file()}
-    assert kinds <= {".md", ".py", ".pyc", ".css", ".svg"}
+    assert kinds <= {".md", ".py", ".pyc", ".css", ".svg", ".json"}
     assert "extra_javascript" not in (ROOT / "mkdocs.yml").read_text()
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         margins as margins,
         norms as norms,
         optimizers as optimizers,
+        pages as pages,
         plotting as plotting,
         problems as problems,
         studies as studies,
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
         training as training,
     )
     from penchant._cite import cite as cite
-    from penchant.diagnosis import Diagnosis as Diagnosis, diagnose as diagnose
+    from penchant.diagnosis import (
+        Diagnosis as Diagnosis,
+        NetworkDiagnosis as NetworkDiagnosis,
+        diagnose as diagnose,
+    )
     from penchant.flows import Limit as Limit, limit as limit
     from penchant.margins import (
         KKT as KKT,
@@ -60,12 +65,12 @@ if TYPE_CHECKING:
 _moved.install()
 
 _FOLDERS = (
-    "datasets diagnosis estimators flows margins norms optimizers plotting problems "
-    "studies theory training"
+    "datasets diagnosis estimators flows margins norms optimizers pages plotting "
+    "problems studies theory training"
 )
 _NAMES = {
     "penchant._cite": "cite",
-    "penchant.diagnosis": "Diagnosis diagnose",
+    "penchant.diagnosis": "Diagnosis NetworkDiagnosis diagnose",
     "penchant.flows": "Limit limit",
     "penchant.margins": (
         "KKT Certificate MaxMargin NotSeparableError NotSeparatedError certify kkt "

@@ -27,20 +27,24 @@ MODULES = {
 """Where public modules of version 0.1.0 are now."""
 
 
-def moved(module: str, names: dict[str, str]) -> Callable[[str], Any]:
+def moved(
+    module: str, names: dict[str, str], renamed: dict[str, str] | None = None
+) -> Callable[[str], Any]:
     """A `__getattr__` for `module` that hands out `names` from their new places.
 
     Args:
         module: The old place, `__name__` there.
-        names: For each name the module that has it now; a module for itself.
+        names: For each name the module that has it now.
+        renamed: What some of them are called there.
     """
+    known = renamed or {}
 
     def look_up(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        place = names[name]
-        _warn(f"{module}.{name}", f"{place}.{name}", stacklevel=3)
-        return getattr(importlib.import_module(place), name)
+        place, new = names[name], known.get(name, name)
+        _warn(f"{module}.{name}", f"{place}.{new}", stacklevel=3)
+        return getattr(importlib.import_module(place), new)
 
     return look_up
 

@@ -1,29 +1,16 @@
-import importlib.util
-
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-
-def _application():
-    """The application, not rewritten by the type checker of the tests.
-
-    Typer passes a context of another class than the one it wants to be annotated.
-    """
-    origin = importlib.util.find_spec("penchant.cli").origin
-    spec = importlib.util.spec_from_file_location("cli_as_it_is", origin)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.app
-
-
-app = _application()
+from penchant.cli import app
 
 
 @pytest.fixture
 def blank_pages(monkeypatch):
     """Reports without figures, which take seconds to draw."""
-    monkeypatch.setattr("penchant.diagnosis._report.render", lambda d: d.headline)
+    monkeypatch.setattr(
+        "penchant.diagnosis.linear._diagnosis.render", lambda d, *rest: d.headline
+    )
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 import typer
 
 import penchant as pn
-from penchant.cli import _names as choices
 from tests.cli.conftest import app, table
 
 
@@ -148,14 +147,14 @@ def test_help_lists_the_commands_and_every_optimizer(run):
     for name in commands():
         assert name in text
     shown = " ".join(run("diagnose", "--help").stdout.split())
-    for name in choices.OPTIMIZERS:
+    for name in pn.optimizers.OPTIMIZERS:
         assert name in shown
 
 
-@pytest.mark.parametrize("name", choices.OPTIMIZERS)
+@pytest.mark.parametrize("name", pn.optimizers.OPTIMIZERS)
 def test_every_optimizer_by_its_name(name):
     given = {"norm": "l1"} if name == "steepest" else {}
-    rule = choices.named_optimizer(name.upper(), given)
+    rule = pn.optimizers.read(name.upper(), **given)
     assert isinstance(rule, pn.optimizers.AbstractOptimizer)
 
 

@@ -13,4 +13,6 @@ def saved(tmp_path_factory):
 @pytest.fixture
 def blank_pages(monkeypatch):
     """Reports without figures, which take seconds to draw."""
-    monkeypatch.setattr("penchant.diagnosis._report.render", lambda d: d.headline)
+    monkeypatch.setattr(
+        "penchant.diagnosis.linear._diagnosis.render", lambda d, *rest: d.headline
+    )

@@ -4,7 +4,7 @@ import pytest
 
 import penchant as pn
 from penchant import norms, optimizers
-from penchant.diagnosis._defaults import default_step_size, default_steps, geometry
+from penchant.diagnosis._defaults import default_step_size, default_steps
 from penchant.theory import longest_row
 from tests.cases import binary, multiclass, name, paper_data
 from tests.diagnosis.cases import SIGN, kinds, past_eps, separable, several
@@ -184,7 +184,7 @@ def test_default_step_sizes_go_with_the_scale_of_the_data(optimizer):
         twin = pn.LinearClassification(X, problem.y, loss=problem.loss)
         assert np.isclose(first_step(twin, optimizer) * scale**power, first, rtol=2e-3)
     if power == 1:  # no first step moves a margin by more than a few
-        R = longest_row(problem, geometry(optimizer))
+        R = longest_row(problem, optimizer.character().steps)
         assert 1.0 < first * R < 16.0
 
 

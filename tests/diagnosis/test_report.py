@@ -7,8 +7,7 @@ import pytest
 import xarray
 
 import penchant as pn
-from penchant.diagnosis._report import number, render
-from penchant.diagnosis._verdict import percent
+from penchant.pages import number, percent
 from tests.cases import binary
 from tests.diagnosis.cases import (
     EVERY,
@@ -120,7 +119,7 @@ def test_the_winner_is_marked(saved):
     (won,) = re.findall(r'<tr class="won"><td>(.*?)</td>', page)
     assert won == "ℓ∞"
     assert "as theory foretold" in page
-    assert render(separable()) == page  # the same each time
+    assert separable().page() == page  # the same each time
 
 
 SLOW = pytest.mark.slow

@@ -88,7 +88,7 @@ def test_steps_that_are_too_large_are_found_to_stall():
     found = law("Linf", eta, 10_000)
     assert found.stalled
     assert not found.settled
-    assert float(found.gaps[-1]) > 0.2  # the note: .33 at c = 8
+    assert float(found.gaps[-1]) > 0.2  # stalled: c = 8 is too large a step
     assert "stalled" in repr(found)
     # and in the words of a diagnosis
     says = pn.diagnose(

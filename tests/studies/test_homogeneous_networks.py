@@ -1,7 +1,5 @@
 """Figures of the study: their numbers on other seeds, and that they can fall short."""
 
-import re
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,23 +15,13 @@ from penchant.studies.homogeneous_networks import (
     _step_sizes,
     _toy,
 )
+from tests.cases import labelled, missed
 
 STUDY = studies.find("homogeneous-networks")
 
 
-def missed(figure):
-    return [line for line in figure.lines if not line.passed]
-
-
-def labelled(svg):
-    return re.findall(r"<text[^>]*>([^<]+)</text>", svg)
-
-
-def test_adagrad_of_two_samples_goes_where_the_note_says(monkeypatch):
-    monkeypatch.setattr(_qian, "POWER", 3)
-    monkeypatch.setattr(_qian, "DISTANCES", {0.5: _qian.DISTANCES[0.5]})
-    monkeypatch.setattr(_qian, "_others", lambda rule: [])
-    figure = _qian.qian(Preset.QUICK, 3)
+def test_adagrad_of_two_samples_goes_where_scipy_says():
+    figure = _qian.qian(_qian.Sizes(power=3, step_sizes=(0.5,), others=False), 3)
     assert missed(figure) == []
     limits = [line for line in figure.lines if "distance of the limit" in line.what]
     assert limits[0].measured == pytest.approx(0.24707, abs=1e-5)
@@ -42,9 +30,9 @@ def test_adagrad_of_two_samples_goes_where_the_note_says(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_invariant_holds_on_another_seed(monkeypatch):
-    monkeypatch.setattr(_invariant, "QUICK", (("linear", "logistic", -20.0),))
-    figure = _invariant.invariant(Preset.QUICK, 5)
+def test_the_invariant_holds_on_another_seed():
+    flows = (("linear", "logistic", -20.0),)
+    figure = _invariant.invariant(_invariant.Sizes(flows), 5)
     assert missed(figure) == []
     assert len(figure.lines) == 2
     assert figure.lines[1].measured == pytest.approx(figure.lines[1].expected)
@@ -58,12 +46,11 @@ def test_steps_that_fall_too_slowly_are_throttled_on_another_seed():
 
 
 @pytest.mark.slow
-def test_a_memory_that_is_not_a_sum_has_no_start_of_its_own(monkeypatch):
+def test_a_memory_that_is_not_a_sum_has_no_start_of_its_own():
     # AdaGrad passed off as RMSProp is found out: its h is not isotropic
-    rules = {**_toy.RULES, "RMSProp": _toy.RULES["AdaGrad"]}
-    monkeypatch.setattr(_toy, "RULES", rules)
-    monkeypatch.setattr(_toy, "STARTS", 2)
-    figure = _toy.toy(Preset.QUICK, 0)
+    adagrad = _setup.RULES["AdaGrad"]
+    sizes = _toy.Sizes(starts=2, rules={"AdaGrad": adagrad, "RMSProp": adagrad})
+    figure = _toy.toy(sizes, 0)
     assert any("isotropic" in line.what for line in missed(figure))
 
 
@@ -74,7 +61,7 @@ def test_starts_have_a_unit_on_the_side_of_every_sample():
         active = np.asarray(problem.X @ hidden["W"].T) > 0
         own = np.asarray(problem.y)[:, None] * np.asarray(out["W"]) > 0
         assert (active & own).any(axis=1).all()
-    # the note's own start, where it has such units
+    # the first draw, where it has such units
     flat = 0.5 * np.random.default_rng(1).normal(size=20)
     start = _setup.toy("squared ReLU", 0)
     assert jnp.allclose(start.flat(start.start), flat)
@@ -100,13 +87,6 @@ def test_a_file_of_images_may_be_given(tmp_path):
     assert given.problem.degree == 2.0
     assert float(given.problem.X.max()) <= 1.0
     assert len(given.y) == len(digits.y) - _digits.TRAIN
-
-
-def test_intervals_are_those_of_student():
-    mean, half = _setup.paired([1.0, 2.0, 3.0])
-    assert mean == 2.0
-    assert half == pytest.approx(4.30265 / 3**0.5, rel=1e-5)
-    assert np.isnan(_setup.paired([1.0])[1])
 
 
 @pytest.mark.slow

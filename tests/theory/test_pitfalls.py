@@ -38,7 +38,7 @@ def test_two_classes_in_the_form_of_several(norm):
     # W = (-w, w)/2: margins are those of w, and every norm scales with it
     two = binary(0, d=12, n=8, loss=pn.losses.Logistic())
     y = (np.asarray(two.y) + 1) // 2
-    several = pn.LinearClassification(two.X, y, loss=two.loss)
+    several = pn.LinearClassification(two.X, y, loss=two.loss, classes=2)
     assert several.weight_shape == (2, 12)
     rule = rules.SteepestDescent(norm)
     told, twin = pn.predict(two, rule), pn.predict(several, rule)

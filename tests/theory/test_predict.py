@@ -211,7 +211,9 @@ def test_eps_inside_the_root_acts_like_its_root_outside():
     inside = optimizers.Adam(0.9, 0.99, 1e-16, eps_inside=True)
     outside = optimizers.Adam(0.9, 0.99, 1e-8)
     both = [predict(BINARY, rule, step_size=POWER) for rule in (inside, outside)]
-    assert repr(both[0].regimes) == repr(both[1].regimes)
+    ends = [[r.end for r in told.regimes[:-1]] for told in both]
+    assert ends[0] == pytest.approx(ends[1], rel=0.05)
+    assert [r.name for r in both[0].regimes] == [r.name for r in both[1].regimes]
     assert both[0].regimes[-1].name == "below ε"
 
 

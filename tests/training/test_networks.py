@@ -10,6 +10,7 @@ import pytest
 import penchant as pn
 from penchant.problems.models.networks import MLP, ReLU, SquaredReLU
 from penchant.training import Outcome, _train
+from tests.cases import same
 
 DESCENT = pn.optimizers.GradientDescent()
 POWER = pn.schedules.power(0.05, 0.5)
@@ -31,12 +32,6 @@ def problem_of(activation=ReLU(), width=5, loss=None, scale=None):
 
 
 RELU, SQUARED = problem_of(), problem_of(SquaredReLU())
-
-
-def same(a, b):
-    """Bit for bit, leaf by leaf."""
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(x, y) for x, y in pairs)
 
 
 def close(a, b, **tolerance):

@@ -15,7 +15,7 @@ import pytest
 import penchant as pn
 from penchant.training import Outcome, _loop, _train
 from penchant.training._trajectory import record_steps
-from tests.cases import binary, multiclass
+from tests.cases import binary, multiclass, same
 
 RULE = pn.optimizers.Adam(0.9, 0.95, 0.0)
 SIGN = pn.optimizers.SignDescent()
@@ -27,11 +27,6 @@ BATCHINGS = {
     "with replacement": pn.batching.WithReplacement(2),
 }
 every_batching = pytest.mark.parametrize("case", BATCHINGS, ids=str)
-
-
-def same(a, b):
-    """Bit for bit."""
-    return np.array_equal(np.asarray(a), np.asarray(b))
 
 
 def batches_of(batching, n, steps, seed):

@@ -9,6 +9,7 @@ from penchant.datasets._load import load as load
 from penchant.datasets._per_sample import (
     PAPER_SIGNS as PAPER_SIGNS,
     bistable as bistable,
+    fold as fold,
     pitchfork as pitchfork,
     scaled_rademacher as scaled_rademacher,
     shifted_diagonal as shifted_diagonal,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from penchant._checks import check_count, check_number
 from penchant._types import Real
@@ -122,15 +123,22 @@ def bistable(p: Real = 6.0, q: Real = 2.0, r: Real = 1.0) -> Dataset:
 
     The $\ell_2$ and $\ell_\infty$ max margins are both at $(1,1,0)$, and full batches
     go there. With one sample a step that limit is unstable for
-    $r<r_c=\sqrt2\,pq(p-q)^2/(p^2+q^2)^{3/2}$ (a pitchfork, derived for
+    $|r|<r_c=\sqrt2\,pq(p-q)^2/(p^2+q^2)^{3/2}$ (`pitchfork`, derived for
     $\beta_2\to1$): training then ends at one of two mirror images, and the start
-    decides. Labels are absorbed.
+    decides.
+
+    Above $r_c$ the middle one is stable, and alone where $p$ and $q$ are within a
+    factor of 3 of each other. Beyond that factor the pitchfork is subcritical: up to
+    $r_f>r_c$ (`fold`) the two mirror images are stable as well, three limits in all.
+    Labels are absorbed.
 
     >>> bistable().X
     array([[ 6.,  2.,  1.],
            [ 2.,  6., -1.]])
-    >>> round(pitchfork(6, 2), 5)
-    1.07331
+    >>> round(pitchfork(6, 2), 5), round(fold(6, 2), 5)
+    (1.07331, 1.07331)
+    >>> round(pitchfork(8, 2), 4), round(fold(8, 2), 4)
+    (1.4527, 1.5268)
 
     Args:
         p: Positive.
@@ -148,7 +156,9 @@ def bistable(p: Real = 6.0, q: Real = 2.0, r: Real = 1.0) -> Dataset:
 
 
 def pitchfork(p: Real, q: Real) -> float:
-    r"""$r_c=\sqrt2\,pq(p-q)^2/(p^2+q^2)^{3/2}$, where `bistable` data lose a limit.
+    r"""$r_c=\sqrt2\,pq(p-q)^2/(p^2+q^2)^{3/2}$: `bistable`'s middle limit turns.
+
+    It is unstable for smaller $|r|$, and stable for larger ones.
 
     Raises:
         TypeError: If an argument is no number.
@@ -156,6 +166,45 @@ def pitchfork(p: Real, q: Real) -> float:
     """
     _check_sides(p, q)
     return float(np.sqrt(2.0) * p * q * (p - q) ** 2 / (p**2 + q**2) ** 1.5)
+
+
+def fold(p: Real, q: Real) -> float:
+    r"""$r_f\ge r_c$: up to here `bistable` data have limits beside the middle one.
+
+    At sample weights $1:t$ both samples gain the same where $|r|=R(t)$. With
+    $u=t+1/t\ge2$, $\kappa=p/q$ and $Q^2=\kappa^2u^2+(\kappa^2-1)^2$,
+
+    $$R^2=\frac{(p-q)^2}2\;\frac u{u-2}
+      \Bigl(1+\frac{\kappa(1+\kappa^2)u}{Q^2}-\frac{\kappa u+\kappa^2+1}Q\Bigr),$$
+
+    which is $r_c^2$ at $u=2$ and 0 far away. Its slope at $u=2$ has the sign of
+    $(3\kappa-1)(\kappa-3)$: within a factor of 3 it falls from there, and $r_f=r_c$;
+    beyond, it rises first, and $r_f=\max R$. For $\beta_2\to1$, one sample a step.
+
+    Raises:
+        TypeError: If an argument is no number.
+        ValueError: If one is not positive.
+    """
+    _check_sides(p, q)
+    k, least = float(p) / float(q), pitchfork(p, q)
+    if (3.0 * k - 1.0) * (k - 3.0) <= 0.0:
+        return least
+
+    def height(log_excess: float) -> float:  # R² at u = 2 + exp(log_excess)
+        excess = np.exp(log_excess)
+        u = 2.0 + excess
+        Q = np.sqrt(k**2 * u**2 + (k**2 - 1.0) ** 2)
+        bent = 1.0 + k * (1.0 + k**2) * u / Q**2 - (k * u + k**2 + 1.0) / Q
+        return float((p - q) ** 2 / 2.0 * u / excess * bent)
+
+    # one maximum, between rounding at the left and max(k, 1/k)² at the right
+    s = np.linspace(np.log(1e-5), 2.0 * abs(np.log(k)) + 3.0, 400)
+    best = s[np.argmax([height(x) for x in s])]
+    step = s[1] - s[0]
+    top = minimize_scalar(
+        lambda x: -height(x), bounds=(best - step, best + step), method="bounded"
+    )
+    return max(least, float(np.sqrt(-top.fun)))
 
 
 def _check_sides(p: Any, q: Any) -> None:

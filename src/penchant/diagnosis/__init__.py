@@ -1,12 +1,25 @@
 """Prediction, training and certificates side by side: the verdict and its report."""
 
-from penchant.diagnosis._cautions import Caution as Caution
+from penchant import _moved
+from penchant.diagnosis._cautions import Caution as Caution, Kind as Kind
 from penchant.diagnosis._diagnose import diagnose as diagnose
-from penchant.diagnosis._diagnosis import Diagnosis as Diagnosis, Table as Table
-from penchant.diagnosis.linear._measure import Path as Path, Row as Row
+from penchant.diagnosis._result import (
+    AbstractDiagnosis as AbstractDiagnosis,
+    AbstractRow as AbstractRow,
+    AbstractTable as AbstractTable,
+    read as read,
+)
+from penchant.diagnosis.linear._diagnosis import Diagnosis as Diagnosis, Table as Table
+from penchant.diagnosis.linear._measure import MarginPath as MarginPath, Row as Row
 from penchant.diagnosis.linear._minimiser import Minimiser as Minimiser
-from penchant.diagnosis.network._network import (
+from penchant.diagnosis.network._diagnosis import (
     NetworkDiagnosis as NetworkDiagnosis,
     NetworkRow as NetworkRow,
+    NetworkTable as NetworkTable,
 )
-from penchant.estimators import Convergence as Convergence
+
+__getattr__ = _moved.moved(
+    __name__,
+    {"Convergence": "penchant.estimators", "Path": __name__},
+    renamed={"Path": "MarginPath"},
+)

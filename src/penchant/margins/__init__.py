@@ -1,9 +1,11 @@
 """Margins, the largest margin in a norm, and certificates for both."""
 
+from penchant.margins import geometry as geometry, gradients as gradients
 from penchant.margins._certificate import Certificate as Certificate, certify as certify
 from penchant.margins._kkt import KKT as KKT, kkt as kkt
 from penchant.margins._max_margin import (
     AbstractSolver as AbstractSolver,
+    Attempt as Attempt,
     Exact as Exact,
     FirstOrder as FirstOrder,
     LooseMarginWarning as LooseMarginWarning,

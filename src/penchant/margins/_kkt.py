@@ -12,9 +12,9 @@ from scipy import optimize, sparse
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Parameters, PerSample, Real, Scalar
-from penchant.margins._geometry import Euclidean, Geometry, geometry_of
-from penchant.margins._gradients import Pairs, flat_margins, pair_gradients
 from penchant.margins._separability import NotSeparatedError
+from penchant.margins.geometry import Euclidean, Geometry, geometry_of
+from penchant.margins.gradients import Pairs, flat_margins, pair_gradients
 from penchant.norms import L2, AbstractNorm, Layerwise
 from penchant.problems import AbstractClassification
 

@@ -1,9 +1,10 @@
+import abc
 import contextlib
 import functools
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,8 +20,9 @@ from penchant.margins._solvers.conjugates import Smooth
 from penchant.margins._solvers.first_order import first_order
 from penchant.margins._solvers.interior_point import Bounds, interior_point
 from penchant.margins._solvers.min_norm import min_norm
-from penchant.margins._solvers.plan import Plan
+from penchant.margins._solvers.plan import Plan, has_plan
 from penchant.margins._solvers.rows import PairRows
+from penchant.margins._solvers.steepest import by_steepest_steps
 from penchant.margins._solvers.vertex import vertex
 from penchant.margins._solvers.working_set import working_set
 from penchant.norms import AbstractNorm, AbstractSchatten, Mahalanobis
@@ -78,8 +80,31 @@ class MaxMargin(eqx.Module):
         )
 
 
+class Attempt(NamedTuple):
+    r"""What a solver found: weights, dual weights, and by which method.
+
+    `weights` are of the problem's shape and any length. `pairs` `(n, c)` are
+    non-negative dual weights of sample and opponent, 0 where there is no opponent, in
+    any scale; None for a softmax of the weights' own margins.
+    """
+
+    weights: Any
+    pairs: Any
+    method: str
+
+
 class AbstractSolver(eqx.Module):
-    """A way to compute maximum margins."""
+    """A way to compute maximum margins.
+
+    What `solve` returns is taken for an attempt and no more: margin and bound are
+    computed afresh from it on the problem itself, so a solver that errs is found out.
+    """
+
+    @abc.abstractmethod
+    def solve(
+        self, problem: LinearClassification, norm: AbstractNorm, tol: float
+    ) -> Attempt:
+        """Weights of nearly the largest margin in a norm, to a gap of about `tol`."""
 
     def __repr__(self) -> str:
         return pretty(self)
@@ -89,8 +114,20 @@ class Exact(AbstractSolver):
     """Interior-point method, working sets, quadratic and linear programs, on the host.
 
     To a gap of $10^{-9}$ in tens of Newton steps; a step costs a factorisation in the
-    number of weights, which is sensible up to some thousands.
+    number of weights, which is sensible up to some thousands. For the norms of
+    `penchant.norms`; others go by `FirstOrder()`.
     """
+
+    def solve(
+        self, problem: LinearClassification, norm: AbstractNorm, tol: float
+    ) -> Attempt:
+        if not has_plan(norm):
+            raise TypeError(
+                "solver: Exact() knows the norms of penchant.norms, lp, Schatten and "
+                f"Mahalanobis; got {norm!r}, for which there is FirstOrder()."
+            )
+        with _blas_threads(problem):
+            return Attempt(*_by_exact(problem, norm, tol))
 
 
 class FirstOrder(AbstractSolver):
@@ -105,6 +142,14 @@ class FirstOrder(AbstractSolver):
 
     def __check_init__(self):
         check_count("steps", self.steps)
+
+    def solve(
+        self, problem: LinearClassification, norm: AbstractNorm, tol: float
+    ) -> Attempt:
+        if norm.projects:
+            return Attempt(*_by_first_order(problem, norm, tol, self))
+        W, q = by_steepest_steps(problem, norm, steps=self.steps, tol=tol)
+        return Attempt(W, q, "steepest steps")
 
 
 def promised_gap(norm: AbstractNorm) -> float:
@@ -134,10 +179,11 @@ def max_margin(
 
     Args:
         problem: Separable data.
-        norm: Any norm of `penchant.norms`.
+        norm: Any norm; one of your own is computed to the first order.
         tol: Relative gap to stop at. A result may have a wider one; it is in `gap`.
-        solver: `Exact()`, or `FirstOrder()`; None takes `FirstOrder()` and what
-            refines it for more than some thousands of weights, else `Exact()`.
+        solver: `Exact()`, `FirstOrder()`, or one of your own; None takes
+            `FirstOrder()` for more than some thousands of weights and for norms that
+            `Exact()` does not know, else `Exact()`.
 
     Raises:
         NotSeparableError: If no weights classify every sample, with the certificate.
@@ -155,15 +201,41 @@ def max_margin(
     if solver is None:
         size = math.prod(problem.weight_shape)
         small = size <= LARGEST_SYSTEM or _is_binary_quadratic(problem, norm)
-        solver = Exact() if small else FirstOrder()
+        solver = Exact() if small and has_plan(norm) else FirstOrder()
     else:
         check_instance("solver", solver, AbstractSolver, "Exact() or FirstOrder()")
-    if isinstance(solver, FirstOrder):
-        W, q, method = _by_first_order(problem, norm, tol, solver)
-    else:
-        with _blas_threads(problem):
-            W, q, method = _by_exact(problem, norm, tol)
-    return _certified(problem, norm, W, q, method, tol)
+    found = solver.solve(problem, norm, tol)
+    W = _read_weights(problem, found.weights)
+    q = _softmax(problem, norm, W) if found.pairs is None else found.pairs
+    return _certified(problem, norm, W, q, found.method, tol)
+
+
+def _read_weights(problem: LinearClassification, weights: Any) -> Weights:
+    """A solver's weights, checked."""
+    W = jnp.asarray(weights, dtype=float)
+    if W.shape != problem.weight_shape or not bool(jnp.all(jnp.isfinite(W))):
+        raise ValueError(
+            f"solver must return finite weights of shape {problem.weight_shape}; got "
+            f"shape {W.shape}{'' if jnp.isfinite(W).all() else ', not finite'}."
+        )
+    return W
+
+
+def _softmax(
+    problem: LinearClassification, norm: AbstractNorm, W: Weights
+) -> np.ndarray:
+    """The best dual weights among softmaxes of the margins of `W`, as in `certify`."""
+    m = np.asarray(problem.pair_margins(W))
+    finite = np.isfinite(m)
+    spread = max(float(np.ptp(m[finite])), 1e-300)
+    best, least = np.where(finite, 1.0 / finite.sum(), 0.0), math.inf
+    for tau in np.geomspace(1e-2, 1e8, 96) / spread:
+        q = np.where(finite, np.exp(-tau * (np.where(finite, m, 0.0) - m.min())), 0.0)
+        q = q / q.sum()
+        bound = float(norm.dual(problem.pull(jnp.asarray(q))))
+        if bound < least:
+            best, least = q, bound
+    return best
 
 
 @contextlib.contextmanager

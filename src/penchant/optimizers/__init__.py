@@ -24,6 +24,12 @@ from penchant.optimizers._polar import (
     NewtonSchulz as NewtonSchulz,
     PolarExpress as PolarExpress,
 )
+from penchant.optimizers._read import (
+    OPTIMIZERS as OPTIMIZERS,
+    OPTIONS as OPTIONS,
+    read as read,
+    read_polar as read_polar,
+)
 from penchant.optimizers._rmsprop import RMSProp as RMSProp
 from penchant.optimizers._shampoo import Shampoo as Shampoo
 from penchant.optimizers._sign_descent import SignDescent as SignDescent

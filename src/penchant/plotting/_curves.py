@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +19,13 @@ def curves(
     xlabel: str,
     ylabel: str,
     points: Series | None = None,
+    bands: Series | None = None,
     logx: bool = True,
     logy: bool = False,
+    dots: bool = False,
     marks: Mapping[str, float] | None = None,
     levels: Mapping[str, float] | None = None,
+    colours: Mapping[str, str] | None = None,
     size: tuple[float, float] = (7.2, 3.4),
     ax: "Axes | None" = None,
 ) -> "Axes":
@@ -34,19 +37,19 @@ def curves(
         ylabel: What `y` is, with its unit.
         points: By name, `x` and `y` of circles; a name that is also a line's has its
             colour, and stands once in the legend.
+        bands: By the name of a line, the least and the greatest `y` about it.
         logx: Logarithmic `x`.
         logy: Logarithmic `y`; values that are not positive are left out.
+        dots: Draw a dot at every point of a line.
         marks: Names of `x` to mark with a vertical line.
         levels: Names of `y` to mark with a horizontal line.
+        colours: By name, where one is to have the same colour in several figures.
         size: Of a new figure, in inches.
         ax: Draw here instead.
     """
-    points = points or {}
+    points, bands = points or {}, bands or {}
     names = list(dict.fromkeys((*lines, *points)))
-    free = [hue for hue in ORDER if hue not in {COLOURS.get(name) for name in names}]
-    others = [name for name in names if name not in COLOURS]
-    hues = {name: free[i % len(free)] for i, name in enumerate(others)}
-    hues |= {name: COLOURS[name] for name in names if name in COLOURS}
+    hues = _hues(names, {**COLOURS, **(colours or {})})
     with house_style():
         ax = own_axes(ax, size)
         if logx:
@@ -58,8 +61,26 @@ def curves(
             if name in lines:
                 x, y = map(np.asarray, lines[name])
                 shown = y > 0 if logy else np.isfinite(y)
-                ax.plot(x[shown], y[shown], color=hues[name], label=label)
+                ax.plot(
+                    x[shown],
+                    y[shown],
+                    color=hues[name],
+                    label=label,
+                    marker="o" if dots else None,
+                    markersize=4,
+                )
                 label = None
+            if name in bands:
+                low, high = map(np.asarray, bands[name])
+                ax.fill_between(
+                    np.asarray(lines[name][0]),
+                    low,
+                    high,
+                    where=low > 0 if logy else None,
+                    color=hues[name],
+                    alpha=0.16,
+                    linewidth=0,
+                )
             if name in points:
                 x, y = map(np.asarray, points[name])
                 shown = y > 0 if logy else np.isfinite(y)
@@ -92,6 +113,14 @@ def curves(
                 bbox_to_anchor=(1, 0.5),
             )
     return ax
+
+
+def _hues(names: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
+    """A colour for every name: its own, or the next that none of them has."""
+    own = {name: known[name] for name in names if name in known}
+    free = [hue for hue in ORDER if hue not in own.values()] or list(ORDER)
+    others = [name for name in names if name not in own]
+    return own | {name: free[i % len(free)] for i, name in enumerate(others)}
 
 
 def _note(

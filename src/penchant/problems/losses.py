@@ -7,6 +7,7 @@ classes $c=k$, and a sample's own class holds margin $+\infty$, which weighs not
 """
 
 import abc
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from penchant._types import PerSample, Scalar
+from penchant._words import look_up
 
 Margins = Float[Array, "n c"]
 
@@ -107,3 +109,27 @@ def _log_log1p_exp(t: Array) -> Array:
     small = t < -30.0  # there log1p(e^t) = e^t (1 - e^t/2) to all digits
     inner = jnp.log(jax.nn.softplus(jnp.where(small, 0.0, t)))
     return jnp.where(small, t, inner)
+
+
+LOSSES: dict[str, Callable[[], AbstractLoss]] = {
+    "logistic": Logistic,
+    "exponential": Exponential,
+    "pairlog": PairLog,
+}
+
+
+def read(loss: AbstractLoss | str) -> AbstractLoss:
+    """A loss itself, or by name: `logistic`, `exponential`, `pairlog`.
+
+    Raises:
+        TypeError: If it is neither a loss nor a name.
+        ValueError: If there is no such loss.
+    """
+    if isinstance(loss, AbstractLoss):
+        return loss
+    if not isinstance(loss, str):
+        raise TypeError(
+            "loss must be one of Exponential(), Logistic(), PairLog(), or its name; "
+            f"got {loss!r} of type {type(loss).__name__}."
+        )
+    return look_up("loss", loss, LOSSES)()

@@ -5,10 +5,13 @@ from penchant.studies import (
     per_sample_adam as per_sample_adam,
     spectral_descent as spectral_descent,
 )
+from penchant.studies._lines import Line as Line
+from penchant.studies._papers import Paper as Paper
 from penchant.studies._study import (
+    Experiment as Experiment,
     Figure as Figure,
-    Line as Line,
     Preset as Preset,
+    Presets as Presets,
     Result as Result,
     Study as Study,
 )

@@ -1,14 +1,15 @@
 import dataclasses
 import enum
-import html
 import json
-import re
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import penchant as pn
 from penchant._plain import plain
+from penchant.studies._lines import Line
+from penchant.studies._papers import Paper
 
 
 class Preset(enum.Enum):
@@ -23,37 +24,41 @@ class Preset(enum.Enum):
         return self is Preset.QUICK
 
 
+S = TypeVar("S")
+
+
 @dataclasses.dataclass(frozen=True)
-class Line:
-    """One number held against what it should be.
+class Presets(Generic[S]):
+    """How much of a figure each preset does, as values of the figure's own kind."""
 
-    `expected` is what theory predicts, or an independent implementation measured;
-    `low` to `high` the range in which `measured` passes. `certificate` says how far
-    the prediction itself is known: a gap, a residual, a standard error.
-    """
+    quick: S
+    full: S
 
-    what: str
-    expected: float
-    low: float
-    high: float
-    measured: float
-    certificate: str = ""
+    def of(self, chosen: "Preset | S") -> S:
+        """The sizes of a preset; sizes of a caller's own are what they are.
 
-    @property
-    def passed(self) -> bool:
-        """Whether the measured number lies in the range expected."""
-        return bool(self.low <= self.measured <= self.high)
+        >>> Presets(quick=100, full=10_000).of(Preset.FULL)
+        10000
+        >>> Presets(quick=100, full=10_000).of(7)
+        7
+        """
+        if isinstance(chosen, Preset):
+            return self.quick if chosen.quick else self.full
+        return chosen
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
     """One figure or table of a study: its pictures by caption, and its lines.
 
-    `pictures` are inline SVG; a figure that is only a table has none.
+    `pictures` are inline SVG; a figure that is only a table has none. `title` and
+    `see`, a sentence on what to look at, are filled in by the study that runs it.
     """
 
     lines: tuple[Line, ...]
     pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    title: str = ""
+    see: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +69,7 @@ class Result:
     title: str
     ran: str
     parts: Mapping[str, Figure]
+    papers: tuple[Paper, ...] = ()
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -90,6 +96,7 @@ class Result:
         return plain({
             "study": self.name,
             "title": self.title,
+            "papers": [dataclasses.asdict(paper) for paper in self.papers],
             "ran": self.ran,
             "passed": self.passed,
             "lines": lines,
@@ -105,70 +112,109 @@ class Result:
             for i, svg in enumerate(part.pictures.values(), start=1):
                 suffix = f"-{i}" if len(part.pictures) > 1 else ""
                 picture = folder / f"{name}{suffix}.svg"
-                picture.write_text(_alone(svg), encoding="utf-8")
+                picture.write_text(pn.pages.coloured(svg), encoding="utf-8")
         page = folder / "study.html"
         page.write_text(self._page(), encoding="utf-8")
         return page
 
     def _page(self) -> str:
-        sections = "".join(
-            f'<section id="{name}"><h2>{html.escape(name)}</h2>'
-            + "".join(
-                f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
-                for caption, svg in part.pictures.items()
-            )
-            + _table(part.lines)
-            + "</section>"
-            for name, part in self.parts.items()
-        )
-        return (
-            '<!doctype html><html lang="en"><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{html.escape(self.title)}</title><style>{_STYLE}</style>"
-            f"<main><h1>{html.escape(self.title)}</h1><p>{html.escape(self.ran)}</p>"
-            f"{sections}</main></html>\n"
+        return pn.pages.render(
+            "study.html.j2",
+            study=self.name,
+            title=self.title,
+            ran=self.ran,
+            parts=self.parts,
+            papers=self.papers,
         )
 
     def __repr__(self) -> str:
         count = sum(line.passed for line in self.lines)
-        head = f"{self.title}: {count} of {len(self.lines)} numbers came out"
-        text = [head, f"  {self.ran}"]
-        width = max((len(line.what) for line in self.lines), default=0)
+        text = _wrapped(
+            f"{self.title}: {count} of {len(self.lines)} numbers came out", ""
+        )
+        for paper in self.papers:
+            text += _wrapped(f"{paper} {paper.link or ''}".rstrip(), "  ")
+        text += _wrapped(self.ran, "  ")
         for name, part in self.parts.items():
-            text.append(f"  [{name}]")
-            text += [
-                f"  {'✓' if x.passed else '✗'} {x.what.ljust(width)}  "
-                f"{x.measured:<9.4g} expected {x.expected:.4g} "
-                f"({x.low:.4g} to {x.high:.4g})"
-                + (f"; {x.certificate}" if x.certificate else "")
-                + ("" if x.passed else "  FALLS SHORT")
-                for x in part.lines
-            ]
+            text += _wrapped(f"[{name}] {part.title}".rstrip(), "  ")
+            for x in part.lines:
+                found = f"{x.measured:.4g}, expected {x.expected:.4g} ({x.range})"
+                short = "" if x.passed else "  FALLS SHORT"
+                text += _wrapped(f"{'✓' if x.passed else '✗'} {x.what}", "  ", "    ")
+                text += _wrapped(found + short, "      ")
+                text += _wrapped(x.certificate, "      ")
         return "\n".join(text)
+
+
+def _wrapped(text: str, first: str, rest: str | None = None) -> list[str]:
+    """The text in lines of a terminal's 80 columns."""
+    return textwrap.wrap(
+        text,
+        width=79,
+        initial_indent=first,
+        subsequent_indent=first if rest is None else rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 Draw = Callable[..., Figure]
 """A function of preset and seed that runs one figure or table.
 
-Those that a study names in `reads` take `data` besides, a `Dataset` or None.
+Those of an `Experiment` with `takes_data` take `data` besides, a `Dataset` or None.
 """
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
-    """A paper whose experiments can be run again, figure by figure.
+class Experiment:
+    """One figure or table that can be run again, and what a reader is to see in it.
 
-    `source` is the paper's key in the bibliography; `figures` are functions of the
-    preset and the seed, by name. `reads` names those that can run on a user's data in
-    place of what they draw themselves.
+    Args:
+        draw: The function that runs it.
+        title: A heading, without the name that the command line has for it.
+        see: A sentence on what to look at.
+        takes_data: Whether a user's data can take the place of what it draws itself.
+    """
+
+    draw: Draw
+    title: str = ""
+    see: str = ""
+    takes_data: bool = False
+
+    def __call__(self, *given: Any, **more: Any) -> Figure:
+        """Run it; arguments are those of `draw`."""
+        figure = self.draw(*given, **more)
+        return dataclasses.replace(figure, title=self.title, see=self.see)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Experiments of one paper or several that can be run again, figure by figure.
+
+    `sources` are the papers' keys in the bibliography, the one whose experiments they
+    are first; `figures` are experiments by the names that the command line has.
     """
 
     name: str
-    source: str
+    sources: tuple[str, ...]
     title: str
     summary: str
-    figures: Mapping[str, Draw]
-    reads: tuple[str, ...] = ()
+    figures: Mapping[str, Experiment]
+
+    @property
+    def source(self) -> str:
+        """The key of the paper whose experiments these are."""
+        return self.sources[0]
+
+    @property
+    def papers(self) -> tuple[Paper, ...]:
+        """The papers of all keys, as the bibliography has them."""
+        return tuple(map(Paper.of, self.sources))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The figures that can run on a user's data, by name."""
+        return tuple(name for name, x in self.figures.items() if x.takes_data)
 
     def run(
         self,
@@ -208,12 +254,13 @@ class Study:
         if data is not None:
             read = ", ".join(name for name in wanted if name in self.reads)
             ran += f" {data.name} for {read}."
-        result = Result(self.name, self.title, ran, {})
+        result = Result(self.name, self.title, ran, {}, self.papers)
         for name in wanted:
             if report is not None:
                 report(name)
-            given = {"data": data} if name in self.reads else {}
-            parts[name] = self.figures[name](preset, seed, **given)
+            experiment = self.figures[name]
+            given = {"data": data} if experiment.takes_data else {}
+            parts[name] = experiment(preset, seed, **given)
             result = dataclasses.replace(result, parts=dict(parts))
             if out is not None:
                 result.save(out)
@@ -232,48 +279,3 @@ class Study:
             raise ValueError(
                 f"figure {figure!r} of {self.name} takes no data; have: {have}."
             )
-
-
-def _table(lines: tuple[Line, ...]) -> str:
-    rows = "".join(
-        f"<tr><td>{html.escape(line.what)}</td><td>{line.expected:.6g}</td>"
-        f"<td>{line.low:.4g} to {line.high:.4g}</td><td>{line.measured:.6g}</td>"
-        f"<td>{html.escape(line.certificate)}</td>"
-        f"<td>{'✓' if line.passed else '✗ falls short'}</td></tr>"
-        for line in lines
-    )
-    return (
-        "<div><table><thead><tr><th>quantity</th><th>expected</th><th>range</th>"
-        "<th>measured</th><th>certificate</th><th></th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _alone(svg: str) -> str:
-    """A picture that is not inside a page has to bring its colours along."""
-    colours = re.search(r":root \{(.*?)\}", _STYLE, re.DOTALL)
-    assert colours is not None
-    style = f"<style>svg {{{colours[1]}}} svg text {{ fill: var(--ink); }}</style>"
-    return re.sub(r"(<svg\b[^>]*>)", lambda found: found[1] + style, svg, count=1)
-
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1d22; --faint: #626871; --grid: #d9dce1;
- --paper: #fff; --c0: #996500; --c1: #0072b2; --c2: #bf5400; --c3: #00845f;
- --c4: #b3568a; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8eaee; --faint: #a0a7b2;
- --grid: #343941; --paper: #14161a; --c0: #f0b13a; --c1: #58b4ec; --c2: #ff8a4c;
- --c3: #35c79b; --c4: #e69fc4; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
- background: var(--paper); margin: 0; }
-main { max-width: 60rem; margin: 0 auto; padding: 1rem; }
-h2 { margin-top: 2.5rem; }
-figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; }
-figure svg text { fill: var(--ink); } figcaption { color: var(--faint); }
-div { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
-th, td { text-align: right; padding: .3rem .6rem;
- border-bottom: 1px solid var(--grid); }
-td { white-space: nowrap; }
-th:first-child, td:first-child, th:nth-child(5), td:nth-child(5) { text-align: left;
- white-space: normal; min-width: 12rem; }
-"""

@@ -3,4 +3,8 @@
 from penchant.training import batching as batching, schedules as schedules
 from penchant.training._sweep import sweep as sweep
 from penchant.training._train import train as train
-from penchant.training._trajectory import Outcome as Outcome, Trajectory as Trajectory
+from penchant.training._trajectory import (
+    Outcome as Outcome,
+    Trajectory as Trajectory,
+    record_steps as record_steps,
+)

@@ -5,6 +5,7 @@ from step to step, which is why runs resume bit by bit.
 """
 
 import abc
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._checks import check_count
 from penchant._pretty import pretty
+from penchant._words import look_up
 
 Step: TypeAlias = Int[Array, ""]
 
@@ -185,3 +187,20 @@ class WithReplacement(_Sized):
             )
 
         return Batches(jax.vmap(draw)(start + jnp.arange(length)), None)
+
+
+ORDERS: dict[str, Callable[[int], AbstractBatching]] = {
+    "cyclic": Cyclic,
+    "shuffled": Shuffled,
+    "replacement": WithReplacement,
+}
+
+
+def read(size: int | None, order: str = "shuffled") -> AbstractBatching:
+    """All samples where `size` is None; else `size` of them in an order by its name.
+
+    Raises:
+        ValueError: If there is no such order.
+    """
+    kind = look_up("order", order, ORDERS)
+    return FullBatch() if size is None else kind(size)

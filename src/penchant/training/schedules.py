@@ -12,6 +12,7 @@ from penchant._checks import check_number
 from penchant._leaves import as_leaf
 from penchant._pretty import pretty
 from penchant._types import Real
+from penchant._words import read_number
 from penchant.norms import L2
 
 Schedule: TypeAlias = Callable[[Any], Any]
@@ -198,3 +199,18 @@ def cumulative(step_size: Any, steps: np.ndarray) -> np.ndarray:
             done += count
         out[i] = total
     return out
+
+
+def read(text: str) -> Schedule:
+    """A number, or `SCALE*t^-EXPONENT` as in `0.1*t^-0.5`.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    scale, star, exponent = text.replace(" ", "").partition("*t^-")
+    if not star:
+        return constant(read_number("step size", scale))
+    return power(
+        read_number("step size", scale),
+        read_number("step size's exponent", exponent),
+    )

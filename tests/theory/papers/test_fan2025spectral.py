@@ -124,10 +124,10 @@ def test_a_wrong_constant_is_found_out():
     assert "is NOT at most" in repr(found[0])
 
 
-# --- what they add up to (numbers of the note, section 5.5)
+# --- what they add up to
 
-# norm, first step, bounds of the margin after 10^4 steps: with 2B (which the note
-# printed), with R_* and every step's own growth, and the margin itself
+# norm, first step, bounds of the margin after 10^4 steps: with 2B, with R_* and every
+# step's own growth, and the margin itself
 SUMS = {
     "Linf": (0.1, -3.9e4, 57.7, 304.8),
     "L2": (0.1, -1.4e4, 17.2, 25.2),

@@ -20,7 +20,7 @@ from penchant.theory.per_sample import (
     signum_gap,
 )
 from penchant.training.batching import Cyclic, FullBatch, Shuffled, WithReplacement
-from tests.cases import multiclass
+from tests.cases import absorbed, cosine, gaussian, multiclass
 from tests.theory.test_predict import verdict, why
 
 ORDERS = [
@@ -34,25 +34,9 @@ ORDERS = [
 ]
 
 
-def absorbed(X):
-    X = np.asarray(X, dtype=float)
-    labels = np.ones(len(X), dtype=int)
-    return pn.LinearClassification(X, labels, loss=pn.losses.Exponential())
-
-
 @functools.cache
 def small():
     return absorbed(np.random.default_rng(1).normal(size=(6, 9)))
-
-
-@functools.cache
-def gaussian():
-    return pn.datasets.gaussian(10, 50, seed=0).problem(pn.losses.Exponential())
-
-
-def cosine(u, v):
-    u, v = np.asarray(u), np.asarray(v)
-    return float(u @ v / np.linalg.norm(u) / np.linalg.norm(v))
 
 
 # Signum
@@ -102,7 +86,7 @@ def test_bounds_in_closed_form():
     for b in (0.9, 0.999):
         spread = math.sqrt((1 - b) / (1 + b) * 5 / 4)
         assert bound(b, WithReplacement(4)) == pytest.approx(2 * rows * spread)
-        # the bound of the note: any scale of u is allowed, 1 among them
+        # the bound in closed form: any scale of u is allowed, 1 among them
         noted = 2 * rows * (6 * (1 - b) / (1 - b**6) - 1)
         assert bound(b, Cyclic(1)) <= noted
     # weights fall linearly with the lag, from whose median they are n/4 away

@@ -1,4 +1,4 @@
-"""Limits of Adam with batches: what must hold, the note's numbers, and simulations."""
+"""Limits of Adam with batches: what must hold, known numbers, and simulations."""
 
 import functools
 
@@ -20,19 +20,10 @@ from penchant.theory.per_sample import (
     rates,
 )
 from penchant.training.batching import Cyclic, Shuffled, WithReplacement
+from tests.cases import absorbed, cosine, gaussian
 
 DECAYS = [(0.9, 0.95), (0.1, 0.1), (0.5, 0.5), (0.0, 0.9)]
 EXPONENTIAL = pn.losses.Exponential()
-
-
-def absorbed(X):
-    X = np.asarray(X, dtype=float)
-    return pn.LinearClassification(X, np.ones(len(X), dtype=int), loss=EXPONENTIAL)
-
-
-@functools.cache
-def gaussian(seed=0, n=10, d=50):
-    return pn.datasets.gaussian(n, d, seed=seed).problem(loss=EXPONENTIAL)
 
 
 @functools.cache
@@ -49,10 +40,6 @@ def angle(u, v):
     """In radians; accurate where an arc cosine is not."""
     u, v = (np.asarray(x) / np.linalg.norm(np.asarray(x)) for x in (u, v))
     return float(2 * np.arctan2(np.linalg.norm(u - v), np.linalg.norm(u + v)))
-
-
-def cosine(u, v):
-    return float(np.cos(angle(u, v)))
 
 
 def decays(step, b1, b2):
@@ -211,7 +198,7 @@ def test_entries_that_are_0():
         assert end.converged
 
 
-# c and direction of the note, section 5 item 6
+# c and direction from (0, 0, 2), to which runs go too: the study per-sample-adam
 SKEWED, WEIGHTS = (0.745176, 0.586323, -0.317706), (0.26454, 0.73546)
 
 
@@ -246,6 +233,53 @@ def test_pitchfork(share, limits):
     assert found.unique == (limits == 1)
     stable = [limit.stable for limit in found.limits]
     assert sorted(stable) == sorted([True] if limits == 1 else [True, True, False])
+
+
+def stable_limits(p, q, r):
+    """By scanning where both samples gain the same, at weights 1 : t."""
+    t = np.exp(np.linspace(-12, 12, 400_002))
+    first, second = (p + t * q) / np.hypot(p, t * q), (q + t * p) / np.hypot(q, t * p)
+    third = r * (1 - t) / np.hypot(r, t * r)
+    # F1 - F2 is how fast log t grows: it falls through 0 where that is stable
+    ahead = (p - q) * (first - second) + 2 * r * third
+    return int(((ahead[:-1] > 0) & (ahead[1:] <= 0)).sum())
+
+
+@pytest.mark.parametrize(
+    ("p", "q"), [(5, 2), (2, 5), (5.9, 2), (6.2, 2), (8, 2), (1, 30)]
+)
+def test_limits_on_both_sides_of_the_factor_of_three(p, q):
+    critical, fold = pn.datasets.pitchfork(p, q), pn.datasets.fold(p, q)
+    beyond = max(p / q, q / p) > 3
+    assert (fold > critical) == beyond
+    assert stable_limits(p, q, critical * (1 - 1e-5)) == 2
+    assert stable_limits(p, q, fold * (1 + 1e-5)) == 1
+    if beyond:
+        for share in (0.02, 0.5, 0.98):
+            r = critical + share * (fold - critical)
+            assert stable_limits(p, q, r) == 3
+
+
+@pytest.mark.parametrize(("p", "r", "limits"), [
+    (5, 0.83, 1), (8, 1.43, 2), (8, 1.49, 3), (8, 1.56, 1),
+])  # fmt: skip
+def test_limits_found_on_both_sides_of_the_factor_of_three(p, r, limits):
+    problem = pn.datasets.bistable(p, 2, r).problem(loss=EXPONENTIAL)
+    found = adam_limits(problem, Adam(0.9, 0.9999))
+    assert sum(limit.stable for limit in found.limits) == limits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("third", "middle"), [(0.0, True), (4.0, False), (-4.0, False)]
+)
+def test_runs_end_at_each_of_three_limits(third, middle):
+    problem = pn.datasets.bistable(8, 2, 1.49).problem(loss=EXPONENTIAL)
+    start = jnp.asarray([0.0, 0.0, third])
+    found = adam_limits(problem, Adam(0.9, 0.999), init=start, step_size=3e-4)
+    run = late(problem, 0.9, 0.999, Cyclic(1), 3e-4, 1_000_000, start)
+    assert angle(run, found.reached.direction) < 1e-6
+    assert (angle(run, [1, 1, 0]) < 0.05) == middle
 
 
 @pytest.mark.parametrize("third", [2.0, -2.0])
@@ -285,8 +319,8 @@ def test_speed_limit(b2):
     assert growth == pytest.approx(found.growth, rel=1e-3)
 
 
-def test_the_notes_gaussian_numbers():
-    # section 5 items 3 and 5, to the digits given
+def test_gaussian_numbers():
+    # by NumPy and SciPy alone too: tests/studies/test_expected.py
     end = equilibrium(adam_proxy(gaussian()))
     assert abs(cosine(end.step, best(0, L2())) - 0.974063) < 6e-7
     assert abs(cosine(end.step, best(0, Linf())) - 0.755631) < 6e-7
@@ -306,14 +340,14 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("batching", "l2", "linf", "digits"), TABLE, ids=repr)
-def test_the_notes_table_of_batch_sizes(batching, l2, linf, digits):
+def test_table_of_batch_sizes(batching, l2, linf, digits):
     end = equilibrium(adam_proxy(gaussian(), batching))
     assert abs(cosine(end.step, best(0, L2())) - l2) < digits
     assert abs(cosine(end.step, best(0, Linf())) - linf) < digits
 
 
 def test_batches_of_nine_of_ten():
-    # the note's number is for epochs that drop the last batch, of one sample
+    # the number is for epochs that drop the last batch, of one sample
     step = adam_proxy(gaussian(), Shuffled(9))
     dropped = eqx.tree_at(lambda s: s.noise, step, jnp.asarray(1 / 81))
     end = equilibrium(dropped)
@@ -384,3 +418,38 @@ def test_one_limit_on_gaussian_data():
     mean, spread = np.mean(cosines, axis=0), np.std(cosines, axis=0)
     np.testing.assert_allclose(mean, [0.970, 0.822], atol=2e-3)
     np.testing.assert_allclose(spread, [0.009, 0.030], atol=2e-3)
+
+
+def crowded():
+    """More samples than a memory of ten steps sees: the flow of weights never rests."""
+    rng = np.random.default_rng(2)
+    X, w = rng.uniform(size=(200, 10)), rng.normal(size=10)
+    w -= w.mean()
+    side = np.sign(X @ w)
+    X += np.outer(0.02 * side, w / np.linalg.norm(w))
+    return pn.LinearClassification(X, side, loss=EXPONENTIAL)
+
+
+def test_weights_that_do_not_come_to_rest_are_no_limit():
+    end = equilibrium(adam_step(crowded(), Adam(0.9, 0.9)))
+    assert not end.converged
+    assert end.iterations < 600  # and not 2000: the gap does not halve
+    found = adam_limits(crowded(), Adam(0.9, 0.9), starts=0).reached
+    assert (found.stable, found.rate, found.converged) == (None, None, False)
+    told = pn.predict(crowded(), Adam(0.9, 0.9, 0.0), batching=Cyclic(1))
+    assert told.norm is None
+    assert "did not come to rest for b1 = 0.9, b2 = 0.9 (a gap" in told.statement
+    # longer memories do: b2 is what it hangs on
+    assert equilibrium(adam_step(crowded(), Adam(0.9, 0.999))).converged
+
+
+def test_further_limits_are_looked_for_as_long_as_there_is_time():
+    first = adam_limits(bistable(), Adam(0.9, 0.999), seconds=0)
+    assert (len(first.limits), first.starts, first.complete) == (1, 1, False)
+    assert "from 1 starts, not all" in repr(first)
+    every = adam_limits(bistable(), Adam(0.9, 0.999), seconds=1000)
+    assert (len(every.limits), every.starts, every.complete) == (3, 9, True)
+    assert angle(every.limits[0].direction, first.limits[0].direction) == 0.0
+    assert every.to_dict()["complete"] is True
+    with pytest.raises(ValueError, match="seconds must be"):
+        adam_limits(bistable(), Adam(), seconds=-1)

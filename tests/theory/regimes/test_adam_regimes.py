@@ -21,7 +21,7 @@ CASES = [
 
 @functools.cache
 def notes_data():
-    """`data(seed=0, N=8, d=3)` of the note homogeneous_adaptive, section 5."""
+    """Eight Gaussian samples in three dimensions, apart along the first."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(8, 3))
     X[:, 0] += np.sign(X[:, 0])

@@ -12,7 +12,7 @@ from penchant.theory import Verdict
 from penchant.theory.regimes import run_geometry, step_condition
 
 RULES = pn.optimizers
-GAMMA = 1.404245  # of the note's data in the max norm
+GAMMA = 1.404245  # of those eight samples in the max norm
 
 
 def note_problem():
@@ -36,7 +36,7 @@ def test_growth_has_the_digits_of_the_note():
 @pytest.mark.parametrize("eps", [1e-16, pytest.param(1e-32, marks=pytest.mark.slow)])
 def test_the_crossover_is_where_a_run_crosses(eps):
     problem = note_problem()
-    inside = eps / problem.samples**2  # the note sums losses
+    inside = eps / problem.samples**2  # that of the sum of losses
     rule = RULES.RMSProp(0.99, inside, eps_inside=True)
     # a typical entry far down: two support vectors share what they have
     lengths = np.abs(np.asarray(problem.X)).mean()
@@ -148,7 +148,7 @@ def test_diagnosis_of_a_network_goes_to_its_limit(tmp_path):
     assert says.agrees is True
     assert says.now.residual > 0.3
     assert says.limit.kkt_residual < 1e-8
-    assert says.rows[0].limit_margin == pytest.approx(0.287414, abs=1e-6)
+    assert says.table[0].limit_margin == pytest.approx(0.287414, abs=1e-6)
     page = says.save(tmp_path).read_text()
     assert "KKT point of the ℓ2 margin" in page
     assert (tmp_path / "trajectory.zarr").is_dir()
@@ -160,7 +160,7 @@ def test_a_network_that_does_not_separate_is_said_to():
     rule = RULES.GradientDescent()
     start = jax.tree.map(lambda w: -w, problem.params)
     says = pn.diagnose(problem, rule, steps=1, step_size=1e-9, init=start)
-    assert not says.separated
+    assert says.separable is None
     assert says.limit is None
     assert "wrong side" in says.verdict
     with pytest.raises(TypeError, match="step_size must be given for a network"):

@@ -1,6 +1,7 @@
 """What a run reached in each norm, against the best there is."""
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from penchant._types import Weights
+from penchant.diagnosis._result import AbstractRow
 from penchant.margins import MaxMargin, certify, is_unique
 from penchant.norms import AbstractNorm
 from penchant.problems import LinearClassification
@@ -17,7 +19,7 @@ CERTIFIED_RECORDS = 24
 """Records at which the run's own upper bounds are computed."""
 
 
-class Row(eqx.Module):
+class Row(AbstractRow):
     r"""One norm: what the run reached in it, and the best there is.
 
     `label` is how the table names the norm, with a number where another has its name.
@@ -38,6 +40,20 @@ class Row(eqx.Module):
     cosine: float | None = eqx.field(static=True)
     unique: bool | None = eqx.field(static=True)
     method: str = eqx.field(static=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "norm": self.label,
+            "reached": self.reached,
+            "best": self.best,
+            "upper_bound": self.upper,
+            "ratio": self.ratio,
+            "lowest_ratio": self.lowest_ratio,
+            "limit_ratio": self.limit_ratio,
+            "cosine": self.cosine,
+            "unique": self.unique,
+            "method": self.method,
+        }
 
     @property
     def ratio(self) -> float:
@@ -60,7 +76,7 @@ class Row(eqx.Module):
         return max(self.ratio, self.limit_ratio)
 
 
-class Path(eqx.Module):
+class MarginPath(eqx.Module):
     """The ratios along a run, `(r,)` each; `proved` needs no solver.
 
     `ratio` is against the best margin found. `proved` is against the least upper bound
@@ -73,7 +89,7 @@ class Path(eqx.Module):
 
 def measure(
     problem: LinearClassification, run: Trajectory, best: MaxMargin, label: str
-) -> tuple[Row, Path]:
+) -> tuple[Row, MarginPath]:
     """One norm's row of the table, and its path."""
     norm = best.norm
     least = np.asarray(jnp.min(run.margins, axis=1))
@@ -107,7 +123,7 @@ def measure(
         unique=unique,
         method=best.method,
     )
-    path = Path(jnp.asarray(reached / lower), jnp.asarray(reached / proved))
+    path = MarginPath(jnp.asarray(reached / lower), jnp.asarray(reached / proved))
     return row, path
 
 

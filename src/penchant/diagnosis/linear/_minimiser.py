@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from penchant._types import PerSample, Weights
 from penchant.margins import NotSeparableError
-from penchant.margins._solvers.rows import PairRows
+from penchant.margins.gradients import margin_rows
 from penchant.problems import LinearClassification, losses
 from penchant.training import Trajectory
 
@@ -167,11 +167,11 @@ def _is_attained(problem: LinearClassification) -> bool | None:
     from scipy.optimize import linprog
     from scipy.sparse import csr_array, eye_array, hstack
 
-    rows = PairRows.of(problem)
-    size = math.prod(rows.weight_shape)
-    if rows.count * size > LARGEST:
+    size = math.prod(problem.weight_shape)
+    opponents = 1 if problem.binary else problem.classes - 1
+    if problem.samples * opponents * size > LARGEST:
         return None
-    A = rows.dense()
+    A = margin_rows(problem)
     A = A / (np.abs(A).max() or 1.0)
     found = linprog(
         np.concatenate([np.zeros(size), -np.ones(len(A))]),

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Parameters, Real, Scalar
 from penchant.margins import NotSeparatedError
-from penchant.margins._geometry import Geometry, geometry_of
-from penchant.margins._gradients import flat_margins, pair_gradients
-from penchant.margins._solvers.least_norm import NoStepError
+from penchant.margins.geometry import Geometry, NoStepError, geometry_of
+from penchant.margins.gradients import flat_margins, pair_gradients
 from penchant.norms import L2, AbstractNorm
 from penchant.problems import AbstractClassification
 

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from penchant._types import Examples, Scalar, Weights
-from penchant.norms import AbstractNorm, AbstractSchatten
-from penchant.norms._entrywise import p_norm, p_project
+from penchant.norms import AbstractNorm, AbstractSchatten, p_norm, p_project
 from penchant.problems import LinearClassification
 
 Margins = Float[Array, "c n"]

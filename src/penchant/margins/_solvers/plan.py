@@ -9,8 +9,13 @@ from penchant.margins._separability import SEPARABLE
 from penchant.margins._solvers import conjugates as conjugates
 from penchant.margins._solvers.interior_point import interior_point
 from penchant.margins._solvers.rows import PairRows
-from penchant.norms import AbstractLp, AbstractNorm, AbstractSchatten, Mahalanobis
-from penchant.norms._entrywise import conjugate_exponent
+from penchant.norms import (
+    AbstractLp,
+    AbstractNorm,
+    AbstractSchatten,
+    Mahalanobis,
+    conjugate_exponent,
+)
 
 NULL = 1e-13
 """Eigenvalues of a matrix M below this share of the largest are zero."""
@@ -25,7 +30,7 @@ class Plan:
 
     def __init__(self, rows: PairRows, norm: AbstractNorm):
         self.vector = rows.y is None
-        self.family, self.p, self.M = _family(norm, self.vector)
+        self.family, self.p, self.M = family(norm, self.vector)
         self.shape = rows.weight_shape
         self.binary_quadratic = self.vector and (
             self.family != "quadratic" or (self.M is not None and self.M.ndim == 1)
@@ -186,19 +191,43 @@ class Plan:
         return conjugates.SmoothEntrywise(larger, growth), of_weights
 
 
-def _family(norm: AbstractNorm, vector: bool) -> tuple[str, float, np.ndarray | None]:
-    if isinstance(norm, Mahalanobis):
-        return "quadratic", 2.0, np.asarray(norm.M)
-    if isinstance(norm, AbstractSchatten):
-        if vector or norm.p == 2.0:
-            return "entrywise", 2.0, None
-        return "schatten", norm.p, None
-    if isinstance(norm, AbstractLp):
-        return "entrywise", norm.p, None
+Family = tuple[str, float, np.ndarray | None]
+"""How a norm is treated: its kind, its exponent, its matrix."""
+
+
+@functools.singledispatch
+def family(norm: AbstractNorm, vector: bool) -> Family:
+    """The exact treatment of a norm; `family.register` adds one for a class of norms.
+
+    Raises:
+        TypeError: If there is none.
+    """
     raise TypeError(
         f"max_margin has no exact method for {norm!r}; have: Lp, Schatten and "
-        "Mahalanobis norms. FirstOrder() takes any norm with a projection."
+        "Mahalanobis norms. FirstOrder() takes any norm."
     )
+
+
+def has_plan(norm: AbstractNorm) -> bool:
+    """Whether a norm has an exact treatment."""
+    return family.dispatch(type(norm)) is not family.dispatch(object)
+
+
+@family.register(Mahalanobis)
+def _(norm: Mahalanobis, vector: bool) -> Family:
+    return "quadratic", 2.0, np.asarray(norm.M)
+
+
+@family.register(AbstractSchatten)
+def _(norm: AbstractSchatten, vector: bool) -> Family:
+    if vector or norm.p == 2.0:
+        return "entrywise", 2.0, None
+    return "schatten", norm.p, None
+
+
+@family.register(AbstractLp)
+def _(norm: AbstractLp, vector: bool) -> Family:
+    return "entrywise", norm.p, None
 
 
 def _p_norm(x: np.ndarray, p: float) -> float:

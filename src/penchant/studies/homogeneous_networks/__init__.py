@@ -1,6 +1,6 @@
 """Wang, Meng, Chen, Liu (2021): margins of adaptive methods on homogeneous networks."""
 
-from penchant.studies._study import Study
+from penchant.studies._study import Experiment, Study
 from penchant.studies.homogeneous_networks._crossover import crossover as crossover
 from penchant.studies.homogeneous_networks._digits import (
     experiments as experiments,
@@ -21,22 +21,79 @@ from penchant.studies.homogeneous_networks._toy import toy as toy
 
 STUDY = Study(
     "homogeneous-networks",
-    "wang2021adaptive",
+    ("wang2021adaptive", "lyu2020gradient", "qian2019adagrad"),
     "Wang, Meng, Chen, Liu (2021)",
     "where adaptive methods lead homogeneous networks, certified at infinite time, and "
     "what ε and step sizes decide before",
     {
-        "kkt": kkt,
-        "limits": limits,
-        "handoff": handoff,
-        "qian": qian,
-        "invariant": invariant,
-        "rates": rates,
-        "loss-based": loss_based,
-        "experiments": experiments,
-        "toy": toy,
-        "crossover": crossover,
-        "step-sizes": step_sizes,
+        "kkt": Experiment(
+            kkt,
+            "How far from a KKT point a run is",
+            "Residuals fall no faster than a power of the log of the loss; AdaGrad's "
+            "falls in its own norm, and in ℓ2 it stays up.",
+        ),
+        "limits": Experiment(
+            limits,
+            "Limits at infinite time",
+            "Directions turn less and less, down to rounding: each curve has arrived.",
+        ),
+        "handoff": Experiment(
+            handoff,
+            "Real runs, continued to their limits",
+            "From left to right a run's steps, their flow and its tail: the residual "
+            "falls by ten decades where steps alone leave it near 1.",
+        ),
+        "qian": Experiment(
+            qian,
+            "AdaGrad on two samples",
+            "Curves end far above their dashed limits: most of the way is still "
+            "missing.",
+        ),
+        "invariant": Experiment(
+            invariant,
+            "What AdaGrad's flow conserves",
+            "The relative change stays at the integrator's tolerance all the way down.",
+        ),
+        "rates": Experiment(
+            rates,
+            "The sharp constant of the rate",
+            "Curves fall: the constant tends to 1, at once for linear models, "
+            "later for "
+            "networks.",
+        ),
+        "loss-based": Experiment(
+            loss_based,
+            "Steps in proportion to 1/loss",
+            "The margin goes on growing where test accuracy has stopped to.",
+            takes_data=True,
+        ),
+        "experiments": Experiment(
+            experiments,
+            "Experiments 1 and 3: rules at equal loss",
+            "At one loss AdaGrad's margin is the least and a larger ε gives more; "
+            "accuracies hardly differ.",
+            takes_data=True,
+        ),
+        "toy": Experiment(
+            toy,
+            "Experiment 2: the preconditioner by the start",
+            "AdaGrad's circles are scattered, one direction a start; those of the "
+            "other "
+            "rules lie on one point.",
+        ),
+        "crossover": Experiment(
+            crossover,
+            "When ε takes over",
+            "The share of ε rises from 0 to 1 around one step, later the smaller "
+            "it is; "
+            "from there the angle to ℓ2 falls like 1/x.",
+        ),
+        "step-sizes": Experiment(
+            step_sizes,
+            "Without ε, which step sizes lead to ℓ∞",
+            "With a = .6 RMSProp's gap stops falling while sign descent's goes on; "
+            "with "
+            "a = .8 it falls.",
+        ),
     },
-    reads=("loss-based", "experiments"),
 )

@@ -4,14 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._runs import finished
+from penchant.studies._statistics import student
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.homogeneous_networks._setup import (
     at,
     degree_of,
-    finished,
-    paired,
     reached,
-    steps_of,
 )
 
 TRAIN = 500
@@ -84,8 +84,24 @@ def value_at(path: Records, values: Any, log_loss: float) -> float:
     return float(values[max(i - 1, 0)] * (1.0 - share) + values[i] * share)
 
 
+class Length(NamedTuple):
+    """How long the run with loss-based steps is, and how far it comes typically.
+
+    `depth` is the log of 1/loss that it reaches, `least` what it must; `grown` is how
+    much larger its margin becomes.
+    """
+
+    steps: int
+    depth: float
+    least: float
+    grown: float
+
+
+LENGTHS = Presets(Length(4_000, 10.0, 8.0, 1.5), Length(60_000, 100.0, 30.0, 2.0))
+
+
 def loss_based(
-    preset: Preset = Preset.QUICK,
+    preset: Preset | Length = Preset.QUICK,
     seed: int = 0,
     data: pn.datasets.Dataset | None = None,
 ) -> Figure:
@@ -95,12 +111,13 @@ def loss_based(
     ReLU network with one hidden layer of 32, cross-entropy, full batches.
 
     Args:
-        preset: How much to do.
+        preset: How much to do, by name or by sizes of your own.
         seed: Of the weights and the images drawn.
         data: Images, such as `datasets.load` reads from MNIST's idx files; None for
             scikit-learn's digits.
     """
-    steps = steps_of(preset, 4_000, 60_000)
+    length = LENGTHS.of(preset)
+    steps = length.steps
     given = images(data, seed)
     run = finished(
         pn.train(
@@ -124,38 +141,38 @@ def loss_based(
     smoothed = _smoothed(path.log_loss[below]) / sizes**2
     fallen = np.diff(np.log(smoothed)).min(initial=0.0)
     lines = (
-        Line(
+        Line.least(
             "log of 1/loss reached",
-            10.0 if preset.quick else 100.0,
-            8.0 if preset.quick else 30.0,
-            1e13,
-            float(depth[-1]),
-            f"{steps} steps, those undone with them",
+            length.least,
+            expected=length.depth,
+            measured=float(depth[-1]),
+            certificate=f"{steps} steps, those undone with them",
         ),
-        Line(
+        Line.between(
             "least relative growth of the smoothed margin between records",
-            0.0,
             -1e-6,
             0.0,
-            float(fallen),
-            "expected: never falls once the loss is below log(2)/N",
+            expected=0.0,
+            measured=float(fallen),
+            certificate="expected: never falls once the loss is below log(2)/N",
         ),
-        Line(
+        Line.between(
             "normalised margin at the end over that where all samples are right",
-            1.5 if preset.quick else 2.0,
             1.1,
             5.0,
-            float(grown),
-            f"{path.margin[first]:.3g} to {path.margin[last]:.3g}",
+            expected=length.grown,
+            measured=float(grown),
+            certificate=f"{path.margin[first]:.3g} to {path.margin[last]:.3g}",
         ),
-        Line(
+        Line.near(
             "test accuracy gained meanwhile",
-            0.0,
-            -0.015,
-            0.015,
-            float(path.accuracy[last] - path.accuracy[first]),
-            f"one seed, {len(given.y)} images: standard error "
-            f"{_error(path.accuracy[last], len(given.y)):.1g}",
+            expected=0.0,
+            within=0.015,
+            measured=float(path.accuracy[last] - path.accuracy[first]),
+            certificate=(
+                f"one seed, {len(given.y)} images: standard error "
+                f"{_error(path.accuracy[last], len(given.y)):.1g}"
+            ),
         ),
     )
     what = (
@@ -173,7 +190,7 @@ def loss_based(
             {"": (depth, values[below])},
             xlabel="log of 1 / mean loss",
             ylabel=label,
-            logx=not preset.quick,
+            logx=length.depth > 30.0,
             size=(7.2, 2.6),
         )
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
@@ -193,8 +210,25 @@ def _error(share: float, count: int) -> float:
     return (share * (1.0 - share) / count) ** 0.5
 
 
+class Sizes(NamedTuple):
+    """Seeds; of experiment 1 rules, steps and a common log-loss; of 3 ε and another."""
+
+    seeds: int
+    rules: tuple[str, ...]
+    steps: int
+    reached: float
+    epsilons: tuple[float, ...]
+    deep: float
+
+
+SIZES = Presets(
+    Sizes(3, ("GD", "AdaGrad", "RMSProp"), 1_200, -5.5, (1e-8, 1e-1), -8.0),
+    Sizes(5, tuple(RULES), 20_000, -8.5, (1e-8, 1e-5, 1e-3, 1e-1), -30.0),
+)
+
+
 def experiments(
-    preset: Preset = Preset.QUICK,
+    preset: Preset | Sizes = Preset.QUICK,
     seed: int = 0,
     data: pn.datasets.Dataset | None = None,
 ) -> Figure:
@@ -208,26 +242,24 @@ def experiments(
     over seeds, of paired differences.
 
     Args:
-        preset: How much to do.
+        preset: How much to do, by name or by sizes of your own.
         seed: Of the first weights and images drawn.
         data: Images, such as `datasets.load` reads from MNIST's idx files; None for
             scikit-learn's digits.
     """
-    count = 3 if preset.quick else 5
-    given = [images(data, k) for k in range(seed, seed + count)]
-    one, first = _rules(preset, given, seed)
-    two, second = _epsilons(preset, given, seed)
+    sizes = SIZES.of(preset)
+    given = [images(data, k) for k in range(seed, seed + sizes.seeds)]
+    one, first = _rules(sizes, given, seed)
+    two, second = _epsilons(sizes, given, seed)
     return Figure((*one, *two), {**first, **second})
 
 
 def _rules(
-    preset: Preset, given: list[Images], seed: int
+    sizes: Sizes, given: list[Images], seed: int
 ) -> tuple[list[Line], dict[str, str]]:
-    steps, target = (1_200, -5.5) if preset.quick else (20_000, -8.5)
+    steps, target = sizes.steps, sizes.reached
     paths: dict[str, list[Records]] = {}
-    rules = dict(RULES)
-    if preset.quick:
-        del rules["Adam w/m"]
+    rules = {name: RULES[name] for name in sizes.rules}
     for rule, (optimizer, eta) in rules.items():
         paths[rule] = []
         for x in given:
@@ -237,7 +269,7 @@ def _rules(
             paths[rule].append(measure(x, run.log_loss, run.weights))
     lines = []
     for rule in list(rules)[2:]:
-        # the note has .0180 and .0135 at a log-loss of -30, one seed
+        # typical of a few seeds, as are those by ε
         both = paths[rule], paths["AdaGrad"]
         lines += _compared((rule, "AdaGrad"), both, target, 0.33)
     what = (
@@ -249,12 +281,11 @@ def _rules(
 
 
 def _epsilons(
-    preset: Preset, given: list[Images], seed: int
+    sizes: Sizes, given: list[Images], seed: int
 ) -> tuple[list[Line], dict[str, str]]:
-    target = -8.0 if preset.quick else -30.0
-    values = (1e-8, 1e-1) if preset.quick else (1e-8, 1e-5, 1e-3, 1e-1)
+    target = sizes.deep
     paths: dict[str, list[Records]] = {}
-    for eps in values:
+    for eps in sizes.epsilons:
         name = f"ε = {eps:g}"
         paths[name] = []
         for x in given:
@@ -271,7 +302,6 @@ def _epsilons(
             )
             paths[name].append(measure(x, run.log_loss, run.weights))
     low, *_, high = paths
-    # the note has .0203 (ε = 1) and .0180 at a log-loss of -30, one seed
     lines = _compared((high, low), (paths[high], paths[low]), target, 0.13)
     what = (
         f"{len(given)} seeds from {seed}, {TRAIN} images of {given[0].name}, RMSProp's "
@@ -296,26 +326,28 @@ def _compared(
         value_at(a, a.accuracy, target) - value_at(b, b.accuracy, target)
         for a, b in zip(*paths, strict=True)
     ]
-    mean, half = paired(margins)
-    gained, width = paired(accuracies)
+    mean, half = student(margins)
+    gained, width = student(accuracies)
     return [
-        Line(
+        Line.between(
             f"{one} against {other}: relative gain of margin at a log-loss of "
             f"{target:g}",
-            wanted,
             0.0,
             3.0 * wanted,
-            mean,
-            f"mean of {len(margins)} seeds ± {half:.2g} (95 %, paired)",
+            expected=wanted,
+            measured=mean,
+            certificate=f"mean of {len(margins)} seeds ± {half:.2g} (95 %, paired)",
         ),
-        Line(
+        Line.between(
             f"{one} against {other}: test accuracy gained at a log-loss of {target:g}",
-            0.0,
             -0.015,
             0.02,
-            gained,
-            f"mean of {len(margins)} seeds ± {width:.1g} (95 %, paired)"
-            + ("" if abs(gained) > width else ": no evidence of any"),
+            expected=0.0,
+            measured=gained,
+            certificate=(
+                f"mean of {len(margins)} seeds ± {width:.1g} (95 %, paired)"
+                + ("" if abs(gained) > width else ": no evidence of any")
+            ),
         ),
     ]
 

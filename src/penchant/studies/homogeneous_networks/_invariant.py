@@ -1,8 +1,11 @@
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.homogeneous_networks._setup import (
     RULES,
     SHIFT,
@@ -14,25 +17,36 @@ from penchant.studies.homogeneous_networks._setup import (
     toy,
 )
 
-# C at log 1/L of 1000 by a second-order rule in steps of .2 nats
-KNOWN = {
-    ("linear", "GD"): 0.9993,
-    ("linear", "AdaGrad"): 0.9993,
-    ("linear", "RMSProp"): 0.9993,
-    ("linear", "Adam w/m"): 0.9993,
-    ("ReLU", "GD"): 0.9992,
-    ("ReLU", "RMSProp"): 0.9990,
-}
+PAIRS = (
+    ("linear", "GD"),
+    ("linear", "AdaGrad"),
+    ("ReLU", "GD"),
+    ("ReLU", "RMSProp"),
+    ("linear", "RMSProp"),
+    ("linear", "Adam w/m"),
+)
 
-QUICK = (
+
+class Sizes(NamedTuple):
+    """Models, losses, and the log-losses down to which their flows go."""
+
+    flows: tuple[tuple[str, str, float], ...]
+
+
+FLOWS = (
     ("linear", "exponential", -1000.0),
     ("squared ReLU", "exponential", -1000.0),
     ("linear", "logistic", -100.0),
+    ("ReLU", "exponential", -1000.0),
+    ("deep linear", "exponential", -1000.0),
+    ("ReLU", "logistic", -100.0),
+    ("squared ReLU", "logistic", -100.0),
+    ("deep linear", "logistic", -100.0),
 )
-"""Models, losses, and the log-losses down to which their flows go."""
+SIZES = Presets(Sizes(FLOWS[:3]), Sizes(FLOWS))
 
 
-def invariant(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+def invariant(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""What AdaGrad's flow conserves, along the whole of it.
 
     $\mathcal L+2\eta\sum_i\sqrt{\varepsilon+v_i}$ is constant for any model and loss.
@@ -40,15 +54,7 @@ def invariant(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     the exponential loss, 100 with the logistic one. From it, $h_\infty$ is known to add
     up to $p\sqrt\varepsilon+\mathcal L(0)/2\eta$.
     """
-    pairs = list(QUICK)
-    if not preset.quick:
-        pairs += [
-            ("ReLU", "exponential", -1000.0),
-            ("deep linear", "exponential", -1000.0),
-            ("ReLU", "logistic", -100.0),
-            ("squared ReLU", "logistic", -100.0),
-            ("deep linear", "logistic", -100.0),
-        ]
+    (pairs,) = SIZES.of(preset)
     lines, drawn = [], {}
     for name, loss, log_loss in pairs:
         run = flow(name, "AdaGrad", seed, loss, log_loss)
@@ -56,27 +62,27 @@ def invariant(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         off = np.abs(values / values[0] - 1.0)
         drawn[f"{name}, {loss}"] = (depths(run) + SHIFT + 1.0, off)
         lines.append(
-            Line(
+            Line.most(
                 f"{name}, {loss}: largest relative change of the invariant",
-                0.0,
-                0.0,
                 1e-9,
-                float(off.max()),
-                f"{len(values)} records, log-loss from {float(run.log_loss[0]):.3g} "
-                f"to {float(run.log_loss[-1]):.0f}",
+                measured=float(off.max()),
+                certificate=(
+                    f"{len(values)} records, log-loss from "
+                    f"{float(run.log_loss[0]):.3g} "
+                    f"to {float(run.log_loss[-1]):.0f}"
+                ),
             )
         )
         problem, eps = toy(name, seed, loss), float(RULES["AdaGrad"].eps)
         wanted = problem.parameters * eps**0.5 + 0.5 * np.exp(float(run.log_loss[0]))
         total = float(np.sum(np.exp(-np.asarray(run.log_preconditioner[-1]))))
         lines.append(
-            Line(
+            Line.near(
                 f"{name}, {loss}: sum of 1/h at the end",
-                float(wanted),
-                float(wanted) * (1 - 1e-8),
-                float(wanted) * (1 + 1e-8),
-                total,
-                "expected: p√ε + L(0)/2η",
+                expected=float(wanted),
+                within=1e-8 * float(wanted),
+                measured=total,
+                certificate="expected: p√ε + L(0)/2η",
             )
         )
     caption = (
@@ -93,7 +99,16 @@ def invariant(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
 
 
-def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Cases(NamedTuple):
+    """Models and the rules of their flows."""
+
+    flows: tuple[tuple[str, str], ...]
+
+
+CASES = Presets(Cases(PAIRS[:3]), Cases(PAIRS))
+
+
+def rates(preset: Preset | Cases = Preset.QUICK, seed: int = 0) -> Figure:
     r"""The sharp constant of the rate, and of the norm's growth.
 
     With $\gamma$ the limit's margin in the coordinates $h_\infty^{-1/2}\odot w$,
@@ -101,9 +116,7 @@ def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     $\gamma\|v\|^L/\log\frac1{\mathcal L}\to1$. Both at $\log1/\mathcal L=1000$, for the
     sum of losses. Where the direction has not settled by then $C$ is not near 1 yet.
     """
-    cases = [("linear", "GD"), ("linear", "AdaGrad"), ("ReLU", "GD")]
-    if not preset.quick:
-        cases += [("ReLU", "RMSProp"), ("linear", "RMSProp"), ("linear", "Adam w/m")]
+    (cases,) = CASES.of(preset)
     lines, drawn = [], {}
     for name, rule in cases:
         problem, run = toy(name, seed), flow(name, rule, seed)
@@ -127,27 +140,28 @@ def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         exact = name == "linear" and rule in ("GD", "AdaGrad")
         wide = 1e-4 if exact else 1e-3
         lines.append(
-            Line(
+            Line.near(
                 f"{name}, {rule}: constant of the loss's rate at 1000",
-                1.0,
-                1.0 - wide,
-                1.0 + wide,
-                final,
-                f"expected: the limit; {KNOWN[name, rule]} by another integrator; "
-                f"γ of a limit with KKT residual {residual:.0e}",
+                expected=1.0,
+                within=wide,
+                measured=final,
+                certificate=(
+                    "expected: the limit; "
+                    f"γ of a limit with KKT residual {residual:.0e}"
+                ),
             )
         )
         w = np.asarray(problem.flat(at(run.weights, -1)))
         v = np.linalg.norm(w * np.exp(-0.5 * log_h))
         grown = float(gamma * v**degree / depth[-1])
         lines.append(
-            Line(
+            Line.between(
                 f"{name}, {rule}: γ‖v‖^L over log 1/L at 1000",
-                1.0,
                 0.998,
                 1.003,
-                grown,
-                "of order log(N)/1000",
+                expected=1.0,
+                measured=grown,
+                certificate="of order log(N)/1000",
             )
         )
     caption = (

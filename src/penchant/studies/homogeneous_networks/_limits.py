@@ -1,39 +1,53 @@
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._runs import finished
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.homogeneous_networks._setup import (
     EPS,
     RULES,
     at,
     depths,
-    finished,
     flow,
     start,
-    steps_of,
     tail,
     toy,
 )
 
-# the note's, by the sum of losses: at log 1/L of 100 and 1000
-LINEAR = {"GD": (2.9e-2, 4.0e-3), "AdaGrad": (4.2e-3, 4.2e-4)}
+RESIDUAL = 0.003995
+"""Of gradient descent's flow on the linear model at log 1/L of 1000, seed 0.
+
+By SciPy's integrator on the three weights: `tests/studies/test_expected.py`.
+"""
 
 SQUARED_RELU = 0.287414
-"""The margin of the note's limit, the same for three rules."""
+"""The margin of three rules' limits in the squared-ReLU network, seed 0.
+
+By SciPy's optimizer on the margin itself: `tests/studies/test_expected.py`.
+"""
 
 
-def _cases(preset: Preset) -> dict[str, tuple[str, ...]]:
-    if preset.quick:
-        return {
-            "linear": ("GD", "AdaGrad"),
-            "ReLU": ("GD",),
-            "squared ReLU": ("GD", "AdaGrad", "RMSProp", "Adam w/m"),
-        }
-    every = ("GD", "AdaGrad", "RMSProp", "Adam w/m")
-    return dict.fromkeys(("linear", "ReLU", "squared ReLU"), every)
+EVERY = ("GD", "AdaGrad", "RMSProp", "Adam w/m")
 
 
-def kkt(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Residuals(NamedTuple):
+    """Rules by model, and every how many records a residual is computed."""
+
+    rules: Mapping[str, tuple[str, ...]]
+    every: int
+
+
+RESIDUALS = Presets(
+    Residuals({"linear": EVERY[:2], "ReLU": EVERY[:1], "squared ReLU": EVERY}, every=2),
+    Residuals(dict.fromkeys(("linear", "ReLU", "squared ReLU"), EVERY), every=1),
+)
+
+
+def kkt(preset: Preset | Residuals = Preset.QUICK, seed: int = 0) -> Figure:
     r"""How far from a KKT point a run is: the residual against $\log1/\mathcal L$.
 
     Flows of GD, AdaGrad, RMSProp and Adam without momentum on eight samples in three
@@ -44,13 +58,14 @@ def kkt(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     keep their size: as slow as training gets. AdaGrad's is small in its own norm
     and not in the Euclidean one.
     """
+    sizes = RESIDUALS.of(preset)
     lines, pictures = [], {}
-    for name, rules in _cases(preset).items():
+    for name, rules in sizes.rules.items():
         problem, drawn = toy(name, seed), {}
         for rule in rules:
             run = flow(name, rule, seed)
             norm, depth = run.norm(), depths(run)
-            shown = np.flatnonzero(depth > 10.0)[:: 2 if preset.quick else 1]
+            shown = np.flatnonzero(depth > 10.0)[:: sizes.every]
             shown = np.unique([*shown, len(depth) - 1])
             norms = {"": norm}
             if rule == "AdaGrad":
@@ -83,14 +98,16 @@ def _fallen(name: str, rule: str, seed: int, drawn: dict) -> list[Line]:
         _, weighted = drawn["AdaGrad in its norm"]
         _, plain = drawn["AdaGrad in ℓ2"]
         lines = [
-            Line(
+            Line.between(
                 f"{name}, AdaGrad: residual in ℓ2 over that in its norm, at 1000",
-                1600.0 if name == "linear" else 4.0,
                 100.0 if name == "linear" else 1.5,
                 1e4,
-                float(plain[-1] / weighted[-1]),
-                f"{plain[-1]:.3g} and {weighted[-1]:.3g}; expected: the note's"
-                + ("" if name == "linear" else ", of another start"),
+                expected=1600.0 if name == "linear" else 4.0,
+                measured=float(plain[-1] / weighted[-1]),
+                certificate=(
+                    f"{plain[-1]:.3g} and {weighted[-1]:.3g}; expected: typical, any "
+                    "start passes"
+                ),
             )
         ]
         return lines if name != "linear" else lines + _rate(name, rule, drawn)
@@ -100,15 +117,13 @@ def _fallen(name: str, rule: str, seed: int, drawn: dict) -> list[Line]:
     lines = _rate(name, rule, drawn)
     if name == "linear" and rule == "GD" and seed == 0:
         depth, residual = drawn[rule]
-        wanted = LINEAR[rule][1]
         lines.append(
-            Line(
+            Line.near(
                 "linear, GD: residual at 1000",
-                wanted,
-                wanted * 0.98,
-                wanted * 1.02,
-                float(np.interp(1000.0, depth, residual)),
-                "expected: the note's, to two digits",
+                expected=RESIDUAL,
+                within=5e-3 * RESIDUAL,
+                measured=float(np.interp(1000.0, depth, residual)),
+                certificate="expected: SciPy's integrator, on the same start",
             )
         )
     return lines
@@ -120,18 +135,26 @@ def _rate(name: str, rule: str, drawn: dict) -> list[Line]:
     late = depth > 99.0
     slope = np.polyfit(np.log(depth[late]), np.log(residual[late]), 1)[0]
     return [
-        Line(
+        Line.near(
             f"{name}, {rule}: exponent of the residual in log(1/L), 100 to 1000",
-            wanted,
-            wanted - 0.1,
-            wanted + 0.1,
-            float(slope),
-            f"fit to {late.sum()} records; expected: -1/L",
+            expected=wanted,
+            within=0.1,
+            measured=float(slope),
+            certificate=f"fit to {late.sum()} records; expected: -1/L",
         )
     ]
 
 
-def limits(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Limits(NamedTuple):
+    """The rules whose limits in a deep linear network are found too."""
+
+    deep: tuple[str, ...]
+
+
+LIMITS = Presets(Limits(("RMSProp",)), Limits(("GD", "RMSProp", "Adam w/m")))
+
+
+def limits(preset: Preset | Limits = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Limits at infinite time: which margins, and which KKT conditions, they have.
 
     Flows to $\log1/\mathcal L=1000$, then their tails to $\log\|w\|=30$, where the
@@ -148,35 +171,31 @@ def limits(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         drawn[f"{rule}, squared ReLU"] = _path(end)
         if seed == 0:
             lines.append(
-                Line(
+                Line.near(
                     f"squared ReLU, {rule}: ℓ2 margin of the limit",
-                    SQUARED_RELU,
-                    SQUARED_RELU - 1e-6,
-                    SQUARED_RELU + 1e-6,
-                    reached[rule],
-                    f"KKT residual {float(found.residual):.0e}",
+                    expected=SQUARED_RELU,
+                    within=1e-6,
+                    measured=reached[rule],
+                    certificate=f"KKT residual {float(found.residual):.0e}",
                 )
             )
         lines.append(
-            Line(
+            Line.most(
                 f"squared ReLU, {rule}: KKT residual of the limit",
-                0.0,
-                0.0,
                 1e-9,
-                float(found.residual),
-                "settled" if end.settled else "still turning",
+                measured=float(found.residual),
+                certificate="settled" if end.settled else "still turning",
             )
         )
     near = [tail("squared ReLU", "GD", seed, ell)[1] for ell in (8.0, 14.0)]
     fell = np.log(float(near[1].residual) / float(near[0].residual)) / 6.0
     lines.append(
-        Line(
+        Line.near(
             "squared ReLU, GD: log of the residual per unit of log-norm, 8 to 14",
-            -1.0,
-            -1.02,
-            -0.98,
-            float(fell),
-            "expected: units without a gradient keep their size",
+            expected=-1.0,
+            within=0.02,
+            measured=float(fell),
+            certificate="expected: units without a gradient keep their size",
         )
     )
     end, found = tail("squared ReLU", "AdaGrad", seed)
@@ -185,38 +204,37 @@ def limits(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     drawn["AdaGrad, squared ReLU"] = _path(end)
     weights = np.exp(-np.asarray(run.log_preconditioner[-1]))
     lines += [
-        Line(
+        Line.most(
             "squared ReLU, AdaGrad: KKT residual of the limit in its norm",
-            0.0,
-            0.0,
             1e-5,
-            float(found.residual),
-            f"1/h from {weights.min():.3g} to {weights.max():.3g}",
+            measured=float(found.residual),
+            certificate=f"1/h from {weights.min():.3g} to {weights.max():.3g}",
         ),
-        Line(
+        Line.between(
             "squared ReLU, AdaGrad: KKT residual of the limit in ℓ2",
-            0.44,
             0.2,
             1.0,
-            float(plain.residual),
-            "expected: the note's, of another start; no KKT point of ℓ2",
+            expected=0.44,
+            measured=float(plain.residual),
+            certificate="no KKT point of ℓ2; expected: typical, any start's passes",
         ),
     ]
     linear = pn.LinearClassification(problem.X, problem.y, loss=pn.losses.Exponential())
     best = pn.max_margin(linear, pn.norms.L2(), tol=1e-10)
     wanted = float(best.margin) / 3.0**1.5
-    for rule in ("RMSProp",) if preset.quick else rules:
+    for rule in LIMITS.of(preset).deep:
         end, found = tail("deep linear", rule, seed)
         drawn[f"{rule}, deep linear"] = _path(end)
         lines.append(
-            Line(
+            Line.near(
                 f"deep linear, {rule}: ℓ2 margin of the limit",
-                wanted,
-                wanted - 1e-6,
-                wanted + 1e-6,
-                float(found.margin),
-                f"γ₂/3^1.5, γ₂ to {max(float(best.gap), 1e-15):.0e}; "
-                f"KKT residual {float(found.residual):.0e}",
+                expected=wanted,
+                within=1e-6,
+                measured=float(found.margin),
+                certificate=(
+                    f"γ₂/3^1.5, γ₂ to {max(float(best.gap), 1e-15):.0e}; "
+                    f"KKT residual {float(found.residual):.0e}"
+                ),
             )
         )
     caption = (
@@ -239,18 +257,29 @@ def _path(end: pn.flows.Tail) -> tuple:
     return ell[1:], turns[1:] / np.maximum(np.diff(ell), 1e-12)
 
 
-def handoff(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Runs(NamedTuple):
+    """How long real runs are, from how many starts, and of which rules."""
+
+    steps: int
+    starts: int
+    rules: tuple[str, ...]
+
+
+RUNS = Presets(
+    Runs(50_000, 2, ("AdaGrad", "RMSProp")),
+    Runs(200_000, 5, ("AdaGrad", "RMSProp", "Adam w/m")),
+)
+
+
+def handoff(preset: Preset | Runs = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Real runs continued to their limit by one call, `pn.limit`.
 
     Constant steps of size $10^{-2}$ on the squared-ReLU network, from several starts.
     After all steps the KKT residual is a tenth or more; that of the limit is not. Run,
     flow and tail hand over to each other.
     """
-    steps = steps_of(preset, 50_000, 200_000)
-    starts = range(seed, seed + (2 if preset.quick else 5))
-    rules = (
-        ("AdaGrad", "RMSProp") if preset.quick else ("AdaGrad", "RMSProp", "Adam w/m")
-    )
+    steps, count, rules = RUNS.of(preset)
+    starts = range(seed, seed + count)
     lines, drawn = [], {}
     for rule in rules:
         for k in starts:
@@ -271,24 +300,24 @@ def handoff(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             if rule == "AdaGrad":
                 plain = float(pn.kkt(problem, found.weights).residual)
                 lines.append(
-                    Line(
+                    Line.between(
                         f"AdaGrad, start {k}: KKT residual of the limit in ℓ2",
-                        0.54,
                         0.2,
                         1.0,
-                        plain,
-                        "expected: the note's, of other starts; no KKT point of ℓ2",
+                        expected=0.54,
+                        measured=plain,
+                        certificate="no KKT point of ℓ2; expected: typical",
                     )
                 )
             lines.append(
-                Line(
+                Line.most(
                     f"{rule}, start {k}: KKT residual of the limit",
-                    0.0,
-                    0.0,
                     1e-5,
-                    float(found.kkt_residual),
-                    f"margin {float(found.margin_l2):.6g} in ℓ2; now "
-                    f"{first.residual:.2g} at a log-loss of {first.log_loss:.3g}",
+                    measured=float(found.kkt_residual),
+                    certificate=(
+                        f"margin {float(found.margin_l2):.6g} in ℓ2; now "
+                        f"{first.residual:.2g} at a log-loss of {first.log_loss:.3g}"
+                    ),
                 )
             )
             for stage in found.stages:

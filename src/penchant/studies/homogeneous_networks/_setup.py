@@ -1,7 +1,6 @@
 """What the figures share: the toy problem, networks, rules, their flows and tails."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Preset
 
 N = 8
 
@@ -38,6 +36,16 @@ NETWORKS: dict[str, pn.networks.MLP] = {
     "deep linear": pn.networks.MLP((3, 4, 4, 1), pn.networks.Identity()),
 }
 
+HUES = {
+    "GD": "#0072b2",
+    "AdaGrad": "#d55e00",
+    "RMSProp": "#009e73",
+    "Adam w/m": "#cc79a7",
+    "AdaGrad in its norm": "#d55e00",
+    "AdaGrad in ℓ2": "#e69f00",
+}
+"""One colour a rule in every picture."""
+
 LOSSES: dict[str, Any] = {
     "exponential": pn.losses.Exponential(),
     "logistic": pn.losses.Logistic(),
@@ -54,7 +62,7 @@ def samples(seed: int) -> tuple[Any, Any]:
 
 @functools.lru_cache(maxsize=64)
 def toy(name: str, seed: int, loss: str = "exponential") -> pn.NetworkClassification:
-    """A network on the eight samples, from the note's start: 0 for the linear one."""
+    """A network on the eight samples from `start`, or from 0 where it is linear."""
     network = NETWORKS[name]
     X, y = samples(seed)
     found = pn.NetworkClassification(
@@ -134,28 +142,3 @@ def degree_of(problem: pn.NetworkClassification) -> float:
     """The degree of a network that has one."""
     assert problem.degree is not None
     return problem.degree
-
-
-def finished(run: pn.Trajectory) -> pn.Trajectory:
-    """The run, if it made all its steps."""
-    if run.outcome is pn.training.Outcome.INTERRUPTED:
-        raise KeyboardInterrupt
-    if run.outcome is not pn.training.Outcome.COMPLETE:
-        raise RuntimeError(f"{run!r}: {run.outcome.value}")
-    return run
-
-
-def steps_of(preset: Preset, quick: int, full: int) -> int:
-    """A number of steps by the preset."""
-    return quick if preset.quick else full
-
-
-def paired(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and half the 95 % interval of Student's t."""
-    from scipy import stats
-
-    x = np.asarray(values)
-    if len(x) < 2:
-        return float(x.mean()), float("nan")
-    half = stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / len(x) ** 0.5
-    return float(x.mean()), float(half)

@@ -1,8 +1,12 @@
+from typing import NamedTuple
+
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
-from penchant.studies.homogeneous_networks._setup import at, finished, toy
+from penchant.studies._lines import Line
+from penchant.studies._runs import finished
+from penchant.studies._study import Figure, Preset, Presets
+from penchant.studies.homogeneous_networks._setup import at, toy
 
 B2 = 0.9
 
@@ -13,7 +17,21 @@ RULES = {
 }
 
 
-def step_sizes(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Sizes(NamedTuple):
+    """The power of ten of the steps, and every how many records a gap is computed.
+
+    `lost` is how many times sign descent's gap RMSProp's is after so many, typically.
+    """
+
+    power: int
+    every: int
+    lost: float
+
+
+SIZES = Presets(Sizes(5, 2, 6.7), Sizes(6, 1, 42.0))
+
+
+def step_sizes(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Without $\varepsilon$, which step sizes lead RMSProp to $\ell_\infty$.
 
     Steps $.1\,(t+2)^{-a}$ on the squared-ReLU network ($L=3$), exponential loss,
@@ -22,7 +40,7 @@ def step_sizes(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     KKT conditions all the same. RMSProp's loss can't fall by more than
     $-\frac12\log b_2$ a step, which it would: its memory is of larger gradients.
     """
-    power = 5 if preset.quick else 6
+    power, every, lost = SIZES.of(preset)
     problem = toy("squared ReLU", seed)
     drawn, pace, nats = {}, {}, {}
     for name, (rule, a) in RULES.items():
@@ -36,7 +54,7 @@ def step_sizes(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             )
         )
         steps = np.asarray(run.steps)
-        shown = np.flatnonzero(steps >= 100)[:: 2 if preset.quick else 1]
+        shown = np.flatnonzero(steps >= 100)[::every]
         shown = np.unique([*shown, len(steps) - 1])
         shown = [i for i in shown if float(run.margins[i].min()) > 0]
         gaps = [
@@ -57,56 +75,54 @@ def step_sizes(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     slope = np.polyfit(np.log(steps[late]), np.log(gaps[late]), 1)[0]
     throttle = -0.5 * float(np.log(B2))
     lines = [
-        Line(
+        Line.near(
             "sign descent, a = .6: exponent of the ℓ∞ gap in steps, from 10^4 on",
-            -0.4,
-            -0.5,
-            -0.3,
-            float(slope),
-            f"gap {sign:.3g} at the end; expected: -(1 - a)",
+            expected=-0.4,
+            within=0.1,
+            measured=float(slope),
+            certificate=f"gap {sign:.3g} at the end; expected: -(1 - a)",
         ),
         *(
-            Line(
+            Line.near(
                 f"{name}: exponent of nats a step, from 10^4 on",
-                (1 - a) * 2 - a,
-                (1 - a) * 2 - a - wide,
-                (1 - a) * 2 - a + wide,
-                float(pace[name]),
-                "expected: (1 - a)(L - 1) - a",
+                expected=(1 - a) * 2 - a,
+                within=wide,
+                measured=float(pace[name]),
+                certificate="expected: (1 - a)(L - 1) - a",
             )
             for name, a, wide in (
                 ("sign descent, a = .6", 0.6, 0.04),
                 ("RMSProp, a = .8", 0.8, 0.12),  # its direction still turns
             )
         ),
-        Line(
+        Line.between(
             "RMSProp, a = .6: nats a step at the end over the most there can be",
-            1.0,
             0.75,
             1.0005,
-            nats["RMSProp, a = .6"] / throttle,
-            f"that most is -½ log b₂ = {throttle:.4f}; sign descent has "
-            f"{nats['sign descent, a = .6']:.3g}",
+            expected=1.0,
+            measured=nats["RMSProp, a = .6"] / throttle,
+            certificate=(
+                f"that most is -½ log b₂ = {throttle:.4f}; sign descent has "
+                f"{nats['sign descent, a = .6']:.3g}"
+            ),
         ),
-        Line(
+        Line.least(
             "RMSProp, a = .6: ℓ∞ gap at the end over that of sign descent",
-            6.7 if preset.quick else 42.0,
             1.5,
-            1e6,
-            short / sign,
-            f"gap {short:.3g}; expected: the note's, of another start",
+            expected=lost,
+            measured=short / sign,
+            certificate=f"gap {short:.3g}; expected: typical, starts differ much",
         ),
     ]
-    if not preset.quick:
+    if power > 5:
         gaps = drawn["RMSProp, a = .6"][1]
         lines.append(
-            Line(
+            Line.least(
                 "RMSProp, a = .6: ℓ∞ gap at the end over its least along the run",
-                2.4,
                 1.05,
-                1e6,
-                float(gaps[-1] / gaps.min()),
-                "it rises again; expected: the note's, of another start",
+                expected=2.4,
+                measured=float(gaps[-1] / gaps.min()),
+                certificate="it rises again; expected: typical, starts differ much",
             )
         )
     caption = (

@@ -1,15 +1,28 @@
 import itertools
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.homogeneous_networks._setup import RULES, N
 
-STARTS = 6
-
 NETWORK = pn.networks.MLP((2, 1, 1), pn.networks.LeakyReLU(0.5))
+
+
+class Sizes(NamedTuple):
+    """How many starts, and rules by name; AdaGrad and RMSProp are compared."""
+
+    starts: int
+    rules: dict[str, pn.optimizers.AbstractOptimizer]
+
+
+SIZES = Presets(
+    Sizes(6, {name: RULES[name] for name in ("AdaGrad", "RMSProp")}),
+    Sizes(12, {name: RULES[name] for name in ("AdaGrad", "RMSProp", "Adam w/m")}),
+)
 
 
 def _problem(seed: int) -> pn.NetworkClassification:
@@ -21,7 +34,7 @@ def _problem(seed: int) -> pn.NetworkClassification:
     )
 
 
-def toy(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+def toy(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Experiment 2: the direction of $h_\infty$ by the start, three parameters.
 
     $w_3\,\sigma(w_1x_1+w_2x_2)$, leaky ReLU of slope ½, eight separable samples in the
@@ -29,20 +42,17 @@ def toy(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     $h_\infty$ is isotropic for RMSProp and Adam; for AdaGrad each start has its own.
     """
     problem = _problem(seed)
-    count = STARTS if preset.quick else 2 * STARTS
+    count, rules = SIZES.of(preset)
     inits = [
         np.random.default_rng(k).normal(size=3)
         for k in range(seed + 1, seed + 1 + count)
     ]
-    rules = (
-        ("AdaGrad", "RMSProp") if preset.quick else ("AdaGrad", "RMSProp", "Adam w/m")
-    )
     lines, drawn, plain = [], {}, {}
-    for rule in rules:
+    for rule, optimizer in rules.items():
         directions, residuals, euclidean = [], [], []
         for init in inits:
             run = pn.flows.adaptive_flow(
-                problem, RULES[rule], init=problem.unflat(jnp.asarray(init)), record=30
+                problem, optimizer, init=problem.unflat(jnp.asarray(init)), record=30
             )
             norm = run.norm()
             end = pn.flows.tail_flow(problem, run.last, norm=norm)
@@ -58,36 +68,34 @@ def toy(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         told = f"{count} starts; KKT residuals of their limits to {max(residuals):.0e}"
         if rule == "AdaGrad":
             lines.append(
-                Line(
+                Line.between(
                     "AdaGrad: largest angle between directions of h∞, degrees",
-                    32.0,
                     10.0,
                     90.0,
-                    float(max(angles)),
-                    f"{told}; expected: of the note's six starts",
+                    expected=32.0,
+                    measured=float(max(angles)),
+                    certificate=f"{told}; expected: typical of six",
                 )
             )
         else:
             off = max(np.abs(h * 3.0**0.5 - 1.0).max() for h in directions)
             lines.append(
-                Line(
+                Line.most(
                     f"{rule}: largest relative departure of h∞ from isotropic",
-                    0.0,
-                    0.0,
                     1e-6,
-                    float(off),
-                    told,
+                    measured=float(off),
+                    certificate=told,
                 )
             )
     share = plain["AdaGrad"] / plain["RMSProp"]
     lines.append(
-        Line(
+        Line.between(
             "ℓ2 margin of AdaGrad's limit over RMSProp's from the same start, least",
-            0.7,
             0.3,
             0.99,
-            float(share.min()),
-            f"up to {share.max():.4f} over {count} starts",
+            expected=0.7,
+            measured=float(share.min()),
+            certificate=f"up to {share.max():.4f} over {count} starts",
         )
     )
     caption = (

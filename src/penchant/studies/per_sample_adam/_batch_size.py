@@ -1,11 +1,13 @@
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.per_sample_adam._runs import (
     cosine,
     gap,
@@ -14,7 +16,8 @@ from penchant.studies.per_sample_adam._runs import (
     transient,
 )
 
-# cosines with ℓ2 and ℓ∞ of an independent implementation, Gaussian data of seed 0
+# cosines with ℓ2 and ℓ∞, Gaussian data of seed 0, by NumPy and SciPy:
+# tests/studies/test_expected.py
 KNOWN = {
     "with replacement": {
         1: (0.9741, 0.7556),
@@ -26,7 +29,6 @@ KNOWN = {
     },
     "reshuffled": {2: (0.9772, 0.7762), 5: (0.9681, 0.8245)},
 }
-QUICK = {"in turn": (2,), "reshuffled": (2,), "with replacement": (2,)}
 NINE = (0.9044, 0.9044)  # batches of nine, the tenth sample dropped
 
 KINDS: dict[str, Any] = {
@@ -36,13 +38,37 @@ KINDS: dict[str, Any] = {
 }
 
 
-def batch_size(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Sizes(NamedTuple):
+    """How long runs are, batch sizes with limits (of ten samples), those with runs."""
+
+    steps: int
+    limits: Mapping[str, tuple[int, ...]]
+    runs: Mapping[str, tuple[int, ...]]
+
+
+DRAWN = (1, 2, 3, 4, 5, 7, 10, 20, 50, 100, 200, 500, 1000)
+SIZES = Presets(
+    Sizes(
+        600_000,
+        {**dict.fromkeys(KINDS, (1, 2, 3, 5, 7, 9)), "with replacement": DRAWN},
+        dict.fromkeys(KINDS, (2,)),
+    ),
+    Sizes(
+        2_000_000,
+        {**dict.fromkeys(KINDS, tuple(range(1, 10))), "with replacement": DRAWN},
+        dict.fromkeys(KINDS, (1, 2, 5)),
+    ),
+)
+
+
+def batch_size(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Figure 6 and beyond: the limit for every batch size and order, and runs.
 
     Gaussian data, $N=10$, $d=50$; predictions for $\beta_2\to1$, runs at
     $\beta_2=.999$, $\eta=2\cdot10^{-4}$.
     """
-    steps = 600_000 if preset.quick else 2_000_000
+    sizes = SIZES.of(preset)
+    steps = sizes.steps
     problem = pn.datasets.gaussian(10, 50, seed=seed).problem(pn.losses.Exponential())
     l2 = pn.max_margin(problem, pn.norms.L2()).weights
     linf = pn.max_margin(problem, pn.norms.Linf()).weights
@@ -51,33 +77,28 @@ def batch_size(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     curves: dict[str, dict[str, Any]] = {"ℓ2": {}, "ℓ∞": {}}
     dots: dict[str, dict[str, Any]] = {"ℓ2": {}, "ℓ∞": {}}
     for name, kind in KINDS.items():
-        few = np.array([1, 2, 3, 5, 7, 9]) if preset.quick else np.arange(1, 10)
-        sizes = few if name != "with replacement" else np.array(
-            [1, 2, 3, 4, 5, 7, 10, 20, 50, 100, 200, 500, 1000]
-        )  # fmt: skip
         limits = {
-            int(b): pn.theory.per_sample.equilibrium(
-                pn.theory.per_sample.adam_proxy(problem, kind(int(b)))
+            b: pn.theory.per_sample.equilibrium(
+                pn.theory.per_sample.adam_proxy(problem, kind(b))
             )
-            for b in sizes
+            for b in sizes.limits[name]
         }
         for b, known in KNOWN.get(name, {}).items():
-            if seed != 0:
-                break
+            if seed != 0 or b not in limits:
+                continue
             for norm, w, value in zip(("ℓ2", "ℓ∞"), (l2, linf), known, strict=True):
                 digits = 1e-3 if b >= 50 else 1e-4  # the last one printed
                 lines.append(
-                    Line(
+                    Line.near(
                         f"{name}, b = {b}: cosine of the limit with {norm}",
-                        value,
-                        value - digits,
-                        value + digits,
-                        cosine(limits[b].step, w),
-                        f"VI gap {limits[b].gap:.0e}",
+                        expected=value,
+                        within=digits,
+                        measured=cosine(limits[b].step, w),
+                        certificate=f"VI gap {limits[b].gap:.0e}",
                     )
                 )
         ran = {}
-        for b in QUICK[name] if preset.quick else (1, 2, 5):
+        for b in sizes.runs[name]:
             run = simulate(problem, adam, kind(b), steps, 2e-4, seed=seed)
             told = pn.theory.adam_limits(
                 problem, adam, batching=kind(b), starts=0, draws=0
@@ -86,18 +107,16 @@ def batch_size(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             left = transient(run, rate, float(limits[b].margin))
             ran[b] = run.increment()
             lines.append(
-                Line(
+                Line.most(
                     f"{name}, b = {b}: 1 - cosine of run (b2 = .999) and limit",
-                    0.0,
-                    0.0,
                     1e-5 + left,
-                    gap(ran[b], limits[b].step),
-                    f"VI gap {limits[b].gap:.0e}, slowest rate {rate:.2g}",
+                    measured=gap(ran[b], limits[b].step),
+                    certificate=f"VI gap {limits[b].gap:.0e}, slowest rate {rate:.2g}",
                 )
             )
         for norm, w in (("ℓ2", l2), ("ℓ∞", linf)):
             near = [cosine(limit.step, w) for limit in limits.values()]
-            curves[norm][name] = sizes, np.array(near)
+            curves[norm][name] = np.array(list(limits)), np.array(near)
             dots[norm][name] = list(ran), np.array([cosine(u, w) for u in ran.values()])
     if seed == 0:
         # the library keeps a short last batch, which one sample alone here fills
@@ -105,13 +124,12 @@ def batch_size(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         dropped = dataclasses.replace(whole, noise=jnp.asarray(1.0 / 81.0))
         limit = pn.theory.per_sample.equilibrium(dropped)
         lines += [
-            Line(
+            Line.near(
                 f"reshuffled, b = 9, last batch dropped: cosine with {norm}",
-                value,
-                value - 1e-4,
-                value + 1e-4,
-                cosine(limit.step, w),
-                f"VI gap {limit.gap:.0e}",
+                expected=value,
+                within=1e-4,
+                measured=cosine(limit.step, w),
+                certificate=f"VI gap {limit.gap:.0e}",
             )
             for norm, w, value in zip(("ℓ2", "ℓ∞"), (l2, linf), NINE, strict=True)
         ]

@@ -1,10 +1,14 @@
+from typing import NamedTuple
+
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.per_sample_adam._runs import cosine, gap, simulate
 
-# cosine of the finite-β limit with the fixed point, an independent implementation
+# cosine of the finite-β limit with the fixed point, and how far it is known; runs that
+# reach those limits: tests/theory/per_sample/test_per_sample_adam.py
 KNOWN = {
     (10, 50, 0.9, 0.95): (0.999984, 2e-6),
     (50, 200, 0.9, 0.95): (0.9986, 3e-4),
@@ -13,15 +17,25 @@ KNOWN = {
 }
 
 
-def decays(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Sizes(NamedTuple):
+    """Numbers of samples and of features."""
+
+    shapes: tuple[tuple[int, int], ...]
+
+
+SIZES = Presets(
+    Sizes(((10, 50), (50, 200), (100, 400))),
+    Sizes(((10, 50), (50, 200), (100, 400), (300, 1200), (1000, 2000))),
+)
+
+
+def decays(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""How far the limit at finite $\beta_2$ is from the fixed point, as $N$ grows.
 
     Gaussian data with $d=4N$ (50 for $N=10$), one sample a step, in turn. What matters
     is the epoch against the memory, $N(1-\beta_2)$.
     """
-    shapes = [(10, 50), (50, 200), (100, 400)]
-    if not preset.quick:
-        shapes += [(300, 1200), (1000, 2000)]
+    (shapes,) = SIZES.of(preset)
     lines, points = [], {}
     for n, d in shapes:
         data = pn.datasets.gaussian(n, d, seed=seed)
@@ -40,27 +54,29 @@ def decays(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                 x.append(n * (1.0 - b2))
                 y.append(1.0 - near)
             lines.append(
-                Line(
+                Line.between(
                     f"N = {n}, d = {d}, ({b1:g}, {b2:g}): VI gap",
-                    0.0,
                     -1e-13,
                     1e-10,
-                    told.gap,
-                    f"drift {told.drift:.0e}, cosine with the fixed point {near:.6f}",
+                    expected=0.0,
+                    measured=told.gap,
+                    certificate=(
+                        f"drift {told.drift:.0e}, cosine with the fixed point "
+                        f"{near:.6f}"
+                    ),
                 )
             )
             known = KNOWN.get((n, d, b1, b2)) if seed == 0 else None
             if known is not None:
                 value, digits = known
                 lines.append(
-                    Line(
+                    Line.near(
                         f"N = {n}, d = {d}, ({b1:g}, {b2:g}): cosine with the fixed "
                         "point",
-                        value,
-                        value - digits,
-                        value + digits,
-                        near,
-                        f"VI gap {told.gap:.0e}",
+                        expected=value,
+                        within=digits,
+                        measured=near,
+                        certificate=f"VI gap {told.gap:.0e}",
                     )
                 )
         points[f"N = {n}"] = np.array(x), np.array(y)
@@ -72,13 +88,11 @@ def decays(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         pn.theory.per_sample.adam_step(problem, adam)
     )
     lines.append(
-        Line(
+        Line.most(
             f"N = {n}, d = {d}, (.9, .95): 1 - cosine of run and prediction",
-            0.0,
-            0.0,
             1e-6,
-            gap(run.increment(), told.step),
-            f"VI gap {told.gap:.0e}",
+            measured=gap(run.increment(), told.step),
+            certificate=f"VI gap {told.gap:.0e}",
         )
     )
     caption = (

@@ -1,19 +1,30 @@
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.per_sample_adam._runs import cosine, gap, increments, simulate
 
 
-def epsilon(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Sizes(NamedTuple):
+    """How long runs are."""
+
+    steps: int
+
+
+SIZES = Presets(Sizes(300_000), Sizes(2_000_000))
+
+
+def epsilon(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""The default $\varepsilon=10^{-8}$ ends every geometry but $\ell_2$.
 
     Gaussian data, $N=10$, $d=50$, $(.9,.95)$, $\eta=10^{-3}$; full batches and single
     samples. Directions of increments against the margin reached.
     """
-    steps = 300_000 if preset.quick else 2_000_000
+    (steps,) = SIZES.of(preset)
     problem = pn.datasets.gaussian(10, 50, seed=seed).problem(pn.losses.Exponential())
     l2 = pn.max_margin(problem, pn.norms.L2()).weights
     lines, curves = [], {}
@@ -33,13 +44,13 @@ def epsilon(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             if eps == 0:
                 continue
             lines.append(
-                Line(
+                Line.between(
                     f"{label}: cosine of the last increments with ℓ2",
-                    1.0,
                     0.98,
                     1.0 + 1e-12,
-                    cosine(run.increment(), l2),
-                    "ε > 0 is gradient descent in the end",
+                    expected=1.0,
+                    measured=cosine(run.increment(), l2),
+                    certificate="ε > 0 is gradient descent in the end",
                 )
             )
             told = pn.predict(problem, adam, batching=batching, step_size=1e-3)
@@ -50,13 +61,13 @@ def epsilon(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             slowed = at[(speed < 0.5 * before) & (at > start / 3)]
             seen = float(slowed[0]) if slowed.size else math.inf
             lines.append(
-                Line(
+                Line.between(
                     f"{label}: step of the crossover, measured over predicted",
-                    1.0,
                     0.5,
                     2.0,
-                    seen / start,
-                    f"predicted at step {start:,.0f}",
+                    expected=1.0,
+                    measured=seen / start,
+                    certificate=f"predicted at step {start:,.0f}",
                 )
             )
     caption = (

@@ -1,7 +1,10 @@
+from typing import NamedTuple
+
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.per_sample_adam._runs import (
     cosine,
     enough_steps,
@@ -21,13 +24,24 @@ ORDERS = {
 }
 
 
-def gaussian(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Sizes(NamedTuple):
+    """How long runs are, and the most steps of those that wait for the slowest rate."""
+
+    steps: int
+    most: int
+
+
+SIZES = Presets(Sizes(300_000, 2_000_000), Sizes(3_000_000, 20_000_000))
+
+
+def gaussian(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Figures 1 and 3: Adam on Gaussian data, one sample a step and all of them.
 
     $N=10$, $d=50$, $(\beta_1,\beta_2)=(.9,.95)$, $\varepsilon=0$, exponential loss,
     $\eta_t=(t+2)^{-.8}$. Directions are those of increments $w_t-w_{t/2}$.
     """
-    steps = 300_000 if preset.quick else 3_000_000
+    sizes = SIZES.of(preset)
+    steps = sizes.steps
     problem = pn.datasets.gaussian(10, 50, seed=seed).problem(pn.losses.Exponential())
     adam = pn.optimizers.Adam(0.9, 0.95, 0.0)
     l2 = pn.max_margin(problem, pn.norms.L2())
@@ -44,13 +58,13 @@ def gaussian(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         if name == "full batch":
             ratio = share(problem, linf, found)
             lines.append(
-                Line(
+                Line.between(
                     "full batch: 1 - share of the largest ℓ∞ margin, increments",
-                    0.0,
                     -1e-9,
                     1e-4,
-                    1.0 - ratio,
-                    f"max margin known to {float(linf.gap):.0e}",
+                    expected=0.0,
+                    measured=1.0 - ratio,
+                    certificate=f"max margin known to {float(linf.gap):.0e}",
                 )
             )
             towards = np.asarray(linf.weights)
@@ -62,14 +76,14 @@ def gaussian(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             slack = 1e-7 if told.standard_error == 0 else 1e-4
             slack += transient(run, rate, told.pace)
             lines.append(
-                Line(
+                Line.most(
                     f"{name}: 1 - cosine of run and prediction",
-                    0.0,
-                    0.0,
                     slack + 4 * told.standard_error**2,
-                    gap(found, towards),
-                    f"VI gap {told.gap:.0e}, standard error "
-                    f"{told.standard_error:.0e} rad",
+                    measured=gap(found, towards),
+                    certificate=(
+                        f"VI gap {told.gap:.0e}, standard error "
+                        f"{told.standard_error:.0e} rad"
+                    ),
                 )
             )
         curves[name] = (at, np.array([gap(w, towards) for w in moved]))
@@ -78,22 +92,23 @@ def gaussian(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         ("ℓ2", l2, (0.974063, 0.970, 0.036)),
         ("ℓ∞", linf, (0.755631, 0.822, 0.12)),
     ):
-        known, mean, spread = expected
-        value = cosine(proxy.step, best.weights)
+        known, mean, four = expected
         exact = seed == 0
         lines.append(
-            Line(
+            Line.near(
                 f"cosine of the fixed point with {other}",
-                known if exact else mean,
-                known - 1e-6 if exact else mean - spread,
-                known + 1e-6 if exact else min(mean + spread, 1.0),
-                value,
-                f"VI gap {proxy.gap:.0e}; seed 0's own value"
-                if exact
-                else "four standard deviations over 100 seeds",
+                expected=known if exact else mean,
+                within=1e-6 if exact else four,
+                most=1.0,
+                measured=cosine(proxy.step, best.weights),
+                certificate=(
+                    f"VI gap {proxy.gap:.0e}; seed 0's own value"
+                    if exact
+                    else "four standard deviations over 100 seeds"
+                ),
             )
         )
-    enough = enough_steps(rate, 1e-4, 2_000_000 if preset.quick else 20_000_000)
+    enough = enough_steps(rate, 1e-4, sizes.most)
     for b2 in (0.95, 0.99, 0.999):
         rule = pn.optimizers.Adam(0.9, b2, 0.0)
         run = simulate(problem, rule, pn.batching.Cyclic(1), enough, 1e-4)
@@ -101,14 +116,14 @@ def gaussian(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             pn.theory.per_sample.adam_step(problem, rule)
         )
         lines.append(
-            Line(
+            Line.most(
                 f"in turn, b2 = {b2:g}, η = 1e-4: 1 - cosine of run and prediction",
-                0.0,
-                0.0,
                 1e-7 + transient(run, rate, float(told.margin)),
-                gap(run.increment(), told.step),
-                f"VI gap {told.gap:.0e}; to the fixed point "
-                f"{gap(told.step, proxy.step):.1e}",
+                measured=gap(run.increment(), told.step),
+                certificate=(
+                    f"VI gap {told.gap:.0e}; to the fixed point "
+                    f"{gap(told.step, proxy.step):.1e}"
+                ),
             )
         )
     what = f"Gaussian data, N = 10, d = 50, seed {seed}, (b1, b2) = (.9, .95), ε = 0"

@@ -1,16 +1,28 @@
+from typing import NamedTuple
+
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.per_sample_adam._runs import gap, share
 
 
-def proxy(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Sizes(NamedTuple):
+    """How long a run is."""
+
+    steps: int
+
+
+SIZES = Presets(Sizes(100_000), Sizes(1_000_000))
+
+
+def proxy(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""AdamProxy as an algorithm: its limit, which $w/\|w\|$ nears like $1/s$.
 
     $s=\sum_t\eta_t$. Increments arrive exponentially fast.
     """
-    steps = 100_000 if preset.quick else 1_000_000
+    (steps,) = SIZES.of(preset)
     data = {
         "Gaussian": pn.datasets.gaussian(10, 50, seed=seed),
         "shifted diagonal": pn.datasets.shifted_diagonal(tuple(range(1, 11)), 0.1),
@@ -28,13 +40,13 @@ def proxy(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         )
         half = int(np.searchsorted(at, steps // 2))
         lines.append(
-            Line(
+            Line.most(
                 f"{name}: 1 - cosine of AdamProxy's increment and the fixed point",
-                0.0,
-                0.0,
                 1e-12,
-                gap(w[-1] - w[half], rest.step),
-                f"VI gap {rest.gap:.0e}, ‖T(c) - c‖₁ {np.abs(moved).sum():.0e}",
+                measured=gap(w[-1] - w[half], rest.step),
+                certificate=(
+                    f"VI gap {rest.gap:.0e}, ‖T(c) - c‖₁ {np.abs(moved).sum():.0e}"
+                ),
             )
         )
         s = 0.02 * at
@@ -42,13 +54,12 @@ def proxy(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         late = s > 0.1 * s[-1]
         slope = float(np.polyfit(np.log(s[late]), np.log(angle[late]), 1)[0])
         lines.append(
-            Line(
+            Line.near(
                 f"{name}: power of s in the angle of w",
-                -1.0,
-                -1.02,
-                -0.98,
-                slope,
-                "least squares over the last decade",
+                expected=-1.0,
+                within=0.02,
+                measured=slope,
+                certificate="least squares over the last decade",
             )
         )
         curves[f"{name}, w"] = s, angle
@@ -56,21 +67,20 @@ def proxy(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     linf = pn.max_margin(problem, pn.norms.Linf())
     decided = pn.theory.per_sample.equilibrium(pn.theory.per_sample.adam_proxy(problem))
     lines += [
-        Line(
+        Line.near(
             "shifted diagonal: share of the largest ℓ∞ margin at the fixed point",
-            1.0,
-            1.0 - 1e-9,
-            1.0 + 1e-9,
-            share(problem, linf, decided.step),
-            f"max margin known to {float(linf.gap):.0e}",
+            expected=1.0,
+            within=1e-09,
+            measured=share(problem, linf, decided.step),
+            certificate=f"max margin known to {float(linf.gap):.0e}",
         ),
-        Line(
+        Line.between(
             "shifted diagonal: weight of the least sample",
-            1.0,
             1.0 - 1e-9,
             1.0,
-            float(decided.c[0]),
-            f"VI gap {decided.gap:.0e}",
+            expected=1.0,
+            measured=float(decided.c[0]),
+            certificate=f"VI gap {decided.gap:.0e}",
         ),
     ]
     caption = (

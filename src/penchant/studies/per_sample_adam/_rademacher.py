@@ -1,9 +1,11 @@
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.per_sample_adam._runs import (
     gap,
     increments,
@@ -16,13 +18,29 @@ from penchant.studies.per_sample_adam._runs import (
 DECAYS = ((0.9, 0.95), (0.1, 0.1), (0.5, 0.5), (0.0, 0.9))
 
 
-def rademacher(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Sizes(NamedTuple):
+    """How long runs are, the exponents of their steps, and decays with either loss."""
+
+    steps: int
+    exponents: tuple[float, ...]
+    decays: tuple[tuple[float, float], ...]
+    logistic: tuple[tuple[float, float], ...]
+
+
+SIZES = Presets(
+    Sizes(200_000, (0.5,), DECAYS, DECAYS[:1]),
+    Sizes(2_000_000, (0.5, 0.8), DECAYS, DECAYS),
+)
+
+
+def rademacher(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Figure 2: rows of one size. One sample a step finds $\ell_2$, all find $\ell_\infty$.
 
     Also what the theorem does not claim: $a=.5$, below its $a>2/3$; the logistic loss;
     two samples a step, which leave $\ell_2$.
     """  # noqa: E501
-    steps = 200_000 if preset.quick else 2_000_000
+    sizes = SIZES.of(preset)
+    steps = sizes.steps
     data = pn.datasets.scaled_rademacher(10, 50, seed=seed)
     exponential = data.problem(pn.losses.Exponential())
     l2 = pn.max_margin(exponential, pn.norms.L2())
@@ -32,11 +50,10 @@ def rademacher(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         "exponential": exponential,
         "logistic": data.problem(pn.losses.Logistic()),
     }
-    exponents = (0.5,) if preset.quick else (0.5, 0.8)
-    for (b1, b2), a in itertools.product(DECAYS, exponents):
+    for (b1, b2), a in itertools.product(sizes.decays, sizes.exponents):
         rule = pn.optimizers.Adam(b1, b2, 0.0)
         for loss, problem in losses.items():
-            if loss == "logistic" and preset.quick and (b1, b2) != (0.9, 0.95):
+            if loss == "logistic" and (b1, b2) not in sizes.logistic:
                 continue
             run = simulate(
                 problem,
@@ -47,13 +64,11 @@ def rademacher(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
                 seed=seed,
             )
             lines.append(
-                Line(
+                Line.most(
                     f"({b1:g}, {b2:g}), {loss}, a = {a:g}: 1 - cosine with ℓ2",
-                    0.0,
-                    0.0,
                     1e-8,
-                    gap(run.increment(), l2.weights),
-                    f"max margin known to {float(l2.gap):.0e}",
+                    measured=gap(run.increment(), l2.weights),
+                    certificate=f"max margin known to {float(l2.gap):.0e}",
                 )
             )
             if loss == "exponential" and a == 0.5:
@@ -64,13 +79,13 @@ def rademacher(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     size = pn.schedules.power(0.01, 0.5)
     run = simulate(exponential, adam, pn.batching.FullBatch(), steps, size)
     lines.append(
-        Line(
+        Line.between(
             "full batch: share of the largest ℓ∞ margin, increments",
-            1.0,
             0.9999,
             1.0 + 1e-9,
-            share(exponential, linf, run.increment()),
-            f"max margin known to {float(linf.gap):.0e}",
+            expected=1.0,
+            measured=share(exponential, linf, run.increment()),
+            certificate=f"max margin known to {float(linf.gap):.0e}",
         )
     )
     at, moved = increments(run)
@@ -80,21 +95,19 @@ def rademacher(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     told = pn.theory.adam_limits(exponential, adam, batching=pairs, starts=0).reached
     slow = rate_of(told)
     lines += [
-        Line(
+        Line.most(
             "two in turn: 1 - cosine of run and prediction",
-            0.0,
-            0.0,
             1e-7 + transient(run, slow, told.pace),
-            gap(run.increment(), told.direction),
-            f"VI gap {told.gap:.0e}, slowest rate {slow:.2g}",
+            measured=gap(run.increment(), told.direction),
+            certificate=f"VI gap {told.gap:.0e}, slowest rate {slow:.2g}",
         ),
-        Line(
+        Line.between(
             "two in turn: 1 - cosine of prediction and ℓ2 (no longer 0)",
-            0.1,
             1e-3,
             1.0,
-            gap(told.direction, l2.weights),
-            f"VI gap {told.gap:.0e}",
+            expected=0.1,
+            measured=gap(told.direction, l2.weights),
+            certificate=f"VI gap {told.gap:.0e}",
         ),
     ]
     at, moved = increments(run)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
+from penchant.studies._runs import finished
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -20,24 +21,23 @@ def simulate(
     seed: int = 0,
     init: Any = None,
 ) -> pn.Trajectory:
-    """Train; part of a run proves nothing about its numbers.
+    """Train to the end.
 
     A number is a power law that does not fall: one loop is compiled for both.
     """
     if isinstance(step_size, float):
         step_size = pn.schedules.power(step_size, 0.0)
-    run = pn.train(
-        problem,
-        optimizer,
-        steps=steps,
-        step_size=step_size,
-        batching=batching,
-        init=init,
-        key=seed,
+    return finished(
+        pn.train(
+            problem,
+            optimizer,
+            steps=steps,
+            step_size=step_size,
+            batching=batching,
+            init=init,
+            key=seed,
+        )
     )
-    if run.outcome is not pn.training.Outcome.COMPLETE:
-        raise KeyboardInterrupt
-    return run
 
 
 def gap(u: Any, v: Any) -> float:

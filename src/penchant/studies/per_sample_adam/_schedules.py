@@ -1,9 +1,11 @@
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.per_sample_adam._runs import (
     gap,
     increments,
@@ -11,11 +13,21 @@ from penchant.studies.per_sample_adam._runs import (
     transient,
 )
 
-# growth a step where steps are too large for the memory: an independent measurement
+# growth a step where steps are too large for the memory, by loops in plain NumPy:
+# tests/studies/test_expected.py
 SPEED = {0.95: 0.025643, 0.99: 0.005025, 0.999: 0.000500}
 
 
-def schedules(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Sizes(NamedTuple):
+    """How long the runs are whose read-outs are compared."""
+
+    steps: int
+
+
+SIZES = Presets(Sizes(300_000), Sizes(3_000_000))
+
+
+def schedules(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Step sizes: what they change of the limit, of the speed, and of the read-out.
 
     A constant step size acts as $\beta_1e^r,\beta_2e^{2r}$ with $r$ the margin gained a
@@ -31,13 +43,11 @@ def schedules(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             problem, adam, batching=turn, step_size=eta, starts=0
         ).reached
         lines.append(
-            Line(
+            Line.most(
                 f"η = {eta:g}: 1 - cosine of run and prediction",
-                0.0,
-                0.0,
                 1e-10 + transient(run, told.rate or 0.0, told.pace),
-                gap(run.increment(), told.direction),
-                f"VI gap {told.gap:.0e}, growth {told.growth:.3e} a step",
+                measured=gap(run.increment(), told.direction),
+                certificate=f"VI gap {told.gap:.0e}, growth {told.growth:.3e} a step",
             )
         )
     for b2, seen in SPEED.items():
@@ -49,20 +59,20 @@ def schedules(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         growth = float(least[-1] - least[half]) / (steps - steps // 2)
         limit = pn.theory.per_sample.growth_limit(0.9, b2)
         lines.append(
-            Line(
+            Line.between(
                 f"b2 = {b2:g}, η = 1: margin gained a step (limit {limit:.6f})",
-                seen,
                 0.99 * limit,
                 limit,
-                growth,
-                f"{steps:,} steps",
+                expected=seen,
+                measured=growth,
+                certificate=f"{steps:,} steps",
             )
         )
     adam = pn.optimizers.Adam(0.9, 0.95, 0.0)
     told = pn.theory.per_sample.equilibrium(
         pn.theory.per_sample.adam_step(problem, adam, turn)
     )
-    steps = 300_000 if preset.quick else 3_000_000
+    (steps,) = SIZES.of(preset)
     curves = {}
     for name, size in (
         ("a = 1", pn.schedules.power(1.0, 1.0)),
@@ -78,14 +88,14 @@ def schedules(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         curves[f"{name}, w"] = np.asarray(run.steps), angle(weights)
         curves[f"{name}, increment"] = at, angle(moved)
         lines.append(
-            Line(
+            Line.most(
                 f"{name}: degrees of the increment, over those of w, after {steps:,}",
-                0.0,
-                0.0,
                 0.5,
-                float(angle(moved[-1:])[0] / angle(weights[-1:])[0]),
-                f"w is {float(angle(weights[-1:])[0]):.2g}° away, increments "
-                f"{math.log10(float(angle(moved[-1:])[0])):.1f} in log₁₀ degrees",
+                measured=float(angle(moved[-1:])[0] / angle(weights[-1:])[0]),
+                certificate=(
+                    f"w is {float(angle(weights[-1:])[0]):.2g}° away, increments "
+                    f"{math.log10(float(angle(moved[-1:])[0])):.1f} in log₁₀ degrees"
+                ),
             )
         )
     caption = (

@@ -1,7 +1,10 @@
+from typing import NamedTuple
+
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.per_sample_adam._runs import (
     cosine,
     enough_steps,
@@ -11,15 +14,27 @@ from penchant.studies.per_sample_adam._runs import (
 )
 
 STEPS = 20_000_000
+"""The most that the slowest rate may ask for."""
 
 
-def uniqueness(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Sizes(NamedTuple):
+    """Data sets, starts of the fixed point in each, and data sets with runs."""
+
+    sets: int
+    starts: int
+    runs: int
+
+
+SIZES = Presets(Sizes(20, 4, 5), Sizes(100, 5, 20))
+
+
+def uniqueness(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Many Gaussian data sets: one limit each, and runs that reach it.
 
     $N=10$, $d=50$. Runs: one sample in turn, $\beta_2=.999$, $\eta=10^{-4}$,
     as many steps as the predicted rate asks for.
     """
-    count, starts, runs = (20, 4, 5) if preset.quick else (100, 5, 20)
+    count, starts, runs = SIZES.of(preset)
     adam = pn.optimizers.Adam(0.9, 0.999, 0.0)
     near2, near_inf, several, residual = [], [], 0, 0.0
     proxy_gaps, finite_gaps, iterations = [], [], []
@@ -50,54 +65,53 @@ def uniqueness(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     error = np.std(near2, ddof=1) / np.sqrt(count)
     error_inf = np.std(near_inf, ddof=1) / np.sqrt(count)
     lines = (
-        Line(
+        Line.near(
             f"starts that end elsewhere, of {count * starts}",
-            0.0,
-            0.0,
-            0.0,
-            float(several),
-            f"largest ‖T(c) - c‖₁ {residual:.0e}",
+            expected=0.0,
+            within=0.0,
+            measured=float(several),
+            certificate=f"largest ‖T(c) - c‖₁ {residual:.0e}",
         ),
-        Line("largest ‖T(c) - c‖₁", 0.0, 0.0, 1e-10, residual, f"{count} data sets"),
-        Line(
+        Line.most(
+            "largest ‖T(c) - c‖₁",
+            1e-10,
+            measured=residual,
+            certificate=f"{count} data sets",
+        ),
+        Line.between(
             "mean cosine of the fixed point with ℓ2",
-            0.970,
             0.970 - 4 * error - 5e-4,
             0.970 + 4 * error + 5e-4,
-            float(np.mean(near2)),
-            f"standard error {error:.4f}",
+            expected=0.970,
+            measured=float(np.mean(near2)),
+            certificate=f"standard error {error:.4f}",
         ),
-        Line(
+        Line.between(
             "mean cosine of the fixed point with ℓ∞",
-            0.822,
             0.822 - 4 * error_inf - 5e-4,
             0.822 + 4 * error_inf + 5e-4,
-            float(np.mean(near_inf)),
-            f"standard error {error_inf:.4f}",
+            expected=0.822,
+            measured=float(np.mean(near_inf)),
+            certificate=f"standard error {error_inf:.4f}",
         ),
-        Line(
+        Line.most(
             f"largest 1 - cosine of run and fixed point, {runs} data sets",
-            0.0,
-            0.0,
             1e-6,
-            max(proxy_gaps),
-            "b2 = .999",
+            measured=max(proxy_gaps),
+            certificate="b2 = .999",
         ),
-        Line(
+        Line.most(
             f"largest 1 - cosine of run and finite-b2 limit, {runs} data sets",
-            0.0,
-            0.0,
             1e-7,
-            max(finite_gaps),
-            "b2 = .999",
+            measured=max(finite_gaps),
+            certificate="b2 = .999",
         ),
-        Line(
+        Line.near(
             "plain iterations of T to 1e-10, mean of three data sets",
-            21.0,
-            10.0,
-            32.0,
-            float(np.mean(iterations)),
-            "from equal weights",
+            expected=21.0,
+            within=11.0,
+            measured=float(np.mean(iterations)),
+            certificate="from equal weights",
         ),
     )
     caption = (

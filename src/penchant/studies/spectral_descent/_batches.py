@@ -1,32 +1,51 @@
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._runs import finished
+from penchant.studies._statistics import interval
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.spectral_descent._setup import (
-    curves,
-    finished,
-    interval,
     named,
-    seeds,
-    steps_of,
 )
 
-SIZES = (1, 10, 40)
+SAMPLES = 40
+
+RULES: dict[str, tuple[Any, pn.norms.AbstractNorm]] = {
+    "Signum": (pn.optimizers.Signum, pn.norms.Linf()),
+    "Muon": (pn.optimizers.Muon, pn.norms.Spectral()),
+}
 
 
-def random_labels(seed: int, k: int = 4, d: int = 24, n: int = 40):
+class Sizes(NamedTuple):
+    """Steps of a run, seeds, rules, momenta, and batch sizes, the last of them all."""
+
+    steps: int
+    seeds: int
+    rules: tuple[str, ...]
+    memories: tuple[float, ...]
+    batches: tuple[int, ...]
+
+
+SIZES = Presets(
+    Sizes(10_000, 3, ("Signum",), (0.0, 0.999), (1, SAMPLES)),
+    Sizes(20_000, 5, tuple(RULES), (0.0, 0.5, 0.9, 0.99, 0.999), (1, 10, SAMPLES)),
+)
+
+
+def random_labels(seed: int, k: int = 4, d: int = 24, n: int = SAMPLES):
     """Gaussian samples with labels that have nothing to do with them."""
     rng = np.random.default_rng(seed)
     X, y = rng.normal(size=(n, d)), rng.permutation(np.arange(n) % k)
     return pn.LinearClassification(X, y, loss=pn.losses.Logistic())
 
 
-def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+def batches(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Batch size against momentum: where normalised steps keep their geometry.
 
     Four classes with random labels, 40 samples in 24 dimensions; Signum and Muon with
@@ -35,18 +54,11 @@ def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     40, and three seeds. No theorem covers parts of the data: what is expected is the
     full batch's share from a memory of several epochs on, and less without memory.
     """
-    steps = steps_of(preset, 10_000, 20_000)
-    memories = (0.0, 0.999) if preset.quick else (0.0, 0.5, 0.9, 0.99, 0.999)
-    sizes = SIZES[::2] if preset.quick else SIZES
-    some = seeds(seed, preset, quick=3)
+    steps, count, chosen, memories, sizes = SIZES.of(preset)
+    some = range(seed, seed + count)
     lines, pictures = [], {}
-    rules = {
-        "Signum": (pn.optimizers.Signum, pn.norms.Linf()),
-        "Muon": (pn.optimizers.Muon, pn.norms.Spectral()),
-    }
-    if preset.quick:
-        del rules["Muon"]
-    for name, (rule, norm) in rules.items():
+    for name in chosen:
+        rule, norm = RULES[name]
         ends: dict[tuple[int, float], list[float]] = {}
         for s in some:
             problem = random_labels(s)
@@ -77,16 +89,15 @@ def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         )
         memory = [1.0 / (1.0 - b1) for b1 in memories]
         rows = {size: np.array([ends[size, b1] for b1 in memories]) for size in sizes}
-        axes = curves(
+        axes = pn.plotting.curves(
             {f"batches of {b}": (memory, r.mean(axis=1)) for b, r in rows.items()},
             bands={
                 f"batches of {b}": (r.min(axis=1), r.max(axis=1))
                 for b, r in rows.items()
             },
-            x="memory 1/(1 − b1), steps",
-            y="share of the margin",
-            logs="x",
-            marks=True,
+            xlabel="memory 1/(1 − b1), steps",
+            ylabel="share of the margin",
+            dots=True,
             size=(7.2, 2.8),
         )
         axes.axhline(0.0, linewidth=0.8, color="#6b7078")
@@ -96,45 +107,47 @@ def batches(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
 
 def _batching(size: int) -> Any:
     """All samples need no order."""
-    return pn.batching.FullBatch() if size == SIZES[-1] else pn.batching.Shuffled(size)
+    return pn.batching.FullBatch() if size == SAMPLES else pn.batching.Shuffled(size)
 
 
 def _lines(
     name: str, ends: Mapping[tuple[int, float], list[float]], memories: Sequence[float]
 ) -> list[Line]:
-    whole, long = SIZES[-1], memories[-1]
+    whole, long = SAMPLES, memories[-1]
     lost = {b1: np.subtract(ends[whole, b1], ends[1, b1]) for b1 in (memories[0], long)}
     lines = [
-        Line(
+        Line.between(
             f"{name}, b1 = {b1:g}, share with full batches",
-            0.95,
             0.75,
             1.0,
-            float(np.mean(ends[whole, b1])),
-            interval(ends[whole, b1]),
+            expected=0.95,
+            measured=float(np.mean(ends[whole, b1])),
+            certificate=interval(ends[whole, b1]),
         )
         for b1 in memories
     ]
     none = lost[memories[0]]
     lines.append(
-        Line(
+        Line.least(
             f"{name}, lost with one sample and no memory",
-            0.9,
             0.3,
-            10.0,
-            float(none.mean()),
-            interval(list(none)),
+            expected=0.9,
+            measured=float(none.mean()),
+            certificate=interval(list(none)),
         )
     )
     lines.append(
-        Line(
+        Line.between(
             f"{name}, lost with one sample and b1 = {long:g}",
-            0.0,
             -0.05,
             0.15,
-            float(lost[long].mean()),
-            f"{interval(list(lost[long]))}; a memory of {1 / (1 - long):.0f} steps, an "
-            "epoch of 40",
+            expected=0.0,
+            measured=float(lost[long].mean()),
+            certificate=(
+                f"{interval(list(lost[long]))}; a memory of {1 / (1 - long):.0f} "
+                "steps, an "
+                "epoch of 40"
+            ),
         )
     )
     return lines

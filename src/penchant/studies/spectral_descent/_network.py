@@ -7,14 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._statistics import interval
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.spectral_descent._setup import (
-    curves,
-    interval,
     named,
     over_seeds,
-    seeds,
-    steps_of,
 )
 
 HIDDEN = 100
@@ -47,7 +45,7 @@ MOMENTUM: dict[str, Rule] = dict(
     zip(("Signum", "NMD-GD", "Muon"), _rules(0.9), strict=True)
 )
 
-# the note's margins on digits after 1500 steps, both layers trained
+# margins on digits after 1500 steps, both layers trained, typically
 WANTED = {"SignGD": 0.14, "NGD": 0.51, "Spectral-GD": 1.17}
 
 FIRST_ONLY = 0.03
@@ -68,8 +66,35 @@ class Grown(NamedTuple):
     share: Any
 
 
+class Sizes(NamedTuple):
+    """Images a class, steps with one layer and with both, seeds, and rules by kind."""
+
+    images: int
+    first: int
+    both: int
+    seeds: int
+    rules: Mapping[str, Mapping[str, Rule]]
+
+
+SIZES = Presets(
+    Sizes(
+        30,
+        200,
+        200,
+        2,
+        {
+            "gradients": {
+                name: rule._replace(both=rule.both[1:3], first=rule.first[:1])
+                for name, rule in RULES.items()
+            }
+        },
+    ),
+    Sizes(100, 500, 1500, 5, {"gradients": RULES, "momentum": MOMENTUM}),
+)
+
+
 def network(
-    preset: Preset = Preset.QUICK,
+    preset: Preset | Sizes = Preset.QUICK,
     seed: int = 0,
     data: pn.datasets.Dataset | None = None,
 ) -> Figure:
@@ -83,34 +108,31 @@ def network(
     has the best of two to four on the first seed, and the same on the others. The quick
     preset has 30 images a class, 200 steps, two seeds and at most two step sizes.
 
-    Numbers expected are the note's on scikit-learn's digits, after 1500 steps. Ranges
-    of (b) are of the ranking, that spectral descent grows fastest. For (a) the note
-    found none: the ranking hangs on the step size, and margins stay near 0, since a
-    second layer that is random and stays so hardly separates ten classes. Its step
-    sizes here are among the larger ones, chosen for margins near the note's (a tenth
-    of them ends at -.07 to -.5), so the lines of (a) show that such steps exist; they
-    confirm nothing.
+    Numbers expected are typical of scikit-learn's digits, after 1500 steps. Ranges of
+    (b) are of the ranking, that spectral descent grows fastest. For (a) there is none:
+    the ranking hangs on the step size, and margins stay near 0, since a second layer
+    that is random and stays so hardly separates ten classes. Its step sizes here are
+    among the larger ones, chosen for margins near 0 (a tenth of them ends at -.07 to
+    -.5), so the lines of (a) show that such steps exist; they confirm nothing.
 
     Args:
-        preset: How much to do.
+        preset: How much to do, by name or by sizes of your own.
         seed: Of the weights and the images drawn.
         data: Images, such as `datasets.load` reads from MNIST's idx files; None for
             scikit-learn's digits.
     """
     dataset = pn.datasets.digits() if data is None else data
-    lengths = {False: steps_of(preset, 200, 500), True: steps_of(preset, 200, 1500)}
-    some = seeds(seed, preset, quick=2)
-    samples = {s: _images(dataset, s, steps_of(preset, 30, 100)) for s in some}
+    sizes = SIZES.of(preset)
+    lengths = {False: sizes.first, True: sizes.both}
+    some = range(seed, seed + sizes.seeds)
+    samples = {s: _images(dataset, s, sizes.images) for s in some}
     named_images = f"{len(samples[seed].y)} images of {dataset.name}"
     lines: list[Line] = []
     pictures = {}
-    groups: dict[str, dict[str, Rule]] = {"gradients": RULES}
-    if not preset.quick:
-        groups["momentum"] = MOMENTUM
-    for kind, rules in groups.items():
+    for kind, rules in sizes.rules.items():
         for both, steps in lengths.items():
             runs = {
-                name: _best_step(rule, samples, steps, both, preset)
+                name: _best_step(rule, samples, steps, both)
                 for name, rule in rules.items()
             }
             lines += _lines(runs, steps, both)
@@ -130,7 +152,9 @@ def network(
             })
             y = "margin over spectral norm"
             size = (7.2, 3.0)
-            axes = curves(means, bands=bands, x="steps", y=y, logs="x", size=size)
+            axes = pn.plotting.curves(
+                means, bands=bands, xlabel="steps", ylabel=y, size=size
+            )
             pictures[caption] = pn.plotting.themed_svg(axes, caption)
     return Figure(tuple(lines), pictures)
 
@@ -146,26 +170,31 @@ def _lines(
     picked = {name: f"η₀ = {eta:g}" for name, (eta, _) in runs.items()}
     if not both:
         return [
-            Line(
+            Line.between(
                 f"{name}, first layer only, margin over its spectral norm",
-                0.0,
                 -FIRST_ONLY,
                 FIRST_ONLY,
-                float(end.mean()),
-                f"{interval(list(end))}; at {picked[name]}, after {steps} steps",
+                expected=0.0,
+                measured=float(end.mean()),
+                certificate=(
+                    f"{interval(list(end))}; at {picked[name]}, after {steps} steps"
+                ),
             )
             for name, end in ends.items()
         ]
     return [
-        Line(
+        Line.between(
             f"{spectral} less {name}, margin over the larger spectral norm",
-            WANTED["Spectral-GD"] - WANTED.get(name, 0.3),
             0.0,
             10.0,
-            float((ends[spectral] - end).mean()),
-            f"{interval(list(ends[spectral] - end))}; {ends[spectral].mean():.3g} at "
-            f"{picked[spectral]}, {end.mean():.3g} at {picked[name]}, "
-            f"after {steps} steps",
+            expected=WANTED["Spectral-GD"] - WANTED.get(name, 0.3),
+            measured=float((ends[spectral] - end).mean()),
+            certificate=(
+                f"{interval(list(ends[spectral] - end))}; "
+                f"{ends[spectral].mean():.3g} at "
+                f"{picked[spectral]}, {end.mean():.3g} at {picked[name]}, "
+                f"after {steps} steps"
+            ),
         )
         for name, end in ends.items()
         if name != spectral
@@ -173,12 +202,10 @@ def _lines(
 
 
 def _best_step(
-    rule: Rule, samples: Mapping[int, Images], steps: int, both: bool, preset: Preset
+    rule: Rule, samples: Mapping[int, Images], steps: int, both: bool
 ) -> tuple[float, list[Grown]]:
     """The step size that is best on the first seed, and the runs of all with it."""
     grid = rule.both if both else rule.first
-    if preset.quick:
-        grid = grid[1:3] if both else grid[:1]
 
     def train(seed: int, eta: float) -> Grown:
         return _train(rule.optimizer, samples[seed], eta, steps, seed, both)

@@ -1,6 +1,6 @@
 import importlib.util
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -8,25 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._runs import finished
+from penchant.studies._statistics import interval
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.spectral_descent._setup import (
     best,
-    curves,
     data,
     descent,
-    finished,
     gap_of,
-    interval,
     known,
     named,
     over_seeds,
-    seeds,
     shares,
-    steps_of,
 )
 
-# a polar map, its matrix products, and the note's spectral and Frobenius shares of seed
-# 0 after 10^5 constant steps; Polar Express is not in the note
+# a polar map, its matrix products, and the spectral and Frobenius shares of seed 0
+# after 10^5 constant steps by loops in plain NumPy (tests/studies/test_expected.py),
+# which have no Polar Express
 POLARS: dict[str, tuple[Any, int, tuple[float, float] | None]] = {
     "exact": (pn.optimizers.ExactPolar(), 0, (0.9997, 0.881)),
     "Newton–Schulz 5": (pn.optimizers.NewtonSchulz(5), 15, (0.946, 0.990)),
@@ -39,12 +38,31 @@ POLARS: dict[str, tuple[Any, int, tuple[float, float] | None]] = {
     "Polar Express 6": (pn.optimizers.PolarExpress(6), 18, None),
     "Polar Express 8": (pn.optimizers.PolarExpress(8), 24, None),
 }
-QUICK = ("exact", "Newton–Schulz 5", "Polar Express 8")
+REPEATED = ("exact", "Newton–Schulz 5", "Polar Express 8")
+"""Those that have several seeds."""
 
-LABELS = ("spectral", "ℓ2", "ℓ∞", "ℓ1", "nuclear")
+
+class Sizes(NamedTuple):
+    """How long runs are, how many seeds, which polar maps, and shares of which norms.
+
+    `within` is how far the first of the seeds may be from what 10^5 steps of seed 0
+    have, if it is that one.
+    """
+
+    steps: int
+    seeds: int
+    polars: tuple[str, ...]
+    labels: tuple[str, ...]
+    within: float
 
 
-def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+SIZES = Presets(
+    Sizes(5_000, 2, REPEATED, ("spectral", "ℓ2", "ℓ∞"), 0.08),
+    Sizes(100_000, 5, tuple(POLARS), ("spectral", "ℓ2", "ℓ∞", "ℓ1", "nuclear"), 0.004),
+)
+
+
+def polars(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""What practical Muon maximises: shares in every norm by its polar factor.
 
     Constant steps of $.1/R_*$ without momentum on the paper's data, $10^5$ of them
@@ -55,28 +73,28 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     the smallest to 1, which late in a run may be below what they resolve: a few more
     cubic steps, or as many quintic ones with the best coefficients (Polar Express).
 
-    Numbers are those of the seed asked for, as the note's are of one; the polar
+    Numbers are those of the seed asked for, as those expected are of one; the polar
     factors of the quick preset have five seeds besides, two in that preset.
     """
-    steps = steps_of(preset, 5_000, 100_000)
-    some = seeds(seed, preset, quick=2)
+    steps, count, chosen, labels, within = SIZES.of(preset)
+    some = range(seed, seed + count)
     lines: list[Line] = []
     points: dict[str, list[tuple[int, float]]] = {}
     drawn: dict[str, list[tuple[Any, Any]]] = {}
-    labels = LABELS[:3] if preset.quick else LABELS
     gap = known([best(seed, label).gap for label in labels])
     ends: dict[str, list[dict[str, float]]] = {}
-    for name in QUICK if preset.quick else tuple(POLARS):
+    for name in chosen:
         polar, products, wanted = POLARS[name]
         runs = {
-            s: _polar_run(name, s, steps) for s in (some if name in QUICK else [seed])
+            s: _polar_run(name, s, steps)
+            for s in (some if name in REPEATED else [seed])
         }
         ratios = {s: shares(run, s, labels) for s, run in runs.items()}
         ends[name] = [
             {label: float(ratio[-1]) for label, ratio in found.items()}
             for found in ratios.values()
         ]
-        if name in QUICK:
+        if name in REPEATED:
             drawn[name] = [
                 (np.asarray(run.steps), gap_of(ratios[s]["spectral"]))
                 for s, run in runs.items()
@@ -85,17 +103,19 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         points.setdefault(family, []).append((products, 1 - ends[name][0]["spectral"]))
         if wanted is not None:
             for label, value in zip(("spectral", "ℓ2"), wanted, strict=True):
-                # the note's are of seed 0 at 10^5 steps; earlier, and elsewhere, wider
-                wide = 0.004 if seed == 0 and not preset.quick else 0.08
+                # of seed 0 at 10^5 steps: elsewhere wider
+                wide = within if seed == 0 else 0.08
                 lines.append(
-                    Line(
+                    Line.near(
                         f"{name}, {label} share after {steps:,} steps",
-                        value,
-                        value - wide,
-                        min(value + wide, 1.0 + 1e-9),
-                        ends[name][0][label],
-                        f"{_others(ends[name][0], label)}; {gap}; seed {seed}; "
-                        f"{interval([end[label] for end in ends[name]])}",
+                        expected=value,
+                        within=wide,
+                        most=1.0 + 1e-9,
+                        measured=ends[name][0][label],
+                        certificate=(
+                            f"{_others(ends[name][0], label)}; {gap}; seed {seed}; "
+                            f"{interval([end[label] for end in ends[name]])}"
+                        ),
                     )
                 )
         if name in ("exact", "Newton–Schulz 5"):
@@ -107,13 +127,13 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         )
     ]
     lines.append(
-        Line(
+        Line.between(
             "gain in spectral share, Polar Express 8 over Newton–Schulz 5",
-            0.053,
             0.01,
             0.3,
-            float(np.mean(remedy)),
-            interval(remedy),
+            expected=0.053,
+            measured=float(np.mean(remedy)),
+            certificate=interval(remedy),
         )
     )
     caption = (
@@ -122,7 +142,13 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         "from least to greatest."
     )
     means, bands = over_seeds(drawn)
-    axes = curves(means, bands=bands, x="steps", y="relative spectral margin gap")
+    axes = pn.plotting.curves(
+        means,
+        bands=bands,
+        xlabel="steps",
+        ylabel="relative spectral margin gap",
+        logy=True,
+    )
     pictures = {caption: pn.plotting.themed_svg(axes, caption)}
     caption = (
         f"Gaps after {steps:,} steps, seed {seed}, against the cost of a step in "
@@ -136,13 +162,14 @@ def polars(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     }
     most = max(products for rows in points.values() for products, _ in rows)
     lines_["exact, for comparison"] = (np.array([10, most]), np.array([exact, exact]))
-    axes = curves(
+    axes = pn.plotting.curves(
         lines_,
-        x="matrix products a step",
-        y="spectral gap at the end",
-        logs="y",
-        marks=True,
+        xlabel="matrix products a step",
+        ylabel="spectral gap at the end",
+        dots=True,
         size=(7.2, 3.0),
+        logx=False,
+        logy=True,
     )
     pictures[caption] = pn.plotting.themed_svg(axes, caption)
     return Figure(tuple(lines), pictures)
@@ -172,13 +199,13 @@ def _evenness(name: str, polar: Any, runs: Mapping[int, pn.Trajectory]) -> Line:
             f"from {values[-1]:.3g} to {values[0]:.3g}, of rank {len(values)}, seed {s}"
         )
     low, high = (1 - 1e-9, 1 + 1e-9) if name == "exact" else (0.0, 0.85)
-    return Line(
+    return Line.between(
         f"{name}, least over greatest singular value of the last step",
-        1.0 if name == "exact" else 0.6,
         low,
         high,
-        found[0],
-        f"{text}; {interval(found)}",
+        expected=1.0 if name == "exact" else 0.6,
+        measured=found[0],
+        certificate=f"{text}; {interval(found)}",
     )
 
 
@@ -191,24 +218,43 @@ def _others(ended: dict[str, float], label: str) -> str:
     return ", ".join(f"{k} {v:.3f}" for k, v in ended.items() if k != label)
 
 
-def memories(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Memories(NamedTuple):
+    """How many seeds; of Adam and Shampoo, b2 and the share that seed 0 has.
+
+    By loops in plain NumPy, tests/studies/test_expected.py.
+    """
+
+    seeds: int
+    adam: tuple[tuple[float, float], ...]
+    shampoo: tuple[tuple[float, float], ...]
+
+
+MEMORIES = Presets(
+    Memories(2, ((0.95, 0.940), (0.999, 0.670)), ((0.9, 0.967),)),
+    Memories(
+        5,
+        ((0.95, 0.940), (0.99, 0.714), (0.999, 0.670)),
+        ((0.9, 0.967), (0.99, 0.951)),
+    ),
+)
+
+
+def memories(preset: Preset | Memories = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Adam without ε and Shampoo: how long a memory hides the geometry.
 
     Steps $\eta_0t^{-1/2}$, $10^4$ of them. Adam becomes sign-like after
     $t_A=(2\gamma\eta_0/(1-\beta_2))^2$ steps only, which is far beyond the run for the
-    usual $\beta_2=.999$. Numbers are those of the seed asked for, as the note's are of
-    one; beside them is what five seeds have (two in the quick preset).
+    usual $\beta_2=.999$. Numbers are those of the seed asked for, as those expected
+    are of seed 0; beside them is what five seeds have (two in the quick preset).
     """
-    some = seeds(seed, preset, quick=2)
+    count, adam, shampoo = MEMORIES.of(preset)
+    some = range(seed, seed + count)
     gamma = best(seed, "ℓ∞").margin
-    # b2, and the share of seed 0 that the note has
-    adam = ((0.95, 0.940), (0.99, 0.714), (0.999, 0.670))
-    shampoo = ((0.9, 0.967), (0.99, 0.951))
     lines: list[Line] = []
     drawn: dict[str, list[tuple[Any, Any]]] = {}
 
     def add(name: str, rule: Any, first: float, label: str, *wanted: Any) -> None:
-        value, wide, note = wanted
+        value, wide, more = wanted
         step_size = pn.schedules.power(first, 0.5, offset=1)
         ends = []
         for s in some:
@@ -218,25 +264,24 @@ def memories(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             curve = (np.asarray(run.steps), np.where(ratio > 0, ratio, np.nan))
             drawn.setdefault(name, []).append(curve)
         lines.append(
-            Line(
+            Line.near(
                 f"{name}, {label} share after 10,000 steps",
-                value,
-                value - wide,
-                value + wide,
-                ends[0],
-                f"seed {seed}; {interval(ends)}{note}",
+                expected=value,
+                within=wide,
+                measured=ends[0],
+                certificate=f"seed {seed}; {interval(ends)}{more}",
             )
         )
 
-    for b2, value in adam[::2] if preset.quick else adam:
+    for b2, value in adam:
         start = pn.theory.papers.fan2025spectral.sign_phase_start(
             gamma, pn.schedules.power(0.1, 0.5, offset=1), b2
         )
         rule = pn.optimizers.Adam(0.9, b2, 0.0, bias_correction=True)
         wide = 0.004 if seed == 0 else 0.08
-        note = f"; sign-like from step {start:.2g} on"
-        add(f"Adam, b2 = {b2:g}", rule, 0.1, "ℓ∞", value, wide, note)
-    for b2, value in shampoo[:1] if preset.quick else shampoo:
+        more = f"; sign-like from step {start:.2g} on"
+        add(f"Adam, b2 = {b2:g}", rule, 0.1, "ℓ∞", value, wide, more)
+    for b2, value in shampoo:
         wide = 0.005 if seed == 0 else 0.05
         rule = pn.optimizers.Shampoo(b2)
         add(f"Shampoo, b2 = {b2:g}", rule, 0.05, "spectral", value, wide, "")
@@ -246,12 +291,25 @@ def memories(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         f"{named(some)}, bands from least to greatest."
     )
     means, bands = over_seeds(drawn)
-    axes = curves(means, bands=bands, x="steps", y="share of the margin", logs="x")
+    axes = pn.plotting.curves(
+        means, bands=bands, xlabel="steps", ylabel="share of the margin"
+    )
     axes.set_ylim(0.0, 1.02)
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
 
 
-def frameworks(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Frameworks(NamedTuple):
+    """How long runs are, how many seeds, and optax's ε."""
+
+    steps: int
+    seeds: int
+    epsilons: tuple[float, ...]
+
+
+FRAMEWORKS = Presets(Frameworks(500, 1, (0.0,)), Frameworks(5_000, 5, (0.0, 1e-8)))
+
+
+def frameworks(preset: Preset | Frameworks = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Muon of optax and of torch beside ours: five Newton--Schulz steps each.
 
     The same constant step, no momentum, no decay. optax runs inside `train`
@@ -267,10 +325,9 @@ def frameworks(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     import torch
 
     torch.set_num_threads(1)  # small matrices: more threads only wait for each other
-    steps = steps_of(preset, 500, 5_000)
+    steps, count, epsilons = FRAMEWORKS.of(preset)
     labels = ("spectral", "ℓ2")
-    some = seeds(seed, preset, quick=1)
-    epsilons = (0.0,) if preset.quick else (0.0, 1e-8)
+    some = range(seed, seed + count)
     found = {s: _of_frameworks(torch, s, steps, labels, epsilons) for s in some}
     lines = []
     names = [name for name in found[seed] if name != "ours"]
@@ -281,14 +338,15 @@ def frameworks(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             away = float(np.abs(np.subtract(theirs, ours)).max())
             wide = 1e-6 if name == "optax, eps = 0" else 0.05
             lines.append(
-                Line(
+                Line.near(
                     f"{name}, {label} share after {steps:,} steps",
-                    float(np.mean(ours)),
-                    float(np.mean(ours)) - wide,
-                    float(np.mean(ours)) + wide,
-                    float(np.mean(theirs)),
-                    "expected: ours, in float64, from which the farthest seed is "
-                    f"{away:.1g} away; {interval(theirs)}",
+                    expected=float(np.mean(ours)),
+                    within=wide,
+                    measured=float(np.mean(theirs)),
+                    certificate=(
+                        "expected: ours, in float64, from which the farthest seed is "
+                        f"{away:.1g} away; {interval(theirs)}"
+                    ),
                 )
             )
     return Figure(tuple(lines))

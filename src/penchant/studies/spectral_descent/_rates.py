@@ -1,23 +1,21 @@
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import penchant as pn
-from penchant.studies._study import Figure, Line, Preset
+from penchant.studies._lines import Line
+from penchant.studies._statistics import interval
+from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.spectral_descent._setup import (
     best,
-    curves,
     data,
     descent,
     gap_of,
-    interval,
     named,
     norm_of,
     over_seeds,
-    seeds,
     shares,
-    steps_of,
 )
 
 # exponent a of the step sizes, and first steps of sign and of spectral descent
@@ -30,7 +28,22 @@ SCHEDULES = {
 }
 
 
-def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+class Sizes(NamedTuple):
+    """How long runs are, how many seeds, which step sizes, and in which norms."""
+
+    steps: int
+    seeds: int
+    schedules: tuple[str, ...]
+    norms: tuple[str, ...]
+
+
+SIZES = Presets(
+    Sizes(10_000, 2, ("1/3", "1/2", "constant"), ("ℓ∞", "spectral")),
+    Sizes(30_000, 5, tuple(SCHEDULES), ("ℓ∞", "ℓ2", "spectral")),
+)
+
+
+def rates(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     r"""How fast gaps fall: steps $t^{-a}$ with a in 1/3, 1/2, 2/3, 1, and constant.
 
     Sign, Frobenius and spectral descent. The exponent is fitted over the last decade
@@ -40,11 +53,10 @@ def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
     steps are $.2/R_*$. Five seeds; the quick preset takes two, fewer steps, and leaves
     out 2/3, 1 and the Frobenius norm.
     """
-    steps = steps_of(preset, 10_000, 30_000)
-    some = seeds(seed, preset, quick=2)
+    steps, count, chosen, labels = SIZES.of(preset)
+    some = range(seed, seed + count)
     lines, pictures = [], {}
-    chosen = ("1/3", "1/2", "constant") if preset.quick else tuple(SCHEDULES)
-    for label in ("ℓ∞", "spectral") if preset.quick else ("ℓ∞", "ℓ2", "spectral"):
+    for label in labels:
         norm = norm_of(label)
         drawn: dict[str, list[tuple[Any, Any]]] = {}
         deficits: dict[str, list[tuple[Any, Any]]] = {}
@@ -72,14 +84,23 @@ def rates(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
         )
         means, bands = over_seeds(drawn)
         y = f"relative {label} margin gap"
-        axes = curves(means, bands=bands, x="steps", y=y)
+        axes = pn.plotting.curves(
+            means, bands=bands, xlabel="steps", ylabel=y, logy=True
+        )
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
         caption = (
             f"The deficit γ‖W‖ − min margin of the same runs in the {label} norm: "
             "constant where gaps fall like 1/‖W‖."
         )
         means, bands = over_seeds(deficits)
-        axes = curves(means, bands=bands, x="steps", y="deficit", size=(7.2, 2.8))
+        axes = pn.plotting.curves(
+            means,
+            bands=bands,
+            xlabel="steps",
+            ylabel="deficit",
+            size=(7.2, 2.8),
+            logy=True,
+        )
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
     return Figure(tuple(lines), pictures)
 
@@ -96,32 +117,38 @@ def _of_laws(label: str, name: str, laws: Sequence[pn.estimators.GapLaw]) -> lis
     ends = [law.deficit for law in laws]
     settled = sum(law.settled for law in laws)
     return [
-        Line(
+        Line.between(
             f"{label}, a = {name}, exponent of the gap against ‖W‖",
-            1.0,
             0.85,
             1.4,
-            float(np.mean(lengths)),
-            f"{interval(lengths)}; {fits}, each ± "
-            f"{max(law.length_error for law in laws):.1g}",
+            expected=1.0,
+            measured=float(np.mean(lengths)),
+            certificate=(
+                f"{interval(lengths)}; {fits}, each ± "
+                f"{max(law.length_error for law in laws):.1g}"
+            ),
         ),
-        Line(
+        Line.between(
             f"{label}, a = {name}, exponent of the gap against steps",
-            wanted,
             wanted - 0.1,
             wanted + 0.25,
-            float(np.mean(exponents)),
-            f"{interval(exponents)}; {fits}, each ± "
-            f"{max(law.error for law in laws):.1g}; proved: "
-            f"{_proved(SCHEDULES[name][0])}",
+            expected=wanted,
+            measured=float(np.mean(exponents)),
+            certificate=(
+                f"{interval(exponents)}; {fits}, each ± "
+                f"{max(law.error for law in laws):.1g}; proved: "
+                f"{_proved(SCHEDULES[name][0])}"
+            ),
         ),
-        Line(
+        Line.between(
             f"{label}, a = {name}, deficit at the end",
-            1.2,
             0.3,
             4.0,
-            float(np.mean(ends)),
-            f"{interval(ends)}; flat over a decade in {settled} of {len(laws)}",
+            expected=1.2,
+            measured=float(np.mean(ends)),
+            certificate=(
+                f"{interval(ends)}; flat over a decade in {settled} of {len(laws)}"
+            ),
         ),
     ]
 
@@ -132,27 +159,41 @@ def _proved(a: float) -> str:
     return repr(pn.theory.papers.fan2025spectral.proved_rate(a))
 
 
-def bounds(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
+# first step; of seed 0 the bounds with 2B and with R*, and the margin: all three are in
+# tests/theory/papers/test_fan2025spectral.py too, for three of the norms
+BOUNDS = {
+    "ℓ∞": (0.1, -3.9e4, 57.7, 304.8),
+    "ℓ2": (0.1, -1.38e4, 17.2, 25.2),
+    "spectral": (0.05, -245.0, 27.0, 33.5),
+    "nuclear": (0.25, -4.93e8, 8.86, 22.3),
+}
+
+
+class Proofs(NamedTuple):
+    """Norms, and seeds of the data."""
+
+    norms: tuple[str, ...]
+    seeds: int
+
+
+PROOFS = Presets(Proofs(("ℓ∞", "spectral"), 3), Proofs(tuple(BOUNDS), 5))
+
+
+def bounds(preset: Preset | Proofs = Preset.QUICK, seed: int = 0) -> Figure:
     r"""What is proved, beside what is: the lemmas' sums along runs of $10^4$ steps.
 
     Lemma 5 with the paper's constants ($R=2B$) and with the sharper ones ($R_*$, every
     step's own growth), and the least slack of Lemma 1 along the way. With the paper's
     constants the bound of the margin is negative: it says nothing. Numbers are those of
-    the seed asked for, as the note's are of one; beside them is what five seeds have,
-    three in the quick preset.
+    the seed asked for, as those expected are of seed 0; beside them is what five seeds
+    have, three in the quick preset.
     """
     lines = []
-    # first step; with seed 0 the note's bound with 2B, ours with R*, the margin
-    cases = {
-        "ℓ∞": (0.1, -3.9e4, 57.7, 304.8),
-        "ℓ2": (0.1, -1.38e4, 17.2, 25.2),
-        "spectral": (0.05, -245.0, 27.0, 33.5),
-        "nuclear": (0.25, -4.93e8, 8.86, 22.3),
-    }
     wide = 0.05 if seed == 0 else 5.0
-    some = seeds(seed, preset)
-    for label in ("ℓ∞", "spectral") if preset.quick else cases:
-        first, coarse, sharp, margin = cases[label]
+    labels, count = PROOFS.of(preset)
+    some = range(seed, seed + count)
+    for label in labels:
+        first, coarse, sharp, margin = BOUNDS[label]
         norm = norm_of(label)
         runs = {s: descent(s, label, first, 0.5, 10_000) for s in some}
         ends = [float(np.asarray(r.margins)[-1].min()) for r in runs.values()]
@@ -162,24 +203,26 @@ def bounds(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             constants = told[0].constants
             empty = sum(bool(t.vacuous[-1]) for t in told)
             lines.append(
-                Line(
+                Line.near(
                     f"{label}, margin proved with {constants.name} = {constants.R:.3g}",
-                    value,
-                    value - wide * abs(value),
-                    min(value + wide * abs(value), ends[0]),
-                    found[0],
-                    f"vacuous on {empty} of {len(told)} seeds, else a bound from "
-                    f"below; seed {seed}; {interval(found)}",
+                    expected=value,
+                    within=wide * abs(value),
+                    most=ends[0],
+                    measured=found[0],
+                    certificate=(
+                        f"vacuous on {empty} of {len(told)} seeds, else a bound from "
+                        f"below; seed {seed}; {interval(found)}"
+                    ),
                 )
             )
         lines.append(
-            Line(
+            Line.between(
                 f"{label}, margin reached",
-                margin,
                 margin * (1 - min(wide, 0.9)),
                 margin * (1 + wide),
-                ends[0],
-                f"seed {seed}; {interval(ends)}",
+                expected=margin,
+                measured=ends[0],
+                certificate=f"seed {seed}; {interval(ends)}",
             )
         )
         held = [
@@ -195,13 +238,14 @@ def bounds(preset: Preset = Preset.QUICK, seed: int = 0) -> Figure:
             )
         ]
         lines.append(
-            Line(
+            Line.near(
                 f"{label}, inequalities of Lemmas 1 to 4 and descent that fail",
-                0,
-                0,
-                0,
-                sum(not inequality.holds for inequality in held),
-                f"of {len(held)} checked along the runs of {len(runs)} seeds",
+                expected=0,
+                within=0.0,
+                measured=sum(not inequality.holds for inequality in held),
+                certificate=(
+                    f"of {len(held)} checked along the runs of {len(runs)} seeds"
+                ),
             )
         )
     return Figure(tuple(lines))

@@ -123,7 +123,9 @@ def per_sample_adam(setting: Setting, decays: Decays) -> Prediction:
         why = (
             "they do not separate the data: some sample's margin falls"
             if limit.converged
-            else f"the search for it stopped at a gap of {limit.gap:.1e}"
+            else "the weights of the samples did not come to rest for b1 = "
+            f"{decays.b1:g}, b2 = {decays.b2:g} (a gap of {limit.gap:.1e} where they "
+            "were last followed)"
         )
         return setting.unknown(
             f"For these decays and batches no separating limit was found; {why}.",

@@ -15,6 +15,7 @@ from penchant.theory.per_sample._mean_step import (
     AbstractMeanStep as AbstractMeanStep,
     AdamCycle as AdamCycle,
     AdamProxy as AdamProxy,
+    AdamSampled as AdamSampled,
     adam_proxy as adam_proxy,
     adam_step as adam_step,
     growth_limit as growth_limit,

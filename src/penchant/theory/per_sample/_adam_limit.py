@@ -23,7 +23,8 @@ class AdamLimit(eqx.Module):
 
     How exact it is: `gap` and `drift` of the [`Equilibrium`][penchant.theory.per_sample.Equilibrium],
     both 0 at a solution; `standard_error`, the angle in radians by which another sample
-    of random batches would turn it, to first order (0 where nothing was sampled). How near it is to a
+    of random batches would turn it, to first order (0 where nothing was sampled, NaN
+    where weights did not come to rest). How near it is to a
     max margin of `norm`: `norm_gap` is 1 - margin / upper bound, and `kkt_residual` the
     larger of the relative residuals of stationarity and complementarity, both 0 for
     $\beta_2\to1$. `fixed_point` is $\|T(c)-c\|_1$; None for large data. `proxy_angle`
@@ -32,7 +33,9 @@ class AdamLimit(eqx.Module):
     `pace` is the margin that small steps gain per unit of $\sum_t\eta_t$, not positive
     where these settings do not separate the data; `growth` what a constant step size
     gains a step (0 where none was given). `stable` says whether small disturbances die
-    out, and `rate` how fast the slowest does per unit of $\sum_t\eta_t$.
+    out, and `rate` how fast the slowest does per unit of $\sum_t\eta_t$; both None where
+    that was not computed, or weights did not come to rest (`converged` False): such a
+    point is no limit.
     """  # noqa: E501
 
     direction: Vector
@@ -70,7 +73,8 @@ class AdamLimit(eqx.Module):
 
     def __repr__(self) -> str:
         stable = {True: "stable", False: "unstable", None: "stability not computed"}
-        error = f" ± {self.standard_error:.1e} rad" if self.standard_error else ""
+        sampled = self.converged and self.standard_error > 0
+        error = f" ± {self.standard_error:.1e} rad" if sampled else ""
         return (
             f"AdamLimit({stable[self.stable]}, pace={self.pace:.6g}{error}, "
             f"gap={self.gap:.1e}, norm_gap={self.norm_gap:.1e}"
@@ -83,11 +87,13 @@ class AdamLimits(eqx.Module):
     """The limits found, that of the start given first; `starts` says how many tried.
 
     A search from finitely many starts: there may be more limits than it found.
+    `complete` says whether it went through all of them, or ended for lack of time.
     """
 
     limits: tuple[AdamLimit, ...]
     starts: int = eqx.field(static=True)
     kind: str = eqx.field(static=True)
+    complete: bool = eqx.field(static=True, default=True)
 
     @property
     def reached(self) -> AdamLimit:
@@ -105,10 +111,10 @@ class AdamLimits(eqx.Module):
     def to_dict(self) -> dict[str, Any]:
         """The limits' numbers, in types that JSON has."""
         limits = [limit.to_dict() for limit in self.limits]
-        return {"kind": self.kind, "starts": self.starts, "limits": limits}
+        told = {"kind": self.kind, "starts": self.starts, "complete": self.complete}
+        return {**told, "limits": limits}
 
     def __repr__(self) -> str:
-        lines = [
-            f"AdamLimits({self.kind}; {len(self.limits)} from {self.starts} starts)"
-        ]
+        tried = f"{self.starts} starts{'' if self.complete else ', not all'}"
+        lines = [f"AdamLimits({self.kind}; {len(self.limits)} from {tried})"]
         return "\n".join([*lines, *(f"  {limit!r}" for limit in self.limits)])

@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -12,7 +14,7 @@ from jaxtyping import Array, Float
 from scipy.optimize import root_scalar
 
 from penchant._checks import check_count, check_number
-from penchant._types import PerSample, Vector
+from penchant._types import PerSample, Real, Vector
 from penchant.margins import LooseMarginWarning, max_margin
 from penchant.norms import L2, Mahalanobis
 from penchant.optimizers import AbstractOptimizer
@@ -28,6 +30,7 @@ from penchant.theory.per_sample._mean_step import (
     DRAWS,
     AbstractMeanStep,
     AdamCycle,
+    AdamSampled,
     adam_proxy,
     adam_step,
     growth_limit,
@@ -52,9 +55,6 @@ WORK = 8e6
 SAME = 1e-9
 """1 - cosine up to which two limits are one."""
 
-BLOCKS = 16
-"""Blocks of draws from whose spread a standard error is taken."""
-
 
 def adam_limits(
     problem: LinearClassification,
@@ -66,6 +66,7 @@ def adam_limits(
     starts: int | None = None,
     draws: int | None = None,
     key: int = 0,
+    seconds: Real | None = None,
 ) -> AdamLimits:
     r"""Where Adam without $\varepsilon$ ends with batches of part of the samples.
 
@@ -106,6 +107,8 @@ def adam_limits(
         draws: Batches drawn where the order is random; 0 to stay with $\beta_2\to1$,
             None for 512 to 8192 by their size.
         key: Seed of starts and draws.
+        seconds: Look for no further limits once so many have passed. The first one is
+            always found; 0 stops there. None for no such end.
 
     Raises:
         NotSeparableError: If no weights classify every sample.
@@ -124,20 +127,59 @@ def adam_limits(
     if draws or isinstance(batching, Cyclic):
         step = adam_step(problem, optimizer, batching, draws=max(draws, 1), key=key)
     eta = _constant(step_size)
+    if seconds is not None:
+        check_number("seconds", seconds, least=0.0)
     first = None if init is None else -np.asarray(rows @ _check_init(init, rows))
 
+    begun = time.monotonic()
     rough = step if isinstance(batching, Cyclic) else proxy
-    seeds = [first, *_starts(rows, starts, key)]
-    main, *others = seeds
-    found = [equilibrium(rough, main)]
-    found = _distinct([*found, *(equilibrium(rough, s, max_steps=300) for s in others)])
-    found = _distinct([*found, *_between(rough, found)]) if len(found) > 1 else found
-    if float(found[0].margin) <= 0:
+    main = equilibrium(rough, first)
+    if float(main.margin) <= 0:
         max_margin(problem, L2(), tol=1e-6)  # proves that no weights separate them
-    if rough is not step:
-        found = _distinct([equilibrium(step, at.log_c) for at in found])
-    limits = tuple(_limit(problem, step, proxy, at, eta, small) for at in found)
-    return AdamLimits(limits, len(seeds), _kind(step, batching, draws))
+    limits, tried, complete = [], 0, True
+    for at in _search(step, rough, main, _starts(rows, starts, key)):
+        tried += 1
+        if at is not None:
+            limits.append(_limit(problem, step, proxy, at, eta, small))
+        if seconds is not None and time.monotonic() - begun >= float(seconds):
+            complete = tried > starts
+            break
+    return AdamLimits(
+        tuple(limits), min(tried, starts + 1), _kind(step, batching, draws), complete
+    )
+
+
+def _search(
+    step: AbstractMeanStep,
+    rough: AbstractMeanStep,
+    main: Equilibrium,
+    others: list[np.ndarray],
+) -> Iterator[Equilibrium | None]:
+    """Equilibria one by one, None where a start leads to one that is known.
+
+    That of the start given comes first, whatever became of it; last those between.
+    """
+    roughs, known = [main], []
+
+    def refined(at: Equilibrium) -> Equilibrium | None:
+        end = at if rough is step else equilibrium(step, at.log_c)
+        if known and not _fresh(end, known):
+            return None
+        known.append(end)
+        return end
+
+    yield refined(main)
+    for start in others:
+        at = equilibrium(rough, start, max_steps=300)
+        if _fresh(at, roughs):
+            roughs.append(at)
+            yield refined(at)
+        else:
+            yield None
+    for at in _between(rough, roughs) if len(roughs) > 1 else ():
+        if _fresh(at, roughs):
+            roughs.append(at)
+            yield refined(at)
 
 
 def _limit(
@@ -149,9 +191,10 @@ def _limit(
     small: bool,
 ) -> AdamLimit:
     growth, pace = 0.0, float(at.margin)
-    if eta > 0 and isinstance(step, AdamCycle) and float(at.margin) > 0:
+    if eta > 0 and isinstance(step, AdamCycle | AdamSampled) and float(at.margin) > 0:
         step, at, growth = _steady(step, at, eta)
-    spectrum = rates(step, at)
+    # where weights did not come to rest there is nothing to be stable
+    spectrum = rates(step, at) if at.converged else None
     stable = None if spectrum is None else not len(spectrum) or float(spectrum[0]) > 0
     rate = None if spectrum is None else _slowest(step, at, np.asarray(spectrum))
     # on the host: tiny operations, each of which would be compiled for each shape
@@ -199,8 +242,8 @@ def _slowest(
 
 
 def _steady(
-    step: AdamCycle, at: Equilibrium, eta: float
-) -> tuple[AdamCycle, Equilibrium, float]:
+    step: AdamCycle | AdamSampled, at: Equilibrium, eta: float
+) -> tuple[AdamCycle | AdamSampled, Equilibrium, float]:
     """The travelling wave of a constant step size: growth r = eta * margin at r."""
     b1, b2 = float(step.b1), float(step.b2)
     if b1**2 >= b2:  # m/√v of a wave that large steps make has no bound
@@ -262,25 +305,23 @@ def _scaled(rows: np.ndarray, M: np.ndarray) -> np.ndarray | None:
 
 
 def _standard_error(step: AbstractMeanStep, at: Equilibrium) -> float:
-    """From how blocks of the draws would turn the limit, each by itself."""
-    if not isinstance(step, AdamCycle) or step.control is None:
+    """From how each chain of draws, by itself, would turn the limit."""
+    if not isinstance(step, AdamSampled):
         return 0.0
-    parts = np.asarray(_parts(step, at.log_c))
-    if len(parts) < 4 * BLOCKS:
-        return math.inf
-    length = len(parts) // BLOCKS
-    means = parts[: length * BLOCKS].reshape(BLOCKS, length, -1).mean(axis=1)
+    if not at.converged:
+        return math.nan
+    means = np.asarray(_means(step, at.log_c))
     delta = np.asarray(at.step)
     turned = respond(step, at, means - means.mean(axis=0))
     unit = delta / np.linalg.norm(delta)
     turned -= np.outer(turned @ unit, unit)
-    variance = (turned**2).sum() / (BLOCKS - 1) / BLOCKS
+    variance = (turned**2).sum() / (len(means) - 1) / len(means)
     return float(np.sqrt(variance) / np.linalg.norm(delta))
 
 
 @eqx.filter_jit
-def _parts(step: AdamCycle, log_c: PerSample) -> Float[Array, "s d"]:
-    return step.parts(log_c)
+def _means(step: AdamSampled, log_c: PerSample) -> Float[Array, "r d"]:
+    return step.means(log_c)
 
 
 def _between(step: AbstractMeanStep, found: list[Equilibrium]) -> list[Equilibrium]:
@@ -291,14 +332,9 @@ def _between(step: AbstractMeanStep, found: list[Equilibrium]) -> list[Equilibri
     return [end for end in tried if end.converged and float(end.margin) > 0]
 
 
-def _distinct(found: list[Equilibrium]) -> list[Equilibrium]:
-    kept: list[Equilibrium] = []
-    for end in found:
-        if kept and not end.converged:
-            continue  # the first one is reported whatever became of it
-        if all(_angle(end.step, other.step) ** 2 > 2.0 * SAME for other in kept):
-            kept.append(end)
-    return kept
+def _fresh(end: Equilibrium, known: list[Equilibrium]) -> bool:
+    apart = lambda other: _angle(end.step, other.step) ** 2 > 2.0 * SAME
+    return end.converged and all(map(apart, known))
 
 
 def _starts(rows: Any, count: int, key: int) -> list[np.ndarray]:
@@ -342,7 +378,7 @@ def _draws(batching: AbstractBatching, rows: Any, draws: int | None) -> int:
 def _kind(step: AbstractMeanStep, batching: AbstractBatching, draws: int) -> str:
     if isinstance(batching, Cyclic):
         return "exact for these decays"
-    if not isinstance(step, AdamCycle):
+    if not isinstance(step, AdamSampled):
         return "for b2 → 1"
     return f"sampled with {draws} batches"
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from penchant._checks import check_count, check_instance
 from penchant.theory.per_sample._mean_step import AbstractMeanStep
-from penchant.training._trajectory import record_steps
+from penchant.training import record_steps
 from penchant.training.schedules import Schedule, as_schedule
 
 

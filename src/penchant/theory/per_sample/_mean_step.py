@@ -6,7 +6,6 @@ stretch in which $c$ hardly changes the weights move along a mean step $\delta(c
 """
 
 import abc
-import math
 from typing import Any
 
 import equinox as eqx
@@ -31,6 +30,15 @@ from penchant.training.batching import (
 
 DRAWS = 8192
 """Batches drawn by default where their order is random."""
+
+CHAINS, FEWEST = 16, 4
+"""Independent chains of random batches: as many, and at least so many."""
+
+RECENT = 64
+"""Batches before each chain that count as they fall, at least."""
+
+LEAST = 1e-290
+"""Second moments below it are 0: their inverse cubes would overflow."""
 
 GATHERED = 3e7
 """Numbers up to which batches are copied side by side, and not multiplied out."""
@@ -61,6 +69,13 @@ class Units(eqx.Module):
         matrix = np.zeros((count, samples))
         np.add.at(matrix, (np.arange(count)[:, None], rows), w)
         return Units(None, None, jnp.asarray(matrix))
+
+    @property
+    def count(self) -> int:
+        """How many batches, where they are not the samples themselves."""
+        given = self.matrix if self.rows is None else self.rows
+        assert given is not None
+        return given.shape[0]
 
     def __call__(self, g: Examples) -> Float[Array, "s d"]:
         if self.matrix is not None:
@@ -152,10 +167,6 @@ class AdamCycle(AbstractMeanStep):
     `growth` $r$ is the margin gained a step where steps do not become small: what was
     seen a step ago counts $e^r$ more, so decays act as $\beta_1e^r,\beta_2e^{2r}$.
     Small steps have $r=0$.
-
-    `control` is the proxy that a random sequence samples. Its moments are known, so
-    $m/\sqrt v$ is sampled only beyond first order about them (a control variate), which
-    leaves a small error where $\beta_2$ is near 1.
     """
 
     rows: Examples
@@ -163,31 +174,114 @@ class AdamCycle(AbstractMeanStep):
     b1: Scalar
     b2: Scalar
     growth: Scalar
-    control: AdamProxy | None
 
     def __call__(self, log_c: Float[Array, "n ..."]) -> Vector:
-        return jnp.mean(self.parts(log_c), axis=0)
-
-    def parts(self, log_c: Float[Array, "n ..."]) -> Float[Array, "s d"]:
-        """What each of the batches contributes: the mean step is their mean."""
         G = self.units(_weighted(self.rows, log_c))
-        m = _remembered(G, self.b1, self.b1 * jnp.exp(self.growth))
-        v = _remembered(G**2, self.b2, self.b2 * jnp.exp(2.0 * self.growth))
-        if self.control is None:
-            return _ratio(m, v)
-        mean, square = self.control._moments(log_c)
-        lag = lambda b, power: (1.0 - b) / (1.0 - b * jnp.exp(power * self.growth))
-        mean, square = mean * lag(self.b1, 1.0), square * lag(self.b2, 2.0)
-        # m/√v to first order about the means, whose own mean is known to be mean/√V
-        flat = _ratio(m, square[None, :])
-        tilt = _ratio(mean, square)[None, :] * (_quotient(v, square) - 1.0) / 2.0
-        return _ratio(mean, square)[None, :] + (_ratio(m, v) - flat + tilt)
+        first, second = _memories(self.b1, self.b2, self.growth)
+        m, v = _periodic(G, *first), _periodic(G**2, *second)
+        return _means(G, m, v, *first, *second)[0]
 
     def spread(self, log_c: PerSample) -> Vector:
-        if self.control is not None:
-            return self.control.spread(log_c)
         G = self.units(_weighted(self.rows, log_c))
         return jnp.sqrt(jnp.mean(G**2, axis=0)) * _frame_of(self.rows, log_c)
+
+
+class AdamSampled(AbstractMeanStep):
+    r"""The mean of $m/\sqrt v$ over random orders: independent chains of batches.
+
+    Each of the `chains` draws batches of its own. It starts from memories as they are
+    after infinitely many steps: of the latest batches of its `past` as they fall, of
+    older ones with deviations from the known means enlarged by
+    $\kappa=1/\sqrt{1-\beta^{2B}}$, where $B$ of them were drawn, which gives $m$ and
+    $v$ the variance that an infinite past has, and never a negative $v$. Closing the
+    draws into a period would not: $v$ would be their mean, however long its memory.
+
+    The means of $m$ and $v$ are known, so $m/\sqrt v$ is sampled only beyond first
+    order about them (a control variate), which leaves a small error where $\beta_2$ is
+    near 1. `noise` $\rho$ `(e,)` is that of `AdamProxy`, for each place in an epoch.
+    `growth` is that of `AdamCycle`.
+    """
+
+    rows: Examples
+    past: Units
+    units: Units
+    b1: Scalar
+    b2: Scalar
+    growth: Scalar
+    noise: Float[Array, " e"]
+    chains: int = eqx.field(static=True)
+    old: int = eqx.field(static=True)
+
+    def __call__(self, log_c: Float[Array, "n ..."]) -> Vector:
+        return jnp.mean(self.means(log_c), axis=0)
+
+    def means(self, log_c: Float[Array, "n ..."]) -> Float[Array, "r d"]:
+        """What each of the chains tells: the mean step is their mean."""
+        g = _weighted(self.rows, log_c)
+        first, second = _memories(self.b1, self.b2, self.growth)
+        mean = jnp.mean(g, axis=0)
+        # around the mean: the difference of two close squares has lost its digits
+        variance = jnp.mean((g - mean[None, :]) ** 2, axis=0)
+        square = mean**2 + jnp.mean(self.noise) * variance
+        start_m, start_v = self._starts(g, mean, variance)
+        G = self.units(g).reshape(self.chains, -1, g.shape[1]).transpose(1, 0, 2)
+        ratio, m, v = _means(G, start_m, start_v, *first, *second)
+        # m/√v to first order about the means, whose own mean is known to be mean/√V
+        lag = lambda kept, gain: gain / (1.0 - kept)
+        mean, square = mean * lag(*first), square * lag(*second)
+        flat = _ratio(m, square[None, :])
+        tilt = _ratio(mean, square)[None, :] * (_quotient(v, square) - 1.0) / 2.0
+        return _ratio(mean, square)[None, :] + (ratio - flat + tilt)
+
+    def _starts(
+        self, g: Examples, mean: Vector, variance: Vector
+    ) -> tuple[Float[Array, "r d"], Float[Array, "r d"]]:
+        """The memories that each chain starts from."""
+        first, second = _memories(self.b1, self.b2, self.growth)
+        drawn, known = self._factors(*first)
+        m = self._folded(drawn, g) + (jnp.sum(known) * mean)[None, :]
+        drawn, known = self._factors(*second)
+        noise = known @ jnp.tile(self.noise, self.old // len(self.noise))
+        v = jnp.sum(known) * mean**2 + noise * variance
+        return m, self._folded(drawn, g, squared=True) + v[None, :]
+
+    def _factors(
+        self, kept: Scalar, gain: Scalar
+    ) -> tuple[Float[Array, " s"], Float[Array, " o"]]:
+        """Of what the past's batches saw, and of the means of its older part."""
+        count = self.past.count // self.chains
+        drawn = gain * kept ** jnp.arange(count - 1.0, -1.0, -1.0)
+        faded = self.old * jnp.log(kept)  # log of what is left after the older part
+        enlarged = 1.0 / jnp.sqrt(-jnp.expm1(2.0 * faded))
+        # never below 0: 1/(1 - u) is at least 1/√(1 - u²)
+        known = jnp.maximum(-1.0 / jnp.expm1(faded) - enlarged, 0.0)
+        return drawn.at[: self.old].multiply(enlarged), known * drawn[: self.old]
+
+    def _folded(
+        self, factors: Float[Array, " s"], g: Examples, squared: bool = False
+    ) -> Float[Array, "r d"]:
+        """The sum over each chain's past of what its batches saw."""
+        rows = self.past.rows
+        if rows is not None and self.past.weights is None:
+            # single samples: how much each of them counts, which is far fewer numbers
+            rows = rows.reshape(self.chains, -1)
+            chain = jnp.arange(self.chains)[:, None]
+            counts = (
+                jnp
+                .zeros((self.chains, g.shape[0]))
+                .at[chain, rows]
+                .add(jnp.broadcast_to(factors, rows.shape))
+            )
+            return counts @ (g**2 if squared else g)
+        G = self.past(g).reshape(self.chains, -1, g.shape[1])
+        return jnp.einsum("s,rsd->rd", factors, G**2 if squared else G)
+
+    def spread(self, log_c: PerSample) -> Vector:
+        g = _weighted(self.rows, log_c)
+        mean = jnp.mean(g, axis=0)
+        variance = jnp.mean((g - mean[None, :]) ** 2, axis=0)
+        square = mean**2 + jnp.mean(self.noise) * variance
+        return jnp.sqrt(square) * _frame_of(self.rows, log_c)
 
 
 def signed_rows(problem: LinearClassification) -> Examples:
@@ -232,7 +326,7 @@ def adam_proxy(
     if isinstance(batching, Cyclic):
         return AdamProxy(rows, _one_epoch(batching, n, rows.shape[1]), jnp.asarray(1.0))
     samples = Units(None, None, None)
-    return AdamProxy(rows, samples, jnp.asarray(_noise(batching, n)))
+    return AdamProxy(rows, samples, jnp.asarray(_noise(batching, n).mean()))
 
 
 def adam_step(
@@ -243,12 +337,12 @@ def adam_step(
     growth: Real = 0.0,
     draws: int = DRAWS,
     key: Any = 0,
-) -> AdamCycle:
+) -> AdamCycle | AdamSampled:
     r"""The mean step of Adam or RMSProp at their own $\beta_1,\beta_2$, any batches.
 
-    Exact for `Cyclic` batches. Where the order is random it is a mean over `draws`
-    batches, drawn once, around the known limit $\beta_2\to1$. $\varepsilon$ counts as 0
-    and bias correction, which dies out, is left out.
+    Exact for `Cyclic` batches. Where the order is random it is a mean over about
+    `draws` batches (whole epochs), drawn once, around the known limit $\beta_2\to1$.
+    $\varepsilon$ counts as 0 and bias correction, which dies out, is left out.
 
     Args:
         problem: Two classes.
@@ -278,14 +372,52 @@ def adam_step(
     check_number("growth", growth, least=0.0, below=growth_limit(float(b1), float(b2)))
     r = jnp.asarray(growth, dtype=float)
     if isinstance(batching, Cyclic):
-        return AdamCycle(rows, _one_epoch(batching, n, rows.shape[1]), b1, b2, r, None)
-    epochs = -(-draws // batching.steps_per_epoch(n))
-    length = epochs * batching.steps_per_epoch(n)
+        return AdamCycle(rows, _one_epoch(batching, n, rows.shape[1]), b1, b2, r)
+    return _sampled(rows, batching, b1, b2, r, draws, key)
+
+
+def _sampled(
+    rows: Examples,
+    batching: AbstractBatching,
+    b1: Scalar,
+    b2: Scalar,
+    growth: Scalar,
+    draws: int,
+    key: Any,
+) -> AdamSampled:
+    """Chains of whole epochs, and before each a past of which the older part."""
+    n, d = rows.shape
+    noise = _noise(batching, n)
+    epoch = len(noise)
+    chains = int(np.clip(draws // epoch, FEWEST, CHAINS))
+    whole = lambda least: -(-least // epoch) * epoch
+    length = epoch * max(round(draws / (chains * epoch)), 1)
+    recent = whole(int(np.clip(4.0 / (1.0 - float(b1)), RECENT, 8 * RECENT)))
+    old = whole(RECENT)
     seed = jax.random.key(key) if isinstance(key, int) else key
-    drawn = _draw(batching, seed, length, n)
+    drawn = _draw(batching, seed, chains * (old + recent + length), n)
     assert drawn is not None
-    units = Units.of(drawn.rows, drawn.weights, n, rows.shape[1])
-    return AdamCycle(rows, units, b1, b2, r, adam_proxy(problem, batching))
+    of = lambda x, a, b: (
+        None
+        if x is None
+        else np
+        .asarray(x)
+        .reshape(chains, old + recent + length, -1)[:, a:b]
+        .reshape(chains * (b - a), -1)
+    )
+    cut = lambda a, b: Units.of(of(drawn.rows, a, b), of(drawn.weights, a, b), n, d)
+    start = old + recent
+    return AdamSampled(
+        rows,
+        cut(0, start),
+        cut(start, start + length),
+        b1,
+        b2,
+        growth,
+        jnp.asarray(noise),
+        chains,
+        old,
+    )
 
 
 def running_decays(optimizer: AbstractOptimizer) -> tuple[float, float]:
@@ -348,33 +480,95 @@ def _quotient(v: Array, square: Vector) -> Array:
     return jnp.where(positive, v / jnp.where(positive, square[None, :], 1.0), 1.0)
 
 
-def _remembered(G: Float[Array, "s d"], b: Scalar, kept: Scalar) -> Float[Array, "s d"]:
-    r"""The periodic state of $m\leftarrow\text{kept}\cdot m+(1-b)G_s$.
+def _memories(
+    b1: Scalar, b2: Scalar, growth: Scalar
+) -> tuple[tuple[Scalar, Scalar], tuple[Scalar, Scalar]]:
+    r"""What $m$ and $v$ keep of a step ago, and the factor of what they see now."""
+    first = (b1 * jnp.exp(growth), 1.0 - b1)
+    return first, (b2 * jnp.exp(2.0 * growth), 1.0 - b2)
 
-    In about $\sqrt s$ blocks of $\sqrt s$: matrix products within blocks and between
-    their ends, in place of $s$ steps one after another.
-    """
-    s, d = G.shape
-    size = math.isqrt(s - 1) + 1
-    count = -(-s // size)
-    padded = jnp.zeros((count * size, d)).at[:s].set((1.0 - b) * G)
-    # places within a block first, so that both products are plain matrix products
-    blocks = padded.reshape(count, size, d).transpose(1, 0, 2).reshape(size, -1)
-    inside = (_decay(kept, size) @ blocks).reshape(size, count, d)
-    ends = _decay(kept**size, count) @ inside[-1]
-    before = jnp.concatenate([jnp.zeros((1, d)), ends[:-1]])
-    fading = kept ** jnp.arange(1.0, size + 1.0)
-    m = inside + fading[:, None, None] * before[None, :, :]
-    m = m.transpose(1, 0, 2).reshape(count * size, d)[:s]
+
+def _periodic(G: Float[Array, "s d"], kept: Scalar, gain: Scalar) -> Vector:
+    r"""Where $m\leftarrow\text{kept}\cdot m+\text{gain}\cdot G_s$ is after a period."""
+    s = G.shape[0]
     # what a whole period leaves adds up as a geometric series
-    period = -jnp.expm1(s * jnp.log(jnp.where(kept > 0, kept, 1e-300)))
-    return m + (kept ** jnp.arange(1.0, s + 1.0))[:, None] * (m[-1] / period)[None, :]
+    period = -jnp.expm1(s * jnp.log(kept))
+    return gain * (kept ** jnp.arange(s - 1.0, -1.0, -1.0) @ G) / period
 
 
-def _decay(kept: Scalar, size: int) -> Float[Array, "k k"]:
-    """kept^(i - j) for i >= j, else 0."""
-    lag = jnp.arange(float(size))[:, None] - jnp.arange(float(size))[None, :]
-    return jnp.where(lag >= 0, kept ** jnp.maximum(lag, 0.0), 0.0)
+@jax.custom_vjp
+def _means(
+    G: Float[Array, "s ..."],
+    m: Float[Array, "..."],
+    v: Float[Array, "..."],
+    kept1: Scalar,
+    gain1: Scalar,
+    kept2: Scalar,
+    gain2: Scalar,
+) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
+    r"""The means of $m_s/\sqrt{v_s}$, $m_s$, $v_s$ over steps that see $G_s$.
+
+    From `m` and `v` on. The derivative is a scan back, given what the scan forward saw:
+    several times faster than the loop's own. The decays have none.
+    """
+
+    def one(carry: Any, x: Array) -> Any:
+        m, v, *sums = carry
+        m, v = kept1 * m + gain1 * x, kept2 * v + gain2 * x**2
+        return (m, v, *_added(sums, m * _rooted(v), m, v)), None
+
+    zero = jnp.zeros_like(m)
+    end, _ = jax.lax.scan(one, (m, v, zero, zero, zero), G)
+    return _over(end[2:], G.shape[0])
+
+
+def _added(sums: Any, *terms: Array) -> Any:
+    return tuple(a + b for a, b in zip(sums, terms, strict=True))
+
+
+def _over(sums: Any, count: int) -> Any:
+    return tuple(total / count for total in sums)
+
+
+def _rooted(v: Array) -> Array:
+    """1/√v; 0 where v is, to the digits that squares have."""
+    positive = v > LEAST
+    return jnp.where(positive, jax.lax.rsqrt(jnp.where(positive, v, 1.0)), 0.0)
+
+
+def _means_forward(
+    G: Array, m: Array, v: Array, kept1: Any, gain1: Any, kept2: Any, gain2: Any
+) -> Any:
+    def one(carry: Any, x: Array) -> Any:
+        m, v, *sums = carry
+        m, v = kept1 * m + gain1 * x, kept2 * v + gain2 * x**2
+        r = _rooted(v)
+        return (m, v, *_added(sums, m * r, m, v)), (m * r, r)
+
+    zero = jnp.zeros_like(m)
+    end, seen = jax.lax.scan(one, (m, v, zero, zero, zero), G)
+    return _over(end[2:], G.shape[0]), (G, *seen, (kept1, gain1, kept2, gain2))
+
+
+def _means_back(saved: Any, bars: Any) -> Any:
+    G, ratio, root, (kept1, gain1, kept2, gain2) = saved
+    of_ratio, of_m, of_v = _over(bars, G.shape[0])
+
+    # a = d/dm_s and h = d/dv_s of all that comes after, the step itself included
+    def one(carry: Any, x: Any) -> Any:
+        a, h = carry
+        now, u, r = x
+        a = kept1 * a + of_m + of_ratio * r
+        h = kept2 * h + of_v - 0.5 * of_ratio * u * r**2
+        return (a, h), gain1 * a + 2.0 * gain2 * now * h
+
+    zero = jnp.zeros_like(of_ratio)
+    (a, h), slopes = jax.lax.scan(one, (zero, zero), (G, ratio, root), reverse=True)
+    none = jnp.zeros(())
+    return slopes, kept1 * a, kept2 * h, none, none, none, none
+
+
+_means.defvjp(_means_forward, _means_back)
 
 
 @eqx.filter_jit
@@ -391,15 +585,18 @@ def _one_epoch(batching: AbstractBatching, samples: int, features: int) -> Units
     return Units.of(epoch.rows, epoch.weights, samples, features)
 
 
-def _noise(batching: AbstractBatching, samples: int) -> float:
-    r"""$\rho$: the variance of a batch's mean, over that of single samples."""
+def _noise(batching: AbstractBatching, samples: int) -> np.ndarray:
+    r"""$\rho$ `(e,)`: the variance of a batch's mean, over that of single samples.
+
+    For each place in an epoch, since the last batch may be shorter.
+    """
     assert isinstance(batching, (Shuffled, WithReplacement))
     b = batching.size
     if isinstance(batching, WithReplacement):
-        return 1.0 / b
+        return np.array([1.0 / b])
     sizes = np.full(-(-samples // b), b)
-    sizes[-1] = samples - b * (len(sizes) - 1)  # the last batch may be shorter
-    return float(np.mean((samples - sizes) / (sizes * max(samples - 1, 1))))
+    sizes[-1] = samples - b * (len(sizes) - 1)
+    return (samples - sizes) / (sizes * max(samples - 1, 1))
 
 
 def _check_batching(batching: AbstractBatching, samples: int) -> None:

@@ -6,6 +6,7 @@ import equinox as eqx
 
 from penchant.diagnosis.linear._measure import Row
 from penchant.norms import AbstractNorm
+from penchant.pages import percent
 from penchant.problems import LinearClassification
 from penchant.theory import Prediction, canonical
 
@@ -16,7 +17,7 @@ NEAR = 0.85
 """A ratio from which a norm can win, if every other gap is twice its own."""
 
 
-class Verdict(eqx.Module):
+class Judgement(eqx.Module):
     """The winner, whether theory agrees, and the sentences that say it.
 
     `rivals` are norms whose gap is below twice the winner's: the data, or the run, do
@@ -37,7 +38,7 @@ def judge(
     prediction: Prediction,
     name: str,
     steps: int,
-) -> Verdict:
+) -> Judgement:
     """Name the winner, and compare it with what theory expects after so many steps."""
     ranked = sorted(rows, key=lambda row: -row.reading)
     first, others = ranked[0], ranked[1:]
@@ -50,7 +51,7 @@ def judge(
     if won and expected is not None:
         named = (first.norm, *rivals)
         agrees = any(same(expected, norm, problem) for norm in named)
-    return Verdict(
+    return Judgement(
         first.norm if won else None,
         expected,
         rivals,
@@ -64,15 +65,6 @@ def same(a: AbstractNorm, b: AbstractNorm, problem: LinearClassification) -> boo
     """Whether two norms are one on weights of this shape."""
     a, b = canonical(a, problem), canonical(b, problem)
     return bool(eqx.tree_equal(a, b))
-
-
-def percent(ratio: float) -> str:
-    """A ratio in per cent, with as many digits as tell it from 100."""
-    if not math.isfinite(ratio):
-        return "–"
-    gap = abs(1.0 - ratio)
-    digits = 0 if gap >= 0.095 else 1 if gap >= 0.0095 else 2 if gap >= 95e-5 else 3
-    return f"{100 * ratio:.{digits}f} %"
 
 
 def _headline(

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int
 from numpy.typing import NDArray
 
 from penchant._types import Scalar
-from penchant.problems import AbstractClassification
+from penchant.margins._solvers.rows import PairRows
+from penchant.problems import AbstractClassification, LinearClassification
 
 Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 """Samples and opponents of some margins."""
@@ -49,6 +50,15 @@ def _gradients(
         return jax.grad(margin)(w)
 
     return jax.lax.map(one, (samples, opponents), batch_size=64)
+
+
+def margin_rows(problem: LinearClassification) -> NDArray[np.float64]:
+    r"""The gradients $a_{ic}$ of all margins of a linear classifier, `(m, p)`.
+
+    A row a sample and opponent, $y_ix_i$ for two classes, else
+    $(e_{y_i}-e_c)x_i^\top$ flattened: `n (k - 1)` rows of `k d` numbers, dense.
+    """
+    return PairRows.of(problem).dense()
 
 
 @eqx.filter_jit

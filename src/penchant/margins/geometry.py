@@ -6,7 +6,11 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.margins._solvers.least_norm import least_max, shortest
+from penchant.margins._solvers.least_norm import (
+    NoStepError as NoStepError,
+    least_max,
+    shortest,
+)
 from penchant.norms import AbstractLp, AbstractNorm, AbstractSchatten, Mahalanobis
 from penchant.problems import AbstractClassification
 

@@ -1,0 +1,56 @@
+"""What a diagnosis was asked: one question, checked, with the run it needs."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from penchant.diagnosis._about import settings_of
+from penchant.norms import AbstractNorm
+from penchant.optimizers import AbstractOptimizer
+from penchant.training import Trajectory, train
+from penchant.training.batching import AbstractBatching
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A problem and an algorithm, how long and how to run it, and whom to tell."""
+
+    problem: Any
+    optimizer: AbstractOptimizer
+    batching: AbstractBatching
+    steps: int
+    step_size: Any
+    norms: Iterable[AbstractNorm] | None
+    init: Any
+    key: Any
+    record: int
+    bar: bool
+    checkpoint: str | Path | None
+    about: dict[str, Any] | None
+    tell: Callable[[str], None]
+
+    def train(self) -> tuple[Trajectory, dict[str, Any]]:
+        """The run, and all that makes it what it is, for a report."""
+        self.tell(f"training, {self.steps:,} steps")
+        run = train(
+            self.problem,
+            self.optimizer,
+            steps=self.steps,
+            step_size=self.step_size,
+            batching=self.batching,
+            init=self.init,
+            key=self.key,
+            record=self.record,
+            progress=self.bar,
+            checkpoint=self.checkpoint,
+        )
+        return run, settings_of(
+            self.problem,
+            self.optimizer,
+            self.batching,
+            self.step_size,
+            self.steps,
+            self.key,
+            self.about,
+        )

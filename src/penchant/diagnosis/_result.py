@@ -1,0 +1,236 @@
+"""What every diagnosis is: a verdict with its evidence, saved in one format."""
+
+import abc
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import equinox as eqx
+import numpy as np
+
+from penchant._plain import plain
+from penchant.diagnosis._cautions import Caution
+from penchant.norms import AbstractNorm, Layerwise
+from penchant.theory import Prediction
+from penchant.training import Trajectory
+
+FORMAT = 2
+"""Version of `result.json`; a change that breaks readers raises it."""
+
+AnyNorm = AbstractNorm | Layerwise
+
+
+class AbstractRow(eqx.Module):
+    """One norm of a diagnosis: its `label`, the `norm`, and what was measured in it."""
+
+    label: eqx.AbstractVar[str]
+    norm: eqx.AbstractVar[Any]
+
+    @abc.abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers by name, the norm by its label."""
+
+
+RowT = TypeVar("RowT", bound=AbstractRow)
+
+
+class AbstractTable(eqx.Module, Generic[RowT]):
+    """A row a norm: `table["ℓ2"]`, `table[norm]`, or iterate."""
+
+    rows: eqx.AbstractVar[tuple[RowT, ...]]
+
+    def __iter__(self) -> Iterator[RowT]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: int | str | AnyNorm) -> RowT:
+        """A row by its place, its label or its norm.
+
+        Raises:
+            KeyError: If no row has this label.
+        """
+        if isinstance(key, int):
+            return self.rows[key]
+        if isinstance(key, AbstractNorm):
+            for row in self.rows:
+                if isinstance(row.norm, AbstractNorm) and row.norm.same(key):
+                    return row
+        label = key if isinstance(key, str) else key.label
+        for row in self.rows:
+            if row.label == label:
+                return row
+        have = ", ".join(row.label for row in self.rows)
+        raise KeyError(f"no row {label!r}; have: {have}")
+
+
+def columns(cells: list[tuple[str, ...]]) -> str:
+    """Lines of text with their columns below one another, the first one to the left."""
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(
+            text.ljust(w) if i == 0 else text.rjust(w)
+            for i, (text, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    )
+
+
+class AbstractDiagnosis(eqx.Module):
+    """Which solution an optimizer picked, next to what theory foretold.
+
+    `headline` and `explanation` are the verdict in two sentences. `separable` says
+    whether any weights of the model have all samples right (None: not decided), `table`
+    has a row a norm, `winner` is the norm that won (None where none did), `predicted`
+    the one that theory expects after so many steps, `agrees` whether they are the same
+    (None where either is missing). `regime` is the phase the run ended in, `warnings`
+    what else one must know, each with a `kind`, `headline` and `detail`.
+    """
+
+    headline: eqx.AbstractVar[str]
+    explanation: eqx.AbstractVar[str]
+    separable: eqx.AbstractVar[bool | None]
+    table: eqx.AbstractVar[AbstractTable[Any]]
+    winner: eqx.AbstractVar[Any]
+    predicted: eqx.AbstractVar[AbstractNorm | None]
+    agrees: eqx.AbstractVar[bool | None]
+    regime: eqx.AbstractVar[str]
+    warnings: eqx.AbstractVar[tuple[Caution, ...]]
+    prediction: eqx.AbstractVar[Prediction | None]
+    trajectory: eqx.AbstractVar[Trajectory]
+    settings: eqx.AbstractVar[dict[str, Any]]
+
+    kind: ClassVar[str]
+    """What was diagnosed: "linear" or "network"."""
+
+    @property
+    def verdict(self) -> str:
+        """The headline and what theory says to it."""
+        return f"{self.headline} {self.explanation}".strip()
+
+    @abc.abstractmethod
+    def page(self) -> str:
+        """The report, one HTML page that needs nothing else to be read."""
+
+    @abc.abstractmethod
+    def evidence(self) -> dict[str, Any]:
+        """What this kind of diagnosis has beyond the others."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the arrays, in types that JSON has; no NaN, no infinity.
+
+        In format 2, the same for every kind: `docs/result.md` has its schema.
+        """
+        run = self.trajectory
+        return plain({
+            "format": FORMAT,
+            "kind": self.kind,
+            "verdict": self.verdict,
+            "headline": self.headline,
+            "explanation": self.explanation,
+            "separable": self.separable,
+            "winner": None if self.winner is None else self.table[self.winner].label,
+            "predicted": None if self.predicted is None else self.predicted.label,
+            "agrees": self.agrees,
+            "regime": str(self.regime),
+            "table": [row.to_dict() for row in self.table],
+            "warnings": [dataclasses.asdict(caution) for caution in self.warnings],
+            "prediction": None
+            if self.prediction is None
+            else self.prediction.to_dict(),
+            "evidence": self.evidence(),
+            "run": {
+                "steps": int(run.steps[-1]),
+                "log_loss": float(run.log_loss[-1]),
+                "least_margin": float(np.min(run.margins[-1])),
+                "outcome": run.outcome.name.lower(),
+                "seconds": run.seconds,
+            },
+            "settings": self.settings,
+        })
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `report.html`, `result.json` and `trajectory.zarr` into a folder.
+
+        The page needs nothing else to be read, offline too. Files of an earlier
+        diagnosis in the folder are replaced. Returns the path of the page.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        # the run first: it is what took the time
+        self.trajectory.to_xarray().to_zarr(
+            folder / "trajectory.zarr", mode="w", consolidated=False, zarr_format=3
+        )
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        (folder / "result.json").write_text(text + "\n", encoding="utf-8")
+        page = folder / "report.html"
+        page.write_text(self.page(), encoding="utf-8")
+        return page
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__}: {self.headline}"]
+        if self.explanation:
+            lines.append(f"  {self.explanation}")
+        if len(self.table):
+            lines += ["", *(f"  {line}" for line in repr(self.table).split("\n")), ""]
+        lines += [f"  {line}" for line in self.footnotes()]
+        lines += [f"  ! {caution!r}" for caution in self.warnings]
+        return "\n".join(lines)
+
+    def footnotes(self) -> list[str]:
+        """Lines that follow the table in text."""
+        return []
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """A `result.json`, or the folder it is in, in the present format.
+
+    Files of format 1, as version 0.1.0 wrote them, are read too.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is no such file, or of a later format.
+    """
+    path = Path(path)
+    file = path / "result.json" if path.is_dir() else path
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is no result of a diagnosis: {error}.") from None
+    known = isinstance(found, dict) and {"format", "verdict", "table"} <= set(found)
+    if not known or found["format"] not in (1, FORMAT):
+        version = found.get("format") if isinstance(found, dict) else None
+        raise ValueError(
+            f"{file} is no result of a diagnosis in format 1 or {FORMAT}; "
+            f"its format is {version!r}."
+        )
+    return _from_first(found) if found["format"] == 1 else found
+
+
+KINDS = {"ended_early": "interrupted", "no_limit": "no-limit"}
+KINDS["still_turning"] = "still-turning"
+"""Kinds of warnings that were called otherwise in format 1."""
+
+
+def _from_first(old: dict[str, Any]) -> dict[str, Any]:
+    network = "separated" in old
+    headline = old.get("headline") or old["verdict"]
+    own = ("limit", "share_of_eps") if network else ("convergence", "minimiser")
+    warnings = [w | {"kind": KINDS.get(w["kind"], w["kind"])} for w in old["warnings"]]
+    return {
+        "format": FORMAT,
+        "kind": "network" if network else "linear",
+        "verdict": old["verdict"],
+        "headline": headline,
+        "explanation": old["verdict"].removeprefix(headline).strip(),
+        "separable": (old["separated"] or None) if network else old["separable"],
+        **{k: old[k] for k in ("winner", "predicted", "agrees", "regime", "table")},
+        "warnings": warnings,
+        "prediction": old["prediction"],
+        "evidence": {name: old.get(name) for name in own},
+        "run": old["run"],
+        "settings": old["settings"],
+    }

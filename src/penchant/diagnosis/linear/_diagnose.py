@@ -1,0 +1,227 @@
+"""Which norm's largest margin a run of a linear classifier is heading for."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from penchant._checks import check_instance
+from penchant.diagnosis._asked import Asked
+from penchant.diagnosis._cautions import Caution, ended_early
+from penchant.diagnosis.linear import _cautions as cautions
+from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
+from penchant.diagnosis.linear._diagnosis import Diagnosis, Table
+from penchant.diagnosis.linear._measure import MarginPath, Row, measure
+from penchant.diagnosis.linear._minimiser import Minimiser, find_minimiser
+from penchant.diagnosis.linear._verdict import judge, same
+from penchant.estimators import fit_convergence
+from penchant.margins import NotSeparableError
+from penchant.norms import L2, AbstractNorm
+from penchant.problems import LinearClassification
+from penchant.theory import Prediction, canonical, predict_from
+from penchant.training import Outcome, Trajectory
+
+
+def diagnose_linear(asked: Asked) -> Diagnosis:
+    """The diagnosis of what was asked of a linear classifier."""
+    problem, optimizer = asked.problem, asked.optimizer
+    chosen = _norms(problem, asked.norms)
+    catalogue = Catalogue(problem, asked.tell)
+    proof: NotSeparableError | None = None
+    try:
+        catalogue.best(L2())
+    except NotSeparableError as error:
+        proof = error
+    run, settings = asked.train()
+    early = (
+        *ended_early(run, asked.steps),
+        *cautions.frozen_coordinates(problem, run),
+        *cautions.single_precision(problem),
+    )
+    if run.outcome is Outcome.DIVERGED:
+        run = _while_finite(run)
+    if proof is None:
+        catalogue.improve(run)
+    if proof is not None or float(catalogue.best(L2()).margin) <= 0:
+        asked.tell("minimiser of the loss")
+        return _unseparable(problem, run, proof, catalogue, settings, early)
+
+    last = int(run.steps[-1])
+    try:
+        prediction = predict_from(
+            catalogue.best, problem, optimizer, asked.batching, asked.step_size, run
+        )
+        rows, paths = _compare(problem, run, catalogue, chosen, prediction, asked.tell)
+    except NotSeparableError as error:  # by a hair in one norm, in another not
+        return _unseparable(problem, run, error, catalogue, settings, early)
+    verdict = judge(problem, rows, prediction, type(optimizer).__name__, last)
+    leader = max(rows, key=lambda row: row.reading)
+    fit = fit_convergence(
+        np.asarray(run.steps),
+        np.asarray(paths[leader.label].ratio),
+        float(np.min(run.margins[-1])),
+    )
+    found = (
+        *early,
+        *cautions.step_too_large(run, leader, fit),
+        *cautions.reached_eps(run, prediction),
+        *cautions.precision_wall(run),
+        *cautions.not_converged(leader, fit),
+        *cautions.broken_assumptions(prediction),
+        *cautions.loose_bounds(rows),
+    )
+    return Diagnosis(
+        headline=verdict.headline,
+        explanation=verdict.explanation,
+        separable=True,
+        table=Table(rows),
+        winner=verdict.winner,
+        predicted=verdict.expected,
+        agrees=verdict.agrees,
+        regime=prediction.at(last).name,
+        warnings=found,
+        prediction=prediction,
+        convergence=fit,
+        minimiser=None,
+        paths=paths,
+        trajectory=run,
+        settings=settings,
+    )
+
+
+def _while_finite(run: Trajectory) -> Trajectory:
+    """The records before weights, or margins, overflow; the start if none."""
+    # lengths are roots of sums of squares: what is left must have squares
+    within = lambda x: (np.abs(np.asarray(x)) < 1e150).all(axis=tuple(range(1, x.ndim)))
+    broken = np.flatnonzero(~(within(run.weights) & within(run.margins)))
+    kept = int(broken[0]) if broken.size else len(run.steps)
+    if kept == 0:
+        start = run.rule.problem.log_loss(run.initial)
+        return dataclasses.replace(
+            run,
+            steps=jnp.zeros_like(run.steps[:1]),
+            weights=run.initial[None],
+            recorded=start[None],
+        )
+    return dataclasses.replace(
+        run,
+        steps=run.steps[:kept],
+        weights=run.weights[:kept],
+        recorded=run.recorded[:kept],
+    )
+
+
+def _compare(
+    problem: LinearClassification,
+    run: Trajectory,
+    catalogue: Catalogue,
+    norms: tuple[AbstractNorm, ...],
+    prediction: Prediction,
+    tell: Callable[[str], None],
+) -> tuple[tuple[Row, ...], dict[str, MarginPath]]:
+    """A row and a path a norm, those that theory names among them."""
+    for norm in (prediction.norm, prediction.at(int(run.steps[-1])).norm):
+        if norm is not None and not any(same(norm, n, problem) for n in norms):
+            norms = (*norms, canonical(norm, problem))
+    rows, paths = [], {}
+    for norm in norms:
+        # two Mahalanobis norms are called the same
+        count = 1 + sum(row.norm.label == norm.label for row in rows)
+        label = norm.label if count == 1 else f"{norm.label} ({count})"
+        tell(f"margins of the run, {label}")
+        row, path = measure(problem, run, catalogue.best(norm), label)
+        rows.append(row)
+        paths[label] = path
+    return tuple(rows), paths
+
+
+def _norms(
+    problem: LinearClassification, norms: Iterable[AbstractNorm] | None
+) -> tuple[AbstractNorm, ...]:
+    if norms is None:
+        return usual_norms(problem)
+    chosen: list[AbstractNorm] = []
+    for norm in norms:
+        check_instance("norms", norm, AbstractNorm, "a sequence of penchant.norms")
+        norm(jnp.zeros(problem.weight_shape))  # one that doesn't fit says so here
+        if not any(same(norm, other, problem) for other in chosen):
+            chosen.append(canonical(norm, problem))
+    if not chosen:
+        raise ValueError("norms must name at least one norm; got none.")
+    return tuple(chosen)
+
+
+def _unseparable(
+    problem: LinearClassification,
+    run: Trajectory,
+    proof: NotSeparableError | None,
+    catalogue: Catalogue,
+    settings: dict[str, Any],
+    early: tuple[Caution, ...],
+) -> Diagnosis:
+    name = type(run.rule.optimizer).__name__
+    if proof is None:
+        best = catalogue.best(L2())
+        headline = (
+            f"{name} has not separated the data, and it is not decided whether any "
+            "weights do."
+        )
+        explanation = (
+            f"The largest ℓ2 margin lies in [{float(best.margin):.3g}, "
+            f"{float(best.upper_bound):.3g}]. More steps may tell."
+        )
+        minimiser = None
+    else:
+        minimiser = find_minimiser(problem, run, proof)
+        headline = "These data are not linearly separable: there is no margin to pick."
+        explanation = _where_it_ends(minimiser, run, name)
+    return Diagnosis(
+        headline=headline,
+        explanation=explanation,
+        separable=None if proof is None else False,
+        table=Table(()),
+        winner=None,
+        predicted=None,
+        agrees=None,
+        regime="not separable" if proof else "undecided",
+        warnings=(*early, *cautions.without_bias(problem)),
+        prediction=None,
+        convergence=None,
+        minimiser=minimiser,
+        paths={},
+        trajectory=run,
+        settings=settings,
+    )
+
+
+def _where_it_ends(minimiser: Minimiser, run: Trajectory, name: str) -> str:
+    if minimiser.attained is False:
+        which = (
+            "Some samples can be pushed away without end, though not all, so the loss "
+            "has no minimiser: weights grow for ever along those directions"
+        )
+    elif minimiser.free:
+        which = (
+            f"The loss has many minimisers: {minimiser.free} directions of the weights "
+            "change no margin, and there the start and the algorithm choose. All make "
+            "the same predictions on these samples"
+        )
+    elif minimiser.attained is None:
+        which = (
+            "Whether the loss has a minimiser was not decided (too many samples); if "
+            "so it is the only one"
+        )
+    else:
+        which = (
+            "The loss has one minimiser, and every algorithm that converges ends "
+            "there: none has a choice"
+        )
+    return (
+        f"{which}. It misclassifies {minimiser.misclassified} of "
+        f"{run.rule.problem.samples} samples. {name} ends "
+        f"{float(minimiser.excess[-1]):.2g} above the least loss, "
+        f"{math.exp(minimiser.log_loss):.4g}."
+    )

@@ -1,0 +1,105 @@
+"""The diagnosis of a linear classifier."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import numpy as np
+
+from penchant.diagnosis._cautions import Caution
+from penchant.diagnosis._result import AbstractDiagnosis, AbstractTable, columns
+from penchant.diagnosis.linear._measure import MarginPath, Row
+from penchant.diagnosis.linear._minimiser import Minimiser
+from penchant.diagnosis.linear._report import render
+from penchant.estimators import Convergence
+from penchant.norms import AbstractNorm
+from penchant.pages import percent
+from penchant.theory import Prediction
+from penchant.training import Trajectory
+
+
+class Table(AbstractTable[Row]):
+    """A row a norm: `table["ℓ2"]`, `table[norm]`, or iterate."""
+
+    rows: tuple[Row, ...]
+
+    def __repr__(self) -> str:
+        head = ("norm", "reached", "best", "ratio", "limit", "cosine")
+        return columns([head, *(_cells(row) for row in self.rows)])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    best = f"{row.best:.6g}"
+    if row.upper > row.best * 1.0001:
+        best += f"…{row.upper:.4g}"
+    cosine = "–" if row.cosine is None else f"{row.cosine:.4f}"
+    return (
+        row.label,
+        f"{row.reached:.6g}",
+        best,
+        percent(row.ratio),
+        percent(row.limit_ratio),
+        cosine,
+    )
+
+
+class Diagnosis(AbstractDiagnosis):
+    """Which solution an optimizer picked, next to what theory foretold.
+
+    `table` has a row a norm: the margin `reached`, the `best` there is (certified:
+    `upper` bounds it), their `ratio`, the `limit_ratio` of the increment and the
+    `cosine` with the optimum where that is unique. `winner` is the norm whose margin
+    the run maximises (None where none is near), `predicted` what theory expects after
+    this many steps, `agrees` whether they are the same (None where either is missing).
+    `regime` is the phase the run ended in, `warnings` what else one must know, each
+    with a `kind`, `headline` and `detail`. `convergence` is how fast the leader's gap
+    falls, and `paths` what each norm's ratio was along the run.
+
+    Data that no weights separate have no margin: `separable` is False (None: not
+    decided), the table empty, and `minimiser` says where the run ends instead.
+    """
+
+    kind: ClassVar[str] = "linear"
+
+    headline: str = eqx.field(static=True)
+    explanation: str = eqx.field(static=True)
+    separable: bool | None = eqx.field(static=True)
+    table: Table
+    winner: AbstractNorm | None
+    predicted: AbstractNorm | None
+    agrees: bool | None = eqx.field(static=True)
+    regime: str = eqx.field(static=True)
+    warnings: tuple[Caution, ...]
+    prediction: Prediction | None
+    convergence: Convergence | None
+    minimiser: Minimiser | None
+    paths: dict[str, MarginPath]
+    trajectory: Trajectory
+    settings: dict[str, Any] = eqx.field(static=True)
+
+    def page(self) -> str:
+        return render(self, self.paths, self.minimiser)
+
+    def evidence(self) -> dict[str, Any]:
+        fit = self.convergence
+        return {
+            "convergence": None if fit is None else dict(vars(fit)),
+            "minimiser": _minimiser(self.minimiser),
+        }
+
+
+def _minimiser(minimiser: Minimiser | None) -> dict[str, Any] | None:
+    if minimiser is None:
+        return None
+    return {
+        "log_loss": minimiser.log_loss,
+        "gradient_norm": minimiser.gradient_norm,
+        "unique": minimiser.unique,
+        "attained": minimiser.attained,
+        "free_directions": minimiser.free,
+        "misclassified": minimiser.misclassified,
+        "certificate": np.asarray(minimiser.certificate).tolist(),
+        "residual": minimiser.residual,
+        "largest_margin_found": minimiser.margin,
+        "excess": float(minimiser.excess[-1]),
+        "distance": float(minimiser.distance[-1]),
+    }

@@ -1,0 +1,104 @@
+"""The page of a linear diagnosis."""
+
+import functools
+import math
+
+import numpy as np
+
+from penchant import pages
+from penchant.diagnosis._figures import Figures, about, add_figure, add_loss, judged
+from penchant.diagnosis._result import AbstractDiagnosis
+from penchant.diagnosis.linear._measure import MarginPath
+from penchant.diagnosis.linear._minimiser import Minimiser
+
+
+def render(
+    diagnosis: AbstractDiagnosis,
+    paths: dict[str, MarginPath],
+    minimiser: Minimiser | None,
+) -> str:
+    """The report's HTML."""
+    return pages.render(
+        "report.html.j2",
+        figures=_figures(diagnosis, paths, minimiser),
+        badge=_badge(diagnosis),
+        heaviest=_heaviest(minimiser),
+        **about(diagnosis),
+    )
+
+
+def _figures(
+    diagnosis: AbstractDiagnosis,
+    paths: dict[str, MarginPath],
+    minimiser: Minimiser | None,
+) -> Figures:
+    """The figures in the order of the page."""
+    from penchant import plotting
+
+    run = diagnosis.trajectory
+    figures: Figures = []
+    add = functools.partial(add_figure, figures)
+    rows = diagnosis.table.rows
+    if rows:
+        labels = [row.label for row in rows]
+        add(
+            "ratios",
+            "How much of each norm's largest margin",
+            "The larger of what the last weights and the increment of the second half "
+            "of the run reach. 100 % is the largest margin any weights have in that "
+            "norm. Pale: uncertain, where the largest is known within a bracket only.",
+            lambda inches: plotting.ratio_bars(
+                labels,
+                [row.reading for row in rows],
+                [row.reading * row.best / row.upper for row in rows],
+                size=(inches, 0.9 + 0.32 * len(rows)),
+            ),
+        )
+        marks = {} if diagnosis.prediction is None else _marks(diagnosis)
+        add(
+            "paths",
+            "Along the run",
+            "Margin of the weights over the largest margin in each norm. The shaded "
+            "band reaches down to what the run's own weights prove without any solver "
+            "(softmax duality).",
+            lambda inches: plotting.ratio_paths(
+                run.steps,
+                {label: path.ratio for label, path in paths.items()},
+                {label: path.proved for label, path in paths.items()},
+                marks=marks,
+                size=(inches, 3.3),
+            ),
+        )
+    if minimiser is not None:
+        excess = minimiser.excess
+        add(
+            "excess",
+            "On the way to the minimiser",
+            "Training loss minus the least loss there is, at every record of the run.",
+            lambda inches: plotting.excess_path(run.steps, excess, size=(inches, 2.8)),
+        )
+    add_loss(figures, diagnosis)
+    return figures
+
+
+def _marks(diagnosis: AbstractDiagnosis) -> dict[str, float]:
+    assert diagnosis.prediction is not None
+    regimes = diagnosis.prediction.regimes
+    return {r.name: r.start for r in regimes if r.start > 0 and math.isfinite(r.start)}
+
+
+def _badge(diagnosis: AbstractDiagnosis) -> tuple[str, str, str]:
+    if diagnosis.separable is False:
+        return "neutral", "○", "not separable"
+    if diagnosis.separable is None:
+        return "neutral", "?", "separability not decided"
+    return judged(diagnosis, "no norm has won yet")
+
+
+def _heaviest(minimiser: Minimiser | None) -> list[tuple[int, float]]:
+    """The samples of most weight in the certificate of inseparability."""
+    if minimiser is None:
+        return []
+    weight = np.asarray(minimiser.certificate)
+    order = np.argsort(-weight)[:8]
+    return [(int(i), float(weight[i])) for i in order if weight[i] > 0]
