@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-
 _NO_NUMBERS = {
     "c": "complex numbers",
     "M": "dates, which have no zero and no unit",

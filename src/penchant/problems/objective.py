@@ -74,6 +74,18 @@ class AbstractObjective(AbstractProblem):
     def recorded(self, w: Parameters) -> Scalar:
         return self.loss(w)
 
+    def batch_loss(
+        self,
+        w: Parameters,
+        rows: Rows = None,
+        row_weights: RowWeights = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Scalar:
+        losses = self.losses(w, rows, key)
+        if row_weights is None:
+            return jnp.mean(losses)
+        return jnp.sum(losses * row_weights)
+
     def scaled_gradient(
         self,
         w: Parameters,
@@ -81,13 +93,7 @@ class AbstractObjective(AbstractProblem):
         row_weights: RowWeights = None,
         key: PRNGKeyArray | None = None,
     ) -> ScaledGradient:
-        def mean(w: Parameters) -> Scalar:
-            losses = self.losses(w, rows, key)
-            if row_weights is None:
-                return jnp.mean(losses)
-            return jnp.sum(losses * row_weights)
-
-        g = jax.grad(mean)(w)
+        g = jax.grad(self.batch_loss)(w, rows, row_weights, key)
         largest = jnp.max(
             jnp.stack([jnp.max(jnp.abs(x), initial=0.0) for x in jax.tree.leaves(g)])
         )

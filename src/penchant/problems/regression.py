@@ -71,7 +71,7 @@ class Regression(AbstractObjective):
                 "apply must be a function of parameters and examples; "
                 f"got {type(apply).__name__}."
             )
-        check_number("label_noise", label_noise, least=0.0)
+        check_number("label_noise", label_noise, least=0.0, finite=True)
         self.apply = apply
         self.params = read_params(params)
         self.data = read_data((_numbers("X", X), _numbers("y", y)))
