@@ -20,6 +20,7 @@ def check_number(
     below: float = math.inf,
     most: float = math.inf,
     above: float = -math.inf,
+    finite: bool = False,
 ) -> None:
     """Require a real number, or an array of them, within bounds.
 
@@ -46,6 +47,8 @@ def check_number(
         raise ValueError(
             f"{name} must be a number {wanted}; got NaN.".replace("  ", " ")
         )
+    if finite and not np.isfinite(seen).all():
+        raise ValueError(f"{name} must be finite; got {seen[()]}.")
     for _, holds, asked in bounds:
         if asked and not holds.all():
             raise ValueError(f"{name} must be {wanted}; got {seen[()]}.")

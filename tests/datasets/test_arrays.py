@@ -55,6 +55,20 @@ def test_npz_keys(npz):
         npz({"skip": ("y",)}, X=X, y=y)
 
 
+def test_npz_of_training_and_test_data(npz):
+    arrays = {"x_train": X, "y_train": y, "x_test": X[::-1], "y_test": y[::-1]}
+    assert np.array_equal(npz({"target": "y_train"}, **arrays).X, X)
+    assert np.array_equal(npz({"target": "y_test"}, **arrays).X, X[::-1])
+    mixed = npz({"target": "y_train", "features": "x_test"}, **arrays)
+    assert np.array_equal(mixed.X, X[::-1])
+    with pytest.raises(DataError, match=r"features must be under the key 'Z'.*names"):
+        npz({"target": "y_train", "features": "Z"}, **arrays)
+    with pytest.raises(DataError, match=r"under the key 'X'; keys: 'x_train', 'y_tr"):
+        npz(**arrays)
+    with pytest.raises(DataError, match="features names an array of an npz file"):
+        load("digits", features="X")
+
+
 def test_npy_pair(npy):
     data = npy(np.asfortranarray(X.astype(">f4")), y[:, None])
     assert np.array_equal(data.X, X)

@@ -67,7 +67,7 @@ def test_columns_that_are_no_numbers(read):
     table = {
         "city": ["Rome", None, "Oslo"],
         "day": [None, dt.date(2020, 1, 31), None],
-        "list": [[1], [2], [3]],
+        "list": [["u"], ["v"], ["w"]],
         "bytes": [b"u", b"v", b"w"],
         "a": [1, 2, 3],
         "y": [0, 1, 1],
@@ -154,3 +154,37 @@ def test_damaged_bytes_raise_nothing_else(tmp_path, seed):
     path.write_bytes(bytes(content))
     with contextlib.suppress(DataError):
         load(path, drop_missing=True)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_columns_of_lists_are_a_feature_an_entry(tmp_path, fixed):
+    X = np.random.default_rng(0).normal(size=(600, 3))
+    kind = pa.list_(pa.float64(), 3) if fixed else pa.list_(pa.float64())
+    table = pa.table({
+        "a": np.arange(600.0),
+        "embedding": pa.array(X.tolist(), kind),
+        "label": np.arange(600) % 2,
+    })
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, row_group_size=100)
+    data = load(path)
+    assert np.array_equal(data.X, np.column_stack([np.arange(600.0), X]))
+    names = ("a", "embedding[0]", "embedding[1]", "embedding[2]")
+    assert data.features == names
+    assert any("lists of 3 numbers" in note for note in data.notes)
+    assert load(path, skip=("embedding",)).features == ("a",)
+    assert load(path, rows=10).X.shape == (10, 4)
+
+
+def test_lists_of_several_lengths_are_refused_and_missing_ones_counted(tmp_path):
+    path = tmp_path / "a.parquet"
+    labels = [0, 1, 1]
+    pq.write_table(pa.table({"e": [[1.0, 2.0], [3.0], [4.0, 5.0]], "y": labels}), path)
+    with pytest.raises(DataError, match=r"one length; the first holds 2 .* another 1"):
+        load(path)
+    pq.write_table(pa.table({"e": [[1.0, 2.0], None, [4.0, 5.0]], "y": labels}), path)
+    with pytest.raises(DataError, match="missing"):
+        load(path)
+    pq.write_table(pa.table({"e": [["a"], ["b"], ["c"]], "y": labels}), path)
+    with pytest.raises(DataError, match="features must be numbers"):
+        load(path)

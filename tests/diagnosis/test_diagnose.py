@@ -259,7 +259,8 @@ def test_what_does_not_fit_is_refused():
     problem = binary(0)
     for kind, given in (
         (TypeError, {"problem": np.eye(2)}),
-        (TypeError, {"optimizer": "adam"}),
+        (TypeError, {"optimizer": 3}),
+        (ValueError, {"optimizer": "adamm"}),
         (TypeError, {"batching": 3}),
         (ValueError, {"batching": pn.batching.Cyclic(9)}),
         (ValueError, {"steps": 0}),

@@ -437,3 +437,20 @@ def test_initial_weights_have_the_variance_asked_for():
     assert np.std(W) == pytest.approx(0.5, rel=0.02)
     same = MLP((3, 4, 1)).params(jax.random.key(7))
     assert leaves_close(same, MLP((3, 4, 1)).params(7))
+
+
+def test_two_outputs_are_two_rows_whatever_two_classes_are_called():
+    X, names = np.eye(4, 3) + 0.1, np.array(["a", "b", "b", "a"])
+    w = np.random.default_rng(0).normal(size=(3, 2))
+    apply = lambda w, X: X @ w
+    problems = [
+        pn.NetworkClassification(apply, w, X, y, loss=LOGISTIC)
+        for y in (names, names == "b", np.where(names == "b", 1, -1))
+    ]
+    for problem in problems:
+        assert (problem.classes, problem.binary) == (2, False)
+        assert np.array_equal(problem.y, [0, 1, 1, 0])
+        assert np.allclose(
+            problem.margins(w),
+            np.where(names == "b", 1, -1) * (X @ (w[:, 1] - w[:, 0])),
+        )

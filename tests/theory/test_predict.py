@@ -296,7 +296,7 @@ def test_wrong_kinds_are_refused():
     with pytest.raises(TypeError, match="problem"):
         pn.predict(np.eye(2), rule)
     with pytest.raises(TypeError, match="optimizer"):
-        pn.predict(problem, "adam")
+        pn.predict(problem, 3)
     with pytest.raises(TypeError, match="batching"):
         pn.predict(problem, rule, batching=4)
     with pytest.raises(ValueError, match="batch size must be at most"):

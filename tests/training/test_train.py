@@ -525,7 +525,8 @@ def test_ctrl_c_returns_what_was_reached(tmp_path):
         ({"steps": 1.5}, TypeError, "steps"),
         ({"steps": "10"}, TypeError, "steps"),
         ({"record": 2.5}, TypeError, "record"),
-        ({"optimizer": "adam"}, TypeError, "optimizer"),
+        ({"optimizer": "adamm"}, ValueError, "no optimizer 'adamm'; have: gd"),
+        ({"optimizer": 3}, TypeError, "optimizer must be one of"),
         ({"batching": 4}, TypeError, "batching"),
     ],
 )

@@ -39,17 +39,28 @@ def read_npz(path: Path, request: Request) -> Dataset:
             if isinstance(archive, np.ndarray):
                 raise ValueError("it is a single array, as in an npy file.")
             keys = list(archive)
-            arrays = {key: archive[key] for key in ("X", target) if key in keys}
+            samples = request.key or _samples_beside(target, keys)
+            arrays = {key: archive[key] for key in (samples, target) if key in keys}
     except _UNREADABLE as error:
         raise _unreadable(request.name, "an npz archive", error) from error
-    for key, what in (("X", "features"), (target, "labels")):
+    for key, what, option in (
+        (samples, "features", "features"),
+        (target, "labels", "target"),
+    ):
         if key not in arrays:
-            hint = "" if key == "X" else " target=... names another."
             raise DataError(
                 f"{request.name}: the {what} must be under the key {key!r}; "
-                f"keys: {listing(keys, 20)}.{hint}"
+                f"keys: {listing(keys, 20)}. {option}=... names another."
             )
-    return read_arrays(arrays["X"], arrays[target], request, where=repr(target))
+    return read_arrays(arrays[samples], arrays[target], request, where=repr(target))
+
+
+def _samples_beside(target: str, keys: Sequence[str]) -> str:
+    """The key of the samples that a target's key belongs to: `x_train` of `y_train`."""
+    if "X" not in keys and target[:1] in ("y", "Y"):
+        beside = [f"{letter}{target[1:]}" for letter in ("X", "x")]
+        return next((key for key in beside if key in keys), "X")
+    return "X"
 
 
 def read_npy(paths: tuple[Path, Path], request: Request) -> Dataset:

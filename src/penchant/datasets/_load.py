@@ -27,6 +27,7 @@ def load(
     source: str | Path,
     *,
     target: str | None = None,
+    features: str | None = None,
     classes: Iterable[object] | None = None,
     skip: Iterable[str] = (),
     rows: int | float | str | None = None,
@@ -49,6 +50,8 @@ def load(
         target: The column that holds the labels; by default the last, if it is called
             target, label, y, class, species or outcome. For npz the array's key, by
             default `y`; for OpenML by default the target it declares.
+        features: For npz the key of the samples; by default `X`, or what goes with
+            the target's: `x_train` with `y_train`.
         classes: The labels to keep, in this order; of two, the first is -1. None keeps
             all, in the order of numbers, or of the alphabet.
         skip: Features to leave out.
@@ -69,9 +72,15 @@ def load(
         text == "digits" or text.startswith("openml:")
     )
     name = text if is_name else _name(text)
+    if features is not None and Path(text).suffix.lower() != ".npz":
+        raise DataError(
+            f"{name}: features names an array of an npz file, and this is none; "
+            f"got {features!r}."
+        )
     request = Request.checked(
         name,
         target=target,
+        features=features,
         classes=classes,
         skip=skip,
         rows=rows,

@@ -15,6 +15,7 @@ class Request:
 
     name: str
     target: str | None
+    key: str | None
     classes: tuple[str, ...] | None
     skip: tuple[str, ...]
     rows: int | None
@@ -27,6 +28,7 @@ class Request:
         name: str,
         *,
         target: str | None = None,
+        features: str | None = None,
         classes: Iterable[object] | None = None,
         skip: Iterable[str] = (),
         rows: Any = None,
@@ -42,6 +44,7 @@ class Request:
         return Request(
             name,
             target,
+            features,
             None if classes is None else _check_classes(name, classes),
             _check_sequence("skip", skip),
             None if rows is None or everything else check_count("rows", rows),

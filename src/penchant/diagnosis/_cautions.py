@@ -52,7 +52,7 @@ def ended_early(run: Trajectory, steps: int) -> list[Caution]:
     reached = int(run.steps[-1])
     if run.outcome is Outcome.DIVERGED:
         headline = f"The run diverged at step {reached:,}."
-        detail = run.outcome.value
+        detail = run.advice
     else:
         headline = f"The run was interrupted at step {reached:,} of {steps:,}."
         detail = (

@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from penchant import optimizers
 from penchant._checks import check_count, check_instance
 from penchant.diagnosis._asked import Asked
 from penchant.diagnosis._defaults import default_step_size, default_steps
@@ -20,7 +21,7 @@ from penchant.training.batching import AbstractBatching, FullBatch
 
 def diagnose(
     problem: AbstractClassification,
-    optimizer: AbstractOptimizer,
+    optimizer: AbstractOptimizer | str | object,
     *,
     batching: AbstractBatching = FullBatch(),
     steps: int | None = None,
@@ -56,7 +57,7 @@ def diagnose(
 
     Args:
         problem: Data, model and loss.
-        optimizer: The update rule.
+        optimizer: The update rule, as `train` takes it.
         batching: Which samples an update sees.
         steps: Number of updates; None for as many as a fixed amount of arithmetic
             allows, 3 000 to 300 000 by the size of the data.
@@ -82,9 +83,7 @@ def diagnose(
         (LinearClassification, NetworkClassification),
         "a LinearClassification or a NetworkClassification",
     )
-    check_instance(
-        "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
-    )
+    rule = optimizers.read(optimizer)
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
     batching.check(problem.samples)
     linear = isinstance(problem, LinearClassification)
@@ -94,12 +93,12 @@ def diagnose(
                 "step_size must be given for a network: no step suits them all, and a "
                 "first large one can end every unit."
             )
-        step_size = default_step_size(problem, optimizer)
+        step_size = default_step_size(problem, rule)
     if steps is None:
         steps = default_steps(problem, batching)
     asked = Asked(
         problem=problem,
-        optimizer=optimizer,
+        optimizer=rule,
         batching=batching,
         steps=check_count("steps", steps),
         step_size=step_size,

@@ -45,7 +45,7 @@ class AdaGrad(AbstractOptimizer):
     initial: Real = eqx.field(default=0.0, converter=as_leaf)
 
     def __check_init__(self):
-        check_number("eps", self.eps, least=0.0)
+        check_number("eps", self.eps, least=0.0, finite=True)
         check_number("initial", self.initial, least=0.0)
 
     def init(self, w: Parameters) -> Accumulator:

@@ -46,7 +46,7 @@ class Adam(AbstractOptimizer):
     def __check_init__(self):
         check_number("b1", self.b1, least=0.0, below=1.0)
         check_number("b2", self.b2, least=0.0, below=1.0)
-        check_number("eps", self.eps, least=0.0)
+        check_number("eps", self.eps, least=0.0, finite=True)
 
     def init(self, w: Parameters) -> TwoMoments:
         return no_moments(w)

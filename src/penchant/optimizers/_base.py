@@ -1,4 +1,5 @@
 import abc
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -10,6 +11,9 @@ from penchant.problems import ScaledGradient
 
 State = Any
 """What an optimizer carries from step to step: any pytree of arrays."""
+
+Loss = Callable[[Parameters], Scalar]
+"""The mean loss of a step's batch, as a function of the weights."""
 
 
 class AbstractOptimizer(eqx.Module):
@@ -24,6 +28,15 @@ class AbstractOptimizer(eqx.Module):
     """
 
     opaque: ClassVar[bool] = False
+
+    @property
+    def needs_loss(self) -> bool:
+        """Whether `update` also gets `loss=`, the loss of this batch as a function.
+
+        A class of one's own says `needs_loss = True`. The function takes weights and
+        returns a number, so a rule can search along a line, or differentiate it again.
+        """
+        return False
 
     @abc.abstractmethod
     def init(self, w: Parameters) -> State:

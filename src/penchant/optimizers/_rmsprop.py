@@ -37,7 +37,7 @@ class RMSProp(AbstractOptimizer):
 
     def __check_init__(self):
         check_number("b2", self.b2, least=0.0, below=1.0)
-        check_number("eps", self.eps, least=0.0)
+        check_number("eps", self.eps, least=0.0, finite=True)
 
     def _adam(self) -> Adam:
         b1 = jnp.zeros_like(self.b2)

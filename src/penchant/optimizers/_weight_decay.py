@@ -6,7 +6,7 @@ from penchant._checks import check_instance, check_number
 from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real, Scalar
 from penchant.optimizers._adam import Adam
-from penchant.optimizers._base import AbstractOptimizer, State
+from penchant.optimizers._base import AbstractOptimizer, Loss, State
 from penchant.optimizers._character import Character
 from penchant.problems import ScaledGradient
 
@@ -35,7 +35,11 @@ class WeightDecay(AbstractOptimizer):
         check_instance(
             "rule", self.rule, AbstractOptimizer, "one of penchant.optimizers"
         )
-        check_number("decay", self.decay, least=0.0)
+        check_number("decay", self.decay, least=0.0, finite=True)
+
+    @property
+    def needs_loss(self) -> bool:
+        return self.rule.needs_loss
 
     def init(self, w: Parameters) -> State:
         return self.rule.init(w)
@@ -47,9 +51,14 @@ class WeightDecay(AbstractOptimizer):
         return self.rule.log_second(state)
 
     def update(
-        self, gradient: ScaledGradient, state: State, w: Parameters, step_size: Scalar
+        self,
+        gradient: ScaledGradient,
+        state: State,
+        w: Parameters,
+        step_size: Scalar,
+        **loss: Loss,
     ) -> tuple[Parameters, State]:
-        moved, state = self.rule.update(gradient, state, w, step_size)
+        moved, state = self.rule.update(gradient, state, w, step_size, **loss)
         shrink = jnp.asarray(step_size) * self.decay
         return jax.tree.map(lambda v, w: v - shrink * w, moved, w), state
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from penchant._arrays import plain
 from penchant._checks import is_traced
 from penchant._types import Parameters, Scalar
 from penchant.problems._scaled_gradient import ScaledGradient
@@ -61,6 +62,25 @@ class AbstractProblem(eqx.Module):
             key: What a random problem draws from.
         """
 
+    def batch_loss(
+        self,
+        w: Parameters,
+        rows: Rows = None,
+        row_weights: RowWeights = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Scalar:
+        """The mean loss by value whose gradient `scaled_gradient` is.
+
+        Asked for by rules that need the loss itself, such as line searches. A problem
+        that has none trains with all others.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_batch_loss(self) -> bool:
+        """Whether rules that need the loss can be run."""
+        return type(self).batch_loss is not AbstractProblem.batch_loss
+
     @abc.abstractmethod
     def recorded(self, w: Parameters) -> Scalar:
         """What a run records of the loss over all samples: its log if `in_logs`."""
@@ -103,8 +123,11 @@ class AbstractProblem(eqx.Module):
             )
         leaves = []
         for leaf, like in zip(given, wanted, strict=True):
+            taken = plain(name, leaf)
             try:
-                array = jnp.asarray(leaf, dtype=float)
+                if jnp.iscomplexobj(taken):
+                    raise TypeError
+                array = jnp.asarray(taken, dtype=float)
             except (TypeError, ValueError):
                 raise TypeError(
                     f"{name} must hold arrays of numbers; got {type(leaf).__name__}."

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from penchant._arrays import plain
 from penchant._types import Parameters, Scalar
 from penchant.problems._base import AbstractProblem, Rows, RowWeights, read_params
 from penchant.problems._scaled_gradient import ScaledGradient
@@ -73,6 +74,18 @@ class AbstractObjective(AbstractProblem):
     def recorded(self, w: Parameters) -> Scalar:
         return self.loss(w)
 
+    def batch_loss(
+        self,
+        w: Parameters,
+        rows: Rows = None,
+        row_weights: RowWeights = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Scalar:
+        losses = self.losses(w, rows, key)
+        if row_weights is None:
+            return jnp.mean(losses)
+        return jnp.sum(losses * row_weights)
+
     def scaled_gradient(
         self,
         w: Parameters,
@@ -80,13 +93,7 @@ class AbstractObjective(AbstractProblem):
         row_weights: RowWeights = None,
         key: PRNGKeyArray | None = None,
     ) -> ScaledGradient:
-        def mean(w: Parameters) -> Scalar:
-            losses = self.losses(w, rows, key)
-            if row_weights is None:
-                return jnp.mean(losses)
-            return jnp.sum(losses * row_weights)
-
-        g = jax.grad(mean)(w)
+        g = jax.grad(self.batch_loss)(w, rows, row_weights, key)
         largest = jnp.max(
             jnp.stack([jnp.max(jnp.abs(x), initial=0.0) for x in jax.tree.leaves(g)])
         )
@@ -208,6 +215,7 @@ def read_data(data: Any) -> Any:
         raise ValueError("data must hold at least one array; got none.")
     arrays = []
     for leaf in leaves:
+        leaf = plain("data", leaf)
         try:
             array = jnp.asarray(leaf)
         except (TypeError, ValueError):

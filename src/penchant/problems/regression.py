@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from penchant._arrays import numbers
 from penchant._checks import check_number
 from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real
@@ -70,7 +71,7 @@ class Regression(AbstractObjective):
                 "apply must be a function of parameters and examples; "
                 f"got {type(apply).__name__}."
             )
-        check_number("label_noise", label_noise, least=0.0)
+        check_number("label_noise", label_noise, least=0.0, finite=True)
         self.apply = apply
         self.params = read_params(params)
         self.data = read_data((_numbers("X", X), _numbers("y", y)))
@@ -125,12 +126,7 @@ class Regression(AbstractObjective):
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"{name} must be an array of numbers; got {type(values).__name__}."
-        ) from None
+    array = numbers(name, values)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite; got NaN or infinite entries.")
     return array

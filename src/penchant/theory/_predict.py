@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+from penchant import optimizers
 from penchant._checks import check_instance
 from penchant.margins import MaxMargin, max_margin
 from penchant.norms import L2, AbstractNorm, AbstractSchatten, Linf
@@ -33,7 +34,7 @@ from penchant.training.schedules import as_schedule
 
 def predict(
     problem: LinearClassification | NetworkClassification,
-    optimizer: AbstractOptimizer,
+    optimizer: AbstractOptimizer | str | object,
     *,
     batching: AbstractBatching = FullBatch(),
     step_size: Any = None,
@@ -83,7 +84,7 @@ def predict(
 
     Args:
         problem: Data, model and loss.
-        optimizer: The update rule.
+        optimizer: The update rule, as `train` takes it.
         batching: Which samples an update sees.
         step_size: As `train` takes it; None leaves assumptions on it unknown, and
             regimes without their steps.
@@ -116,7 +117,7 @@ def predict(
 def predict_from(
     best: Callable[[AbstractNorm], MaxMargin],
     problem: LinearClassification | NetworkClassification,
-    optimizer: AbstractOptimizer,
+    optimizer: AbstractOptimizer | str | object,
     batching: AbstractBatching,
     step_size: Any,
     trajectory: Trajectory | None = None,
@@ -128,18 +129,16 @@ def predict_from(
         TypeError: If an argument is of the wrong kind.
         ValueError: If the trajectory is of another problem.
     """
-    check_instance(
-        "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
-    )
+    rule = optimizers.read(optimizer)
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
     batching.check(problem.samples)
     if trajectory is not None:
         trajectory.require_problem(problem)
     schedule = None if step_size is None else as_schedule(step_size)
-    setting = Setting(problem, optimizer, batching, schedule, trajectory, best)
+    setting = Setting(problem, rule, batching, schedule, trajectory, best)
     if isinstance(problem, LinearClassification):
         best(canonical(Linf(), problem))  # data that no weights separate stop here
-    return foretell(optimizer, setting)
+    return foretell(rule, setting)
 
 
 @functools.singledispatch

@@ -58,13 +58,15 @@ def _behaviour(rule: Rule, w: Any) -> Any:
     if not optimizer.opaque:
         return optimizer
     state = optimizer.init(w)
+    square = lambda w: sum(jax.numpy.sum(x**2) for x in jax.tree.leaves(w))
+    more = {"loss": square} if optimizer.needs_loss else {}
     for log_scale in (0.0, -3.0):
         g = jax.tree.map(
             lambda x: jax.numpy.cos(jax.numpy.arange(1.0, x.size + 1)).reshape(x.shape),
             w,
         )
         gradient = ScaledGradient(g, jax.numpy.asarray(log_scale))
-        w, state = optimizer.update(gradient, state, w, jax.numpy.ones(()))
+        w, state = optimizer.update(gradient, state, w, jax.numpy.ones(()), **more)
     return w, state
 
 

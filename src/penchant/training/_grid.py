@@ -36,6 +36,8 @@ class Axis:
             return np.arange(len(self.values))
         if labels.ndim != 1:
             return np.arange(len(self.values))
+        if not np.isfinite(labels).all():
+            return labels
         whole = labels.astype(np.int64)
         return whole if np.array_equal(whole, labels) else labels
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
@@ -42,25 +43,92 @@ def can_inline(loop: Callable[..., Any], *arguments: Any) -> bool:
 def call_inlined(loop: Callable[..., Any], *arguments: Any) -> Any:
     """Call `loop`, asking the compiler to emit it as one function."""
     leaves, structure = jax.tree.flatten(arguments)
-    jaxpr = jax.make_jaxpr(loop)(*arguments).jaxpr
-    read = {v for e in jaxpr.eqns for v in e.invars if isinstance(v, Var)}
-    read |= {v for v in jaxpr.outvars if isinstance(v, Var)}
-    # an argument that nothing reads, such as the M of a Mahalanobis norm by its
-    # eigenvalues, ends the process in XLA's emitter (a failed check): none is passed
-    kept = [v in read for v in jaxpr.invars]
+    closed, shapes = jax.make_jaxpr(loop, return_shape=True)(*arguments)
+    jaxpr = closed.jaxpr
+    # what XLA's emitter meets besides computed values ends the process (a failed
+    # check): an argument on which no result hangs, such as the M of a Mahalanobis norm
+    # by its eigenvalues or the data of a rule that reads no gradient, and a result that
+    # is an argument, such as the weights of a rule that never moves. None of these
+    # passes through the call.
+    whence = {v: i for i, v in enumerate(jaxpr.invars)}
+    made = [v for v in dict.fromkeys(jaxpr.outvars) if _is_computed(v, whence)]
+    if not made:
+        return loop(*arguments)
+    first = [jaxpr.outvars.index(v) for v in made]
+    live = _live(jaxpr, set(made))
+    kept = [v in live for v in jaxpr.invars]
 
     def call(*given: Any) -> Any:
         rest = iter(given)
         filled = [
-            next(rest) if keep else leaf
+            next(rest) if keep else jnp.zeros(jnp.shape(leaf), leaf.dtype)
             for keep, leaf in zip(kept, leaves, strict=True)
         ]
-        return loop(*jax.tree.unflatten(structure, filled))
+        results = jax.tree.leaves(loop(*jax.tree.unflatten(structure, filled)))
+        return [results[i] for i in first]
 
     with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
-        return jax.jit(call)(
+        computed = jax.jit(call)(
             *(leaf for keep, leaf in zip(kept, leaves, strict=True) if keep)
         )
+    values = dict(zip(made, computed, strict=True))
+
+    def result(v: Any) -> Any:
+        if not isinstance(v, Var):
+            return v.val
+        return leaves[whence[v]] if v in whence else values[v]
+
+    return jax.tree.unflatten(
+        jax.tree.structure(shapes), [result(v) for v in jaxpr.outvars]
+    )
+
+
+def _is_computed(v: Any, whence: dict[Var, int]) -> bool:
+    """Whether a result is neither an argument nor a constant."""
+    return isinstance(v, Var) and v not in whence
+
+
+def _live(jaxpr: Jaxpr, wanted: set[Var]) -> set[Var]:
+    """The variables on which those wanted hang, themselves among them."""
+    live = set(wanted)
+    for equation in reversed(jaxpr.eqns):
+        asked = [v in live for v in equation.outvars]
+        if any(asked):
+            read = _read(equation, asked)
+            live |= {
+                v
+                for v, needed in zip(equation.invars, read, strict=True)
+                if needed and isinstance(v, Var)
+            }
+    return live
+
+
+def _read(equation: Any, asked: list[bool]) -> list[bool]:
+    """Which operands the results asked for hang on."""
+    everything = [True] * len(equation.invars)
+    if equation.primitive.name != "while":
+        called = _inner(equation.params)
+        if len(called) != 1 or len(called[0].invars) != len(equation.invars):
+            return everything
+        (inner,) = called
+        live = _live(inner, _chosen(inner.outvars, asked))
+        return [v in live for v in inner.invars]
+    body, cond = equation.params["body_jaxpr"], equation.params["cond_jaxpr"]
+    before, own = equation.params["cond_nconsts"], equation.params["body_nconsts"]
+    live = _live(cond.jaxpr, _chosen(cond.jaxpr.outvars, [True]))
+    tested = [v in live for v in cond.jaxpr.invars]
+    carried = [a or b for a, b in zip(asked, tested[before:], strict=True)]
+    while True:  # what a carried value hangs on is carried itself
+        live = _live(body.jaxpr, _chosen(body.jaxpr.outvars, carried))
+        read = [v in live for v in body.jaxpr.invars]
+        grown = [a or b for a, b in zip(carried, read[own:], strict=True)]
+        if grown == carried:
+            return [*tested[:before], *read[:own], *carried]
+        carried = grown
+
+
+def _chosen(outvars: Any, asked: list[bool]) -> set[Var]:
+    return {v for v, a in zip(outvars, asked, strict=True) if a and isinstance(v, Var)}
 
 
 def _inner(params: dict[str, Any]) -> list[Jaxpr]:

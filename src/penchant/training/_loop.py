@@ -140,11 +140,14 @@ def _steps(
                 row_weights = _row(batches.weights, j)
         drawn = None if key is None else jax.random.fold_in(key, begin + j)
         gradient = problem.scaled_gradient(w, rows, row_weights, drawn)
+        more = {}
+        if optimizer.needs_loss:
+            more["loss"] = lambda w: problem.batch_loss(w, rows, row_weights, drawn)
         if steps is None:
-            w, memory = optimizer.update(gradient, memory, w, _row(etas, j))
+            w, memory = optimizer.update(gradient, memory, w, _row(etas, j), **more)
             return j + 1, (w, memory, pace)
         gradient = relative(gradient, pace)
-        w, memory = optimizer.update(gradient, memory, w, pace.rate)
+        w, memory = optimizer.update(gradient, memory, w, pace.rate, **more)
         ends = (begin + j + 1) % epoch == 0
         after = jax.lax.cond(
             ends,

@@ -40,7 +40,7 @@ _STATE_AXES: Any = RunState(None, 0, 0, 0)
 
 def sweep(
     problem: Any,
-    optimizer: AbstractOptimizer,
+    optimizer: AbstractOptimizer | str | object,
     *,
     grid: Mapping[str, Sequence[Any] | np.ndarray],
     steps: int,
@@ -74,7 +74,7 @@ def sweep(
 
     Args:
         problem: What is learned.
-        optimizer: The update rule.
+        optimizer: The update rule, as `train` takes it.
         grid: Maps names to values: fields of the optimizer (`"b2"`, `"eps"`, …),
             `"step_size"` (numbers, which replace the scale of a power law, or power
             laws), `"exponent"` and `"offset"` of a power law, `"seed"` and `"init"`
@@ -113,7 +113,7 @@ def sweep(
     shape = tuple(len(axis.values) for axis in axes)
     boxes = list(blocks(shape, problem.parameters))
     attrs = {
-        "optimizer": repr(optimizer),
+        "optimizer": repr(rule.optimizer),
         "batching": repr(batching),
         "step_size": repr(rule.schedule),
         "steps": steps,

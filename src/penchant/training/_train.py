@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from penchant import optimizers
 from penchant._checks import check_count, check_instance
 from penchant._types import Parameters
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractProblem
 from penchant.training import _checkpoint as checkpoints
+from penchant.training._divergence import cause, is_finite
 from penchant.training._interrupt import noticed_interrupts
 from penchant.training._loop import Rule, RunState, advance_jit, start
 from penchant.training._progress import progress_bar
@@ -27,7 +29,7 @@ SAVE_SECONDS = 30.0
 
 def train(
     problem: Any,
-    optimizer: AbstractOptimizer,
+    optimizer: AbstractOptimizer | str | object,
     *,
     steps: int,
     step_size: Any,
@@ -50,7 +52,7 @@ def train(
 
     Args:
         problem: What is learned.
-        optimizer: The update rule.
+        optimizer: The update rule; an optax transformation is taken as `FromOptax`.
         steps: Number of updates, $T\ge1$.
         step_size: A number, `schedules.power(...)`, or any function of the step
             $t=0,1,\dots$, such as an optax schedule; or `schedules.loss_based()`.
@@ -70,59 +72,27 @@ def train(
     """
     steps = check_count("steps", steps)
     record = check_count("record", record, least=2)
+    begun = time.monotonic()
     rule, initial = make_rule(problem, optimizer, step_size, batching, init, key)
     at = record_steps(steps, record)
     file = None if checkpoint is None else Path(checkpoint) / "checkpoint.npz"
-    state, recorder = start(rule, initial), _Recorder()
-    identity = {} if file is None else checkpoints.fingerprint(rule, initial)
-    if file is not None and (found := checkpoints.load(file)) is not None:
-        state = _restore(file, found, identity, state, recorder)
-        if int(state.step) > steps and steps not in recorder.steps:
-            raise ValueError(
-                f"{file} has gone on to step {int(state.step)} and has no record of "
-                f"step {steps}. Ask for more steps, or give another folder."
-            )
-
-    begun, saved = time.monotonic(), time.monotonic()
-    outcome = Outcome.COMPLETE
-    run = Runner(rule)
-    log_loss = recorder.log_loss[-1] if recorder.steps else np.nan
+    run = _Run(rule, initial, at, file)
     with (
-        progress_bar(progress, steps, int(state.step), "training") as report,
+        progress_bar(progress, steps, int(run.state.step), "training") as report,
         noticed_interrupts() as interrupted,
     ):
-        try:
-            while (step := int(state.step)) < steps:
-                if interrupted():
-                    outcome = Outcome.INTERRUPTED
-                    break
-                due = at[np.searchsorted(at, step, side="right")]
-                state, log_loss = run(state, int(due))
-                report(int(state.step), log_loss)
-                if int(state.step) == due:
-                    recorder.add(state, log_loss)
-                if not _finite(state.weights):
-                    outcome = Outcome.DIVERGED
-                    break
-                if file is not None and time.monotonic() - saved > SAVE_SECONDS:
-                    _save(file, identity, state, recorder)
-                    saved = time.monotonic()
-        except KeyboardInterrupt:
-            outcome = Outcome.INTERRUPTED
-    if file is not None and recorder.steps:
-        _save(file, identity, state, recorder)
-    if not recorder.steps or recorder.steps[-1] < int(state.step):
-        # where it stopped; not saved, so that a resumed run has the same records
-        recorder.add(state, float(problem.recorded(state.weights)))
-    recorded = recorder.upto(steps)
+        outcome = run.go(report, interrupted)
+    run.finish()
+    recorded = run.recorder.upto(steps)
     return Trajectory(
         steps=jnp.asarray(recorded.steps),
         weights=jax.tree.map(lambda *w: jnp.asarray(np.stack(w)), *recorded.weights),
         recorded=jnp.asarray(recorded.log_loss),
         initial=initial,
         rule=rule,
-        state=state,
+        state=run.state,
         outcome=outcome,
+        advice=run.advice(outcome),
         seconds=time.monotonic() - begun,
     )
 
@@ -147,16 +117,19 @@ def make_rule(
         AbstractProblem,
         "a LinearClassification, NetworkClassification, Regression or Objective",
     )
-    check_instance(
-        "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
-    )
+    rule = optimizers.read(optimizer)
+    if rule.needs_loss and not problem.has_batch_loss:
+        raise TypeError(
+            f"optimizer: {rule!r} reads the loss, and {type(problem).__name__} has no "
+            "batch_loss to give it."
+        )
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
     batching.check(problem.samples)
     initial = problem.start if init is None else problem.read(init, "init")
     schedule = as_schedule(step_size)
     if isinstance(schedule, LossBased):
-        schedule.check(optimizer)
-    return Rule(problem, optimizer, schedule, batching, as_key(key)), initial
+        schedule.check(rule)
+    return Rule(problem, rule, schedule, batching, as_key(key)), initial
 
 
 def as_key(key: Any) -> Any:
@@ -186,7 +159,7 @@ class Runner:
         step = int(np.max(np.asarray(state.step)))
         stop = min(until, step + self.chunk)
         begun = time.monotonic()
-        state, log_loss = self._call(state, stop)
+        state, log_loss = self.steps(state, stop)
         log_loss = np.asarray(log_loss)  # waits for the result
         taken = time.monotonic() - begun
         if taken < CHUNK_SECONDS and stop == step + self.chunk:
@@ -195,7 +168,8 @@ class Runner:
             self.chunk //= 2
         return state, float(np.mean(log_loss))
 
-    def _call(self, state: RunState, stop: int) -> tuple[RunState, Any]:
+    def steps(self, state: RunState, stop: int) -> tuple[RunState, Any]:
+        """All steps up to number `stop`."""
         until = jnp.asarray(stop)
         if self.inline:
             try:
@@ -229,8 +203,79 @@ class _Recorder:
         return part
 
 
-def _finite(w: Parameters) -> bool:
-    return all(bool(np.isfinite(np.asarray(x)).all()) for x in jax.tree.leaves(w))
+class _Run:
+    """A run under way: its state, what is recorded of it, and when it was saved."""
+
+    def __init__(
+        self, rule: Rule, initial: Parameters, at: np.ndarray, file: Path | None
+    ):
+        self.rule, self.at, self.file = rule, at, file
+        self.state, self.recorder = start(rule, initial), _Recorder()
+        self.before = self.state
+        self.call = Runner(rule)
+        self.identity = {} if file is None else checkpoints.fingerprint(rule, initial)
+        self.saved = time.monotonic()
+        found = None if file is None else checkpoints.load(file)
+        if file is not None and found is not None:
+            self._resume(file, found)
+
+    def go(
+        self, report: Callable[..., None], interrupted: Callable[[], bool]
+    ) -> Outcome:
+        """Make all steps, a call of compiled code at a time; how it ended."""
+        try:
+            while int(self.state.step) < self.at[-1]:
+                if interrupted():
+                    return Outcome.INTERRUPTED
+                self.advance(report)
+                if not is_finite(self.state.weights):
+                    return Outcome.DIVERGED
+        except KeyboardInterrupt:
+            return Outcome.INTERRUPTED
+        return Outcome.COMPLETE
+
+    def advance(self, report: Callable[..., None]) -> None:
+        """One call, and what is due after it: a report, a record, a checkpoint."""
+        due = int(self.at[np.searchsorted(self.at, int(self.state.step), side="right")])
+        before = self.state
+        self.state, log_loss = self.call(self.state, due)
+        self.before = before
+        report(int(self.state.step), log_loss)
+        if int(self.state.step) == due:
+            self.recorder.add(self.state, log_loss)
+        if self.file is not None and time.monotonic() - self.saved > SAVE_SECONDS:
+            if is_finite(self.state.weights):
+                _save(self.file, self.identity, self.state, self.recorder)
+            self.saved = time.monotonic()
+
+    def finish(self) -> None:
+        """Save the run, and record where it stopped."""
+        if self.file is not None and self.recorder.steps:
+            _save(self.file, self.identity, self.state, self.recorder)
+        if not self.recorder.steps or self.recorder.steps[-1] < int(self.state.step):
+            # not saved, so that a resumed run has the same records
+            recorded = self.rule.problem.recorded(self.state.weights)
+            self.recorder.add(self.state, float(recorded))
+
+    def advice(self, outcome: Outcome) -> str:
+        """What to do about how the run ended."""
+        why = None
+        if outcome is Outcome.DIVERGED:
+            why = cause(
+                self.rule.problem, self.call.steps, self.before, int(self.state.step)
+            )
+        return why or outcome.value
+
+    def _resume(
+        self, file: Path, found: tuple[dict[str, Any], dict[str, np.ndarray]]
+    ) -> None:
+        self.state = _restore(file, found, self.identity, self.state, self.recorder)
+        self.before, last = self.state, int(self.at[-1])
+        if int(self.state.step) > last and last not in self.recorder.steps:
+            raise ValueError(
+                f"{file} has gone on to step {int(self.state.step)} and has no record "
+                f"of step {last}. Ask for more steps, or give another folder."
+            )
 
 
 def _save(

@@ -39,7 +39,8 @@ class Trajectory(eqx.Module):
 
     `steps` `(r,)` counts updates done, so `weights[i]` are $w$ after `steps[i]` updates
     (leading axis `r`). `log_loss` `(r,)` is the log of the mean loss over all samples,
-    `loss` that loss. `initial` are the weights before the first update.
+    `loss` that loss. `initial` are the weights before the first update. `advice` says
+    what to do about how the run ended.
 
     Margins are not normalised here: directions converge long after margins grow, and
     the read-out of a limit is `increment()`, not $w/\|w\|$.
@@ -52,6 +53,7 @@ class Trajectory(eqx.Module):
     rule: Rule
     state: RunState
     outcome: Outcome = eqx.field(static=True)
+    advice: str = eqx.field(static=True)
     seconds: float = eqx.field(static=True)
 
     @property

@@ -24,7 +24,7 @@ class Constant(eqx.Module):
     scale: Real = eqx.field(converter=as_leaf)
 
     def __check_init__(self):
-        check_number("step_size", self.scale, above=0.0)
+        check_number("step_size", self.scale, above=0.0, finite=True)
 
     def __call__(self, t: Real) -> Real:
         return self.scale * jnp.ones_like(t, dtype=float)
@@ -41,9 +41,9 @@ class Power(eqx.Module):
     offset: Real = eqx.field(default=2.0, converter=as_leaf)
 
     def __check_init__(self):
-        check_number("scale", self.scale, above=0.0)
-        check_number("exponent", self.exponent, least=0.0)
-        check_number("offset", self.offset, above=0.0)
+        check_number("scale", self.scale, above=0.0, finite=True)
+        check_number("exponent", self.exponent, least=0.0, finite=True)
+        check_number("offset", self.offset, above=0.0, finite=True)
 
     def __call__(self, t: Real) -> Real:
         return self.scale * (jnp.asarray(t, float) + self.offset) ** -self.exponent
@@ -63,9 +63,9 @@ class LossBased(eqx.Module):
     shrink: Real = eqx.field(converter=as_leaf)
 
     def __check_init__(self):
-        check_number("scale", self.scale, above=0.0)
-        check_number("grow", self.grow, above=1.0)
-        check_number("shrink", self.shrink, above=1.0)
+        check_number("scale", self.scale, above=0.0, finite=True)
+        check_number("grow", self.grow, above=1.0, finite=True)
+        check_number("shrink", self.shrink, above=1.0, finite=True)
 
     def __call__(self, t: Real) -> Real:
         # what the loop multiplies the gradient of the *log* loss with is a state of

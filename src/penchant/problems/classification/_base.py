@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._types import Parameters, PerSample, Scalar
-from penchant.problems._base import AbstractProblem, Rows
+from penchant.problems._base import AbstractProblem, Rows, RowWeights
 from penchant.problems.classification._homogeneity import NotHomogeneousError
 from penchant.problems.losses import AbstractLoss
 
@@ -83,6 +83,19 @@ class AbstractClassification(AbstractProblem):
     def log_loss(self, w: Parameters) -> Scalar:
         """The logarithm of the mean loss."""
         return jax.nn.logsumexp(self.log_losses(w)) - jnp.log(float(self.samples))
+
+    def batch_loss(
+        self,
+        w: Parameters,
+        rows: Rows = None,
+        row_weights: RowWeights = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Scalar:
+        r"""The mean loss of a batch by value: 0 below $10^{-323}$."""
+        losses = jnp.exp(self.loss.log_losses(self.pair_margins(w, rows)))
+        if row_weights is None:
+            return jnp.mean(losses)
+        return jnp.sum(losses * row_weights)
 
     def recorded(self, w: Parameters) -> Scalar:
         return self.log_loss(w)

@@ -50,6 +50,11 @@ def measure(apply: Any, params: Parameters, X: Any) -> Homogeneity:
     forward: Forward = jax.jit(lambda w: jnp.asarray(apply(w, X[:ROWS]), dtype=float))
     points = _points(params)
     outputs = [np.asarray(forward(w)) for w in points]
+    # a network may be defined for some parameters only, such as positive ones
+    seen = [i for i, out in enumerate(outputs) if np.isfinite(out).all()]
+    points, outputs = [points[i] for i in seen], [outputs[i] for i in seen]
+    if not points:
+        points, outputs = [params], [np.asarray(forward(params))]
     if not any(np.abs(out).max() > 0 for out in outputs):
         raise ValueError(
             "apply(params, X) is 0 at random parameters: there is nothing to train."

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from penchant._arrays import numbers, plain
 from penchant._checks import check_count
 
 
@@ -80,15 +81,10 @@ def read_examples(X: Any, shape: str) -> np.ndarray:
     """Examples in float64, `(n, d)` for a shape of two axes, else `(n, ...)`.
 
     Raises:
-        TypeError: If they are no numbers.
-        ValueError: If the shape is another, or an entry is NaN or infinite.
+        TypeError: If they are no real numbers.
+        ValueError: If the shape is another, or an entry is NaN, infinite or masked.
     """
-    try:
-        examples = np.asarray(X, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"X must be an array of numbers of shape {shape}; got {type(X).__name__}."
-        ) from None
+    examples = numbers("X", X, shape)
     flat = shape == "(n, d)"
     if (examples.ndim != 2 if flat else examples.ndim == 0) or 0 in examples.shape:
         more = " and one feature" if flat else ""
@@ -111,7 +107,7 @@ def _numbers(y: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels as numbers, and their names where they were text."""
     names: tuple[str, ...] = ()
     try:
-        raw = np.asarray(y)
+        raw = np.asarray(plain("y", y))
         if raw.dtype.kind in "OUS" and raw.size and _are_names(raw):
             found, codes = np.unique(raw.astype(str), return_inverse=True)
             if len(found) == 1:
@@ -121,12 +117,9 @@ def _numbers(y: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
                 )
             names, given = tuple(map(str, found)), codes.astype(np.float64)
         else:
-            given = np.asarray(y, dtype=np.float64)
-    except TypeError:
-        raise TypeError(
-            "y must be an array of numbers or names: -1 and +1, two names, or classes "
-            "0..k-1."
-        ) from None
+            given = numbers("y", raw)
+    except TypeError as error:
+        raise TypeError(f"{error} Labels are -1 and +1, names, or 0..k-1.") from None
     if given.shape != (n,):
         raise ValueError(
             f"y must have shape ({n},), a label a row of X; got {given.shape}."

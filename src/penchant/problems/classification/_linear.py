@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from penchant._arrays import precision
 from penchant._checks import check_instance
 from penchant._types import Examples, PerSample, Vector, Weights
 from penchant.problems._base import Rows, RowWeights
@@ -81,7 +82,7 @@ class LinearClassification(AbstractClassification):
         self.names = labels.names
         self.loss = loss
         self.bias = bias
-        self.given = str(getattr(X, "dtype", "float64"))
+        self.given = precision(X)
 
     def __repr__(self) -> str:
         n, d = self.X.shape

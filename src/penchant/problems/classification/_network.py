@@ -4,8 +4,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from penchant._arrays import precision
 from penchant._checks import check_instance, check_number
 from penchant._types import Parameters, Real
 from penchant.problems._base import Rows, RowWeights, read_params
@@ -30,9 +32,10 @@ class NetworkClassification(AbstractClassification):
     r"""A classifier `apply(params, X)` of any kind, under a loss of its margins.
 
     Two classes, $y_i=\pm1$: `apply` returns `(n,)` or `(n, 1)`, and margins are
-    $q_i=y_i\Phi(w,x_i)$. `k` classes: it returns `(n, k)` scores, and margins are
-    $\Phi(w,x_i)_{y_i}-\Phi(w,x_i)_c$ for $c\ne y_i$. Parameters are any pytree of
-    arrays, as in plain JAX, equinox (`eqx.partition`) or flax (`model.apply`).
+    $q_i=y_i\Phi(w,x_i)$. `k` classes, or two with an output each: it returns `(n, k)`
+    scores, and margins are $\Phi(w,x_i)_{y_i}-\Phi(w,x_i)_c$ for $c\ne y_i$. Parameters
+    are any pytree of arrays, as in plain JAX, equinox (`eqx.partition`) or flax
+    (`model.apply`).
 
     What theory says of limits needs a homogeneous network,
     $\Phi(\alpha w,x)=\alpha^L\Phi(w,x)$ for $\alpha>0$. That is measured here, at
@@ -56,7 +59,8 @@ class NetworkClassification(AbstractClassification):
         y: `(n,)` labels, as `LinearClassification` takes them.
         loss: One of `penchant.losses`.
         degree: A claim of $L$, checked; None to take what is measured.
-        classes: 2 asks for two classes as two outputs, `(n, 2)`.
+        classes: 2 asks for two classes as two outputs, `(n, 2)`; None lets the outputs
+            say.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -96,16 +100,21 @@ class NetworkClassification(AbstractClassification):
             "loss", loss, AbstractLoss, "one of Exponential(), Logistic(), PairLog()"
         )
         examples = read_examples(X, "(n, ...)")
-        labels = read_labels(y, len(examples), classes)
         self.apply = apply
         self.params = read_params(params)
         self.X = jnp.asarray(examples)
+        labels = read_labels(y, len(examples), classes)
+        outputs = shape_of("apply", apply, self.params, self.X)
+        n = len(examples)
+        if getattr(outputs, "shape", None) == (n, 2) and len(np.unique(labels.y)) == 2:
+            labels = read_labels(y, n, 2)  # two outputs ask for two rows
         self.y = jnp.asarray(labels.y)
         self.loss = loss
         self.classes, self.binary = labels.classes, labels.binary
         self.names = labels.names
-        self.given = str(getattr(X, "dtype", "float64"))
-        self._check_outputs()
+        self.given = precision(X)
+        self._check_outputs(outputs)
+        self._check_start()
         found = measure(apply, self.params, self.X)
         if degree is not None:
             check_number("degree", degree, above=0.0)
@@ -189,8 +198,19 @@ class NetworkClassification(AbstractClassification):
         y = self._labels(rows)
         return jnp.arange(self.classes, dtype=y.dtype)[None, :] == y[:, None]
 
-    def _check_outputs(self) -> None:
-        shape = shape_of("apply", self.apply, self.params, self.X)
+    def _check_start(self) -> None:
+        scores = np.asarray(self.scores(self.params))
+        bad = ~np.isfinite(scores).all(axis=1)
+        if bad.any():
+            first = int(np.argmax(bad))
+            value = scores[first][~np.isfinite(scores[first])][0]
+            raise ValueError(
+                f"apply(params, X) must be finite at the params given; it is {value} "
+                f"for {int(bad.sum())} of {self.samples} samples, the first in row "
+                f"{first}."
+            )
+
+    def _check_outputs(self, shape: Any) -> None:
         n = self.samples
         if not hasattr(shape, "shape"):
             raise TypeError(

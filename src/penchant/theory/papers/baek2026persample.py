@@ -13,7 +13,7 @@ from penchant.theory._prediction import Assumption, Prediction, Verdict
 from penchant.theory._setting import Setting, longest_row
 from penchant.theory.per_sample._adam_limit import AdamLimit, AdamLimits
 from penchant.theory.per_sample._adam_limits import adam_limits
-from penchant.theory.per_sample._mean_step import signed_rows
+from penchant.theory.per_sample._mean_step import ORDERS, signed_rows
 from penchant.theory.per_sample._signum_gap import signum_gap
 from penchant.theory.regimes._adam_regimes import Pace, adam_regimes, course_of
 from penchant.theory.regimes._course import RegimeName
@@ -40,6 +40,8 @@ def signum(setting: Setting, b1: Real) -> Prediction:
     limit was measured *nearer* $\ell_2$.
     """
     problem = setting.problem
+    if not isinstance(setting.batching, ORDERS):
+        return _unknown_order(setting)
     b = float(np.asarray(b1))
     gap = signum_gap(problem, b, setting.batching)
     certain = (
@@ -74,6 +76,16 @@ def signum(setting: Setting, b1: Real) -> Prediction:
     )
 
 
+def _unknown_order(setting: Setting) -> Prediction:
+    """A batching of somebody else's: averages of steps hang on what it draws."""
+    return setting.unknown(
+        f"The limit with batches hangs on which samples meet; {setting.batching!r} is "
+        "none of Cyclic, Shuffled and WithReplacement, for which that is known.",
+        SOURCE,
+        (Linf(), L2()),
+    )
+
+
 def _mean_of_signs(setting: Setting, b1: float) -> str:
     """Without momentum and one sample a step the limit does not depend on losses."""
     problem = setting.problem
@@ -99,6 +111,8 @@ def per_sample_adam(setting: Setting, decays: Decays) -> Prediction:
     direction converges at all is assumed (Assumption 4.4).
     """
     problem = setting.problem
+    if not isinstance(setting.batching, ORDERS):
+        return _unknown_order(setting)
     if not problem.binary:
         return setting.unknown(
             "With batches of part of the samples Adam's limit is known for two classes "

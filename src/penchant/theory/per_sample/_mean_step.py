@@ -44,6 +44,10 @@ GATHERED = 3e7
 """Numbers up to which batches are copied side by side, and not multiplied out."""
 
 
+ORDERS = (Cyclic, Shuffled, WithReplacement)
+"""Batchings of which it is known which samples meet, and how often."""
+
+
 class Units(eqx.Module):
     """What single updates see: samples in order, or batches with their rows' factors.
 
@@ -600,13 +604,12 @@ def _noise(batching: AbstractBatching, samples: int) -> np.ndarray:
 
 
 def _check_batching(batching: AbstractBatching, samples: int) -> None:
-    kinds = (Cyclic, Shuffled, WithReplacement)
     if isinstance(batching, FullBatch):
         raise ValueError(
             "batching must leave samples out of an update; full batches make sign "
             "descent of Adam, whose limit is max_margin(problem, norms.Linf())."
         )
-    check_instance("batching", batching, kinds, "Cyclic, Shuffled or WithReplacement")
+    check_instance("batching", batching, ORDERS, "Cyclic, Shuffled or WithReplacement")
     batching.check(samples)
     if batching.steps_per_epoch(samples) == 1 and samples > 1:
         if isinstance(batching, WithReplacement):
