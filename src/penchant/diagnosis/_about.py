@@ -10,7 +10,11 @@ import numpy as np
 
 from penchant import norms, optimizers
 from penchant.optimizers import AbstractOptimizer
-from penchant.problems import LinearClassification, NetworkClassification
+from penchant.problems import (
+    AbstractClassification,
+    LinearClassification,
+    NetworkClassification,
+)
 from penchant.training import batching as batches, schedules
 from penchant.training.batching import AbstractBatching
 
@@ -23,7 +27,7 @@ HOMES = {
 
 
 def settings_of(
-    problem: LinearClassification | NetworkClassification,
+    problem: AbstractClassification,
     optimizer: AbstractOptimizer,
     batching: AbstractBatching,
     step_size: Any,
@@ -64,9 +68,15 @@ def settings_of(
     }
 
 
-def _model(problem: LinearClassification | NetworkClassification) -> dict[str, Any]:
+def _model(problem: AbstractClassification) -> dict[str, Any]:
     if isinstance(problem, LinearClassification):
         return {"features": problem.X.shape[1], "bias": problem.bias}
+    if not isinstance(problem, NetworkClassification):
+        return {
+            "model": type(problem).__name__,
+            "parameters": problem.parameters,
+            "degree": problem.degree,
+        }
     name = getattr(problem.apply, "__name__", None) or repr(problem.apply)
     return {
         "network": name,

@@ -21,7 +21,7 @@ class Asked:
     batching: AbstractBatching
     steps: int
     step_size: Any
-    norms: Iterable[AbstractNorm] | None
+    norms: Iterable[AbstractNorm | str] | None
     init: Any
     key: Any
     record: int

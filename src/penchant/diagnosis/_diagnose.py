@@ -14,7 +14,6 @@ from penchant.optimizers import AbstractOptimizer
 from penchant.problems import (
     AbstractClassification,
     LinearClassification,
-    NetworkClassification,
 )
 from penchant.training.batching import AbstractBatching, FullBatch
 
@@ -26,7 +25,7 @@ def diagnose(
     batching: AbstractBatching = FullBatch(),
     steps: int | None = None,
     step_size: Any = None,
-    norms: Iterable[AbstractNorm] | None = None,
+    norms: Iterable[AbstractNorm | str] | None = None,
     init: Any = None,
     key: Any = 0,
     record: int = 200,
@@ -43,7 +42,7 @@ def diagnose(
 
     Ctrl-C during training is no error either: the diagnosis is of what was reached.
 
-    For a network (`NetworkClassification`) the answer is a
+    For a network (`NetworkClassification`), or any other margins, the answer is a
     [`NetworkDiagnosis`][penchant.diagnosis.NetworkDiagnosis]: the run is continued to
     infinite time by [`limit`][penchant.limit], and KKT gaps in each norm say which
     margin problem its limit solves to first order. It needs a `step_size`; `norms`
@@ -64,8 +63,8 @@ def diagnose(
         step_size: As `train` takes it; None for one that scaling the data does not
             change: proportional to $(t+2)^{-1/2}/R$ with `R` the longest row's dual
             norm in the rule's geometry, or for gradient descent a constant $1/(R^2L)$.
-        norms: The norms to compare; None for ℓ1, ℓ2, ℓ∞, and for several classes
-            spectral and nuclear. The predicted one always joins them.
+        norms: The norms to compare, or their names; None for ℓ1, ℓ2, ℓ∞, and for
+            several classes spectral and nuclear. The predicted one always joins them.
         init: Initial weights; zeros if None.
         key: Seed for the order of samples.
         record: Number of records of the run.
@@ -80,8 +79,8 @@ def diagnose(
     check_instance(
         "problem",
         problem,
-        (LinearClassification, NetworkClassification),
-        "a LinearClassification or a NetworkClassification",
+        AbstractClassification,
+        "a LinearClassification, NetworkClassification or another with margins",
     )
     rule = optimizers.read(optimizer)
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")

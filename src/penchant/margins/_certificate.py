@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from penchant._checks import check_instance
 from penchant._types import Scalar, Weights
-from penchant.norms import AbstractNorm
+from penchant.norms import AbstractNorm, read
 from penchant.problems import LinearClassification
 
 SHARPNESSES = 96
@@ -31,7 +31,7 @@ class Certificate(eqx.Module):
 
 
 def certify(
-    problem: LinearClassification, weights: Weights, norm: AbstractNorm
+    problem: LinearClassification, weights: Weights, norm: AbstractNorm | str
 ) -> Certificate:
     r"""Bound the largest margin from both sides by the weights at hand.
 
@@ -54,14 +54,14 @@ def certify(
     Args:
         problem: Its data; the loss plays no part.
         weights: Any weights but 0, of the problem's shape.
-        norm: The norm.
+        norm: The norm, or its name.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If the weights have another shape, are 0, or are not finite.
     """
     check_instance("problem", problem, LinearClassification, "a LinearClassification")
-    check_instance("norm", norm, AbstractNorm, "one of penchant.norms")
+    norm = read(norm)
     w = jnp.asarray(weights, dtype=float)
     if w.shape != problem.weight_shape:
         raise ValueError(

@@ -25,7 +25,7 @@ from penchant.margins._solvers.rows import PairRows
 from penchant.margins._solvers.steepest import by_steepest_steps
 from penchant.margins._solvers.vertex import vertex
 from penchant.margins._solvers.working_set import working_set
-from penchant.norms import AbstractNorm, AbstractSchatten, Mahalanobis
+from penchant.norms import AbstractNorm, AbstractSchatten, Mahalanobis, read
 from penchant.problems import LinearClassification
 
 LARGEST_SYSTEM = 3000
@@ -162,7 +162,7 @@ def promised_gap(norm: AbstractNorm) -> float:
 
 def max_margin(
     problem: LinearClassification,
-    norm: AbstractNorm,
+    norm: AbstractNorm | str,
     *,
     tol: float = 1e-9,
     solver: AbstractSolver | None = None,
@@ -179,7 +179,7 @@ def max_margin(
 
     Args:
         problem: Separable data.
-        norm: Any norm; one of your own is computed to the first order.
+        norm: Any norm, or its name; one of your own is computed to the first order.
         tol: Relative gap to stop at. A result may have a wider one; it is in `gap`.
         solver: `Exact()`, `FirstOrder()`, or one of your own; None takes
             `FirstOrder()` for more than some thousands of weights and for norms that
@@ -195,7 +195,7 @@ def max_margin(
             Mahalanobis norms, or 1e-4 for other p, and wider than the `tol` asked for.
     """
     check_instance("problem", problem, LinearClassification, "a LinearClassification")
-    check_instance("norm", norm, AbstractNorm, "one of penchant.norms")
+    norm = read(norm)
     check_number("tol", tol, above=0.0, below=1.0)
     norm(jnp.zeros(problem.weight_shape))  # a norm that doesn't fit says so here
     if solver is None:

@@ -23,7 +23,7 @@ def read(norm: AbstractNorm | str) -> AbstractNorm:
 
     >>> import penchant as pn
     >>> pn.norms.read("lp:3"), pn.norms.read(pn.norms.L2())
-    (Lp(p=3), L2())
+    (Lp(p=3.0), L2())
 
     Raises:
         TypeError: If it is neither a norm nor a name.

@@ -74,7 +74,10 @@ class AbstractProblem(eqx.Module):
         Asked for by rules that need the loss itself, such as line searches. A problem
         that has none trains with all others.
         """
-        raise NotImplementedError
+        raise TypeError(
+            f"{type(self).__name__} has no loss by value (batch_loss), which this rule "
+            "needs."
+        )
 
     @property
     def has_batch_loss(self) -> bool:

@@ -9,7 +9,7 @@ from penchant._checks import check_instance
 from penchant.margins import MaxMargin, max_margin
 from penchant.norms import L2, AbstractNorm, AbstractSchatten, Linf
 from penchant.optimizers import AbstractOptimizer, Lion, Muon, Shampoo
-from penchant.problems import LinearClassification, NetworkClassification
+from penchant.problems import AbstractClassification, LinearClassification
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
 from penchant.theory.descent._rules import Descent, as_descent
@@ -33,7 +33,7 @@ from penchant.training.schedules import as_schedule
 
 
 def predict(
-    problem: LinearClassification | NetworkClassification,
+    problem: AbstractClassification,
     optimizer: AbstractOptimizer | str | object,
     *,
     batching: AbstractBatching = FullBatch(),
@@ -99,8 +99,8 @@ def predict(
     check_instance(
         "problem",
         problem,
-        (LinearClassification, NetworkClassification),
-        "a LinearClassification or a NetworkClassification",
+        AbstractClassification,
+        "a LinearClassification, NetworkClassification or another with margins",
     )
     seen: dict[Hashable, MaxMargin] = {}
 
@@ -116,7 +116,7 @@ def predict(
 
 def predict_from(
     best: Callable[[AbstractNorm], MaxMargin],
-    problem: LinearClassification | NetworkClassification,
+    problem: AbstractClassification,
     optimizer: AbstractOptimizer | str | object,
     batching: AbstractBatching,
     step_size: Any,

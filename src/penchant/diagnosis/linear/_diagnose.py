@@ -8,7 +8,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from penchant._checks import check_instance
 from penchant.diagnosis._asked import Asked
 from penchant.diagnosis._cautions import Caution, ended_early
 from penchant.diagnosis.linear import _cautions as cautions
@@ -19,7 +18,7 @@ from penchant.diagnosis.linear._minimiser import Minimiser, find_minimiser
 from penchant.diagnosis.linear._verdict import judge, same
 from penchant.estimators import fit_convergence
 from penchant.margins import NotSeparableError
-from penchant.norms import L2, AbstractNorm
+from penchant.norms import L2, AbstractNorm, read
 from penchant.problems import LinearClassification
 from penchant.theory import Prediction, canonical, predict_from
 from penchant.training import Outcome, Trajectory
@@ -139,13 +138,13 @@ def _compare(
 
 
 def _norms(
-    problem: LinearClassification, norms: Iterable[AbstractNorm] | None
+    problem: LinearClassification, norms: Iterable[AbstractNorm | str] | None
 ) -> tuple[AbstractNorm, ...]:
     if norms is None:
         return usual_norms(problem)
     chosen: list[AbstractNorm] = []
     for norm in norms:
-        check_instance("norms", norm, AbstractNorm, "a sequence of penchant.norms")
+        norm = read(norm)
         norm(jnp.zeros(problem.weight_shape))  # one that doesn't fit says so here
         if not any(same(norm, other, problem) for other in chosen):
             chosen.append(canonical(norm, problem))

@@ -17,7 +17,7 @@ from penchant.estimators import share_of_eps
 from penchant.flows import Limit, ZeroGradientError, limit
 from penchant.margins import KKT, kkt, normalized_margin
 from penchant.norms import L2, AbstractNorm, Layerwise, Linf, Spectral
-from penchant.problems import NetworkClassification
+from penchant.problems import AbstractClassification
 from penchant.theory import Prediction, predict
 from penchant.training import Trajectory
 
@@ -118,7 +118,7 @@ def diagnose_network(asked: Asked) -> NetworkDiagnosis:
 
 
 def _norms(
-    problem: NetworkClassification, run: Trajectory, found: Limit | None
+    problem: AbstractClassification, run: Trajectory, found: Limit | None
 ) -> tuple[AbstractNorm | Layerwise, ...]:
     norms: list[AbstractNorm | Layerwise] = [L2(), Linf(), Layerwise(Spectral())]
     second = run.rule.optimizer.character().adaptive
@@ -129,7 +129,7 @@ def _norms(
 
 
 def _row(
-    problem: NetworkClassification,
+    problem: AbstractClassification,
     norm: AbstractNorm | Layerwise,
     w: Any,
     found: Limit | None,

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._types import Parameters, PerSample, Scalar
 from penchant.problems._base import AbstractProblem, Rows, RowWeights
+from penchant.problems._scaled_gradient import ScaledGradient
 from penchant.problems.classification._homogeneity import NotHomogeneousError
 from penchant.problems.losses import AbstractLoss
 
@@ -22,6 +23,9 @@ class AbstractClassification(AbstractProblem):
     The training loss is the **mean** of the samples' losses, and exists as its
     logarithm only. `degree` is the $L$ with $q_i(\alpha w)=\alpha^Lq_i(w)$ for
     $\alpha>0$: 1 for linear models, None where there is none.
+
+    A class of one's own needs the five fields below, `degree`, `start` and
+    `pair_margins`; gradients follow.
 
     `binary` problems have labels $\pm1$ and one margin a sample; others `classes` of
     them, 0..k-1, and a margin against each other class. `names` are what labels were
@@ -55,14 +59,35 @@ class AbstractClassification(AbstractProblem):
         if self.degree is None:
             raise NotHomogeneousError(
                 "problem must be homogeneous in its parameters: only then do "
-                "directions have margins and limits. This network is not (see "
-                "problem.homogeneity)."
+                "directions have margins and limits. This one is not (a network's "
+                "problem.homogeneity says by how much)."
             )
         return self.degree
 
     @abc.abstractmethod
     def pair_margins(self, w: Parameters, rows: Rows = None) -> PairMargins:
         r"""Margins against each opponent: `(n, 1)`; `(n, k)`, $+\infty$ for $c=y_i$."""
+
+    def scaled_gradient(
+        self,
+        w: Parameters,
+        rows: Rows = None,
+        row_weights: RowWeights = None,
+        key: PRNGKeyArray | None = None,
+    ) -> ScaledGradient:
+        """The gradient of the mean loss, by the slopes of its margins' logarithms.
+
+        Args:
+            w: The parameters.
+            rows: Indices of a mini-batch; None for all samples.
+            row_weights: A factor for each row of the batch in place of one over
+                their number, for batches that are padded.
+            key: Ignored; nothing here is random.
+        """
+        margins, back = jax.vjp(lambda w: self.pair_margins(w, rows), w)
+        slopes = self.loss.scaled_slopes(margins)
+        share = 1.0 / margins.shape[0] if row_weights is None else row_weights[:, None]
+        return ScaledGradient(back(-slopes.entries * share)[0], slopes.log_scale)
 
     def margins(self, w: Parameters) -> PerSample:
         r"""$q_i(w)$, `(n,)`: the least margin of each sample over its opponents."""

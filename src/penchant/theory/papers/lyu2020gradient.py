@@ -41,7 +41,15 @@ def network_assumptions(setting: Setting) -> tuple[Assumption, ...]:
 def homogeneous(setting: Setting) -> Assumption:
     """Outputs scale with a power of the parameters, as measured."""
     statement = "outputs scale with a power of the parameters"
-    found = setting.problem.homogeneity
+    found = getattr(setting.problem, "homogeneity", None)
+    if found is None:
+        degree = setting.problem.degree
+        if degree is None:
+            return Assumption(
+                statement, FAILS, "the problem says that it has no degree"
+            )
+        why = f"degree {degree:g} as the problem says, not measured"
+        return Assumption(statement, UNKNOWN, why)
     if found.degree is None:
         return Assumption(statement, FAILS, f"relative deviation {found.error:.2g}")
     why = f"degree {found.degree:g} measured at random parameters, to {found.error:.0e}"
