@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from penchant._types import Numbers
+
 _NO_NUMBERS = {
     "c": "complex numbers",
     "M": "dates, which have no zero and no unit",
@@ -33,7 +35,7 @@ def plain(name: str, values: Any) -> Any:
     return values
 
 
-def numbers(name: str, values: Any, shape: str = "") -> np.ndarray:
+def numbers(name: str, values: Numbers, shape: str = "") -> np.ndarray:
     """An array in float64; entries may be NaN or infinite.
 
     Raises:
@@ -52,7 +54,7 @@ def numbers(name: str, values: Any, shape: str = "") -> np.ndarray:
     raise TypeError(f"{name} must be an array of numbers{wanted}; got {seen}.")
 
 
-def precision(values: Any) -> str:
+def precision(values: Numbers) -> str:
     """The name of the type of an array's numbers, `float64` where it has none."""
     kind = getattr(values, "dtype", None)
     if kind is None:

@@ -1,20 +1,19 @@
 """Checks at the door: each names the argument, what must hold and what was seen."""
 
 import math
-from typing import Any
 
 import numpy as np
 from jax.core import Tracer
 
 
-def is_traced(value: Any) -> bool:
+def is_traced(value: object) -> bool:
     """Whether `value` is known only once a compiled function runs."""
     return isinstance(value, Tracer)
 
 
 def check_number(
     name: str,
-    value: Any,
+    value: object,
     *,
     least: float = -math.inf,
     below: float = math.inf,
@@ -54,7 +53,7 @@ def check_number(
             raise ValueError(f"{name} must be {wanted}; got {seen[()]}.")
 
 
-def check_count(name: str, value: Any, *, least: int = 1) -> int:
+def check_count(name: str, value: object, *, least: int = 1) -> int:
     """Require a whole number of at least `least`, and return it as an `int`.
 
     Raises:
@@ -75,7 +74,7 @@ def check_count(name: str, value: Any, *, least: int = 1) -> int:
 
 
 def check_instance(
-    name: str, value: Any, kind: type | tuple[type, ...], on_offer: str
+    name: str, value: object, kind: type | tuple[type, ...], on_offer: str
 ) -> None:
     """Require an instance of `kind`; the message says what is on offer.
 

@@ -4,10 +4,9 @@ import functools
 import importlib.resources
 import re
 from pathlib import Path
-from typing import Any
 
 
-def cite(result: Any) -> str:
+def cite(result: object) -> str:
     """BibTeX of the sources of a prediction or diagnosis, or of keys in a text.
 
     >>> import penchant as pn

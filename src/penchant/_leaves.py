@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 
-def as_leaf(value: Any) -> Any:
+def as_leaf(value: object) -> Any:
     """A hyper-parameter as the array leaf that a sweep can batch.
 
     Raises:

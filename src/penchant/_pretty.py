@@ -18,7 +18,7 @@ def pretty(module: Any) -> str:
     return f"{type(module).__name__}({', '.join(fields)})"
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, Tracer):
         return f"<{value.aval.str_short()}>"
     if isinstance(value, (jax.Array, np.ndarray)):

@@ -1,6 +1,7 @@
 """Array types by the letters the field writes."""
 
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jaxtyping import Array, Float, Int
 
@@ -13,8 +14,15 @@ Labels: TypeAlias = Int[Array, " n"]
 Weights: TypeAlias = Float[Array, "..."]
 """A parameter array: `(d,)` for two classes, `(k, d)` for several."""
 
-Real: TypeAlias = Any
-"""A number, or a scalar array or tracer in its place."""
+if TYPE_CHECKING:
+    from jaxtyping import ArrayLike, PRNGKeyArray, PyTree
 
-Parameters: TypeAlias = Any
-"""Any pytree of parameter arrays."""
+    Real: TypeAlias = float | Array
+    Parameters: TypeAlias = PyTree[Array]
+    Tree: TypeAlias = PyTree
+    StepSize: TypeAlias = Real | Callable[[Any], Any]
+    Key: TypeAlias = int | PRNGKeyArray
+    Numbers: TypeAlias = ArrayLike | Sequence[object]
+else:
+    # what is wrong is said by checks at the door, in a sentence that names the argument
+    Real = Parameters = Tree = StepSize = Key = Numbers = Any

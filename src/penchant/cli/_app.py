@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -49,7 +49,7 @@ def stop(message: str, code: int, as_json: bool) -> NoReturn:
     raise typer.Exit(code)
 
 
-def as_text(result: Any) -> str:
+def as_text(result: object) -> str:
     """A result as JSON."""
     return json.dumps(result, indent=2, ensure_ascii=False)
 

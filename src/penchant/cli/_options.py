@@ -231,7 +231,7 @@ def digest(given: Given) -> str:
     return hashlib.sha256(repr(sorted(given.items())).encode()).hexdigest()[:8]
 
 
-def listed(text: str, kind: Any) -> list[Any]:
+def listed(text: str, kind: Callable[[str], Any]) -> list[Any]:
     """The parts between commas."""
     return [kind(part.strip()) for part in text.split(",") if part.strip()]
 

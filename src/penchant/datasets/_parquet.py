@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from penchant._types import Tree
 from penchant.datasets._dataset import Dataset
 from penchant.datasets._errors import DataError, listing
 from penchant.datasets._request import Request
@@ -82,7 +83,7 @@ def _spread_names(columns: Columns, widths: dict[str, int]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _spread(batch: Any, widths: dict[str, int], name: str) -> Any:
+def _spread(batch: Tree, widths: dict[str, int], name: str) -> Any:
     """The rows with a column for each entry of their lists."""
     import pyarrow as pa
 

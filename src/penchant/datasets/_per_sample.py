@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from penchant._checks import check_count, check_number
-from penchant._types import Real
+from penchant._types import Numbers, Real
 from penchant.datasets._dataset import Dataset
 
 PAPER_SIGNS = ((1, 1, 1, 1), (1, 1, 1, -1), (1, 1, -1, -1), (1, -1, 1, -1))
@@ -207,7 +207,7 @@ def fold(p: Real, q: Real) -> float:
     return max(least, float(np.sqrt(-top.fun)))
 
 
-def _check_sides(p: Any, q: Any) -> None:
+def _check_sides(p: Any, q: Numbers) -> None:
     check_number("p", p, above=0.0, below=np.inf)
     check_number("q", q, above=0.0, below=np.inf)
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from penchant._checks import check_count
+from penchant._types import Numbers
 from penchant.datasets._errors import DataError, listing
 from penchant.datasets._labels import label_name, label_number
 
@@ -31,7 +32,7 @@ class Request:
         features: str | None = None,
         classes: Iterable[object] | None = None,
         skip: Iterable[str] = (),
-        rows: Any = None,
+        rows: Numbers | None = None,
         drop_missing: bool = False,
         seed: int = 0,
     ) -> "Request":
@@ -72,7 +73,7 @@ class Request:
         return np.array(kept)
 
 
-def _check_sequence(argument: str, value: Any) -> tuple[Any, ...]:
+def _check_sequence(argument: str, value: object) -> tuple[Any, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(
             f"{argument} must be a sequence of names, such as ({value!r},); "

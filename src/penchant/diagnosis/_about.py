@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from penchant import norms, optimizers
+from penchant._types import Key, StepSize
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import (
     AbstractClassification,
@@ -30,9 +31,9 @@ def settings_of(
     problem: AbstractClassification,
     optimizer: AbstractOptimizer,
     batching: AbstractBatching,
-    step_size: Any,
+    step_size: StepSize,
     steps: int,
-    key: Any,
+    key: Key,
     about: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Everything that makes a diagnosis what it is, for its report."""
@@ -86,7 +87,7 @@ def _model(problem: AbstractClassification) -> dict[str, Any]:
     }
 
 
-def _typed(part: Any) -> str:
+def _typed(part: object) -> str:
     """As it is typed after `import penchant as pn`."""
 
     def with_home(name: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 from penchant import optimizers
 from penchant._checks import check_count, check_instance
+from penchant._types import Key, StepSize, Tree
 from penchant.diagnosis._asked import Asked
 from penchant.diagnosis._defaults import default_step_size, default_steps
 from penchant.diagnosis._result import AbstractDiagnosis
@@ -24,10 +25,10 @@ def diagnose(
     *,
     batching: AbstractBatching = FullBatch(),
     steps: int | None = None,
-    step_size: Any = None,
+    step_size: StepSize | None = None,
     norms: Iterable[AbstractNorm | str] | None = None,
-    init: Any = None,
-    key: Any = 0,
+    init: Tree | None = None,
+    key: Key = 0,
     record: int = 200,
     progress: bool | Callable[[str], None] = False,
     checkpoint: str | Path | None = None,

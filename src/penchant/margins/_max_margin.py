@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
-from penchant._types import PerSample, Scalar, Weights
+from penchant._types import Numbers, PerSample, Scalar, Weights
 from penchant.margins._separability import SEPARABLE, NotSeparableError
 from penchant.margins._solvers.conjugates import Smooth
 from penchant.margins._solvers.first_order import first_order
@@ -210,7 +210,7 @@ def max_margin(
     return _certified(problem, norm, W, q, found.method, tol)
 
 
-def _read_weights(problem: LinearClassification, weights: Any) -> Weights:
+def _read_weights(problem: LinearClassification, weights: Numbers) -> Weights:
     """A solver's weights, checked."""
     W = jnp.asarray(weights, dtype=float)
     if W.shape != problem.weight_shape or not bool(jnp.all(jnp.isfinite(W))):
@@ -257,8 +257,8 @@ def _blas_threads(problem: LinearClassification) -> Iterator[None]:
 def _certified(
     problem: LinearClassification,
     norm: AbstractNorm,
-    W: Any,
-    q: Any,
+    W: Numbers,
+    q: Numbers,
     method: str,
     tol: float,
 ) -> MaxMargin:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from penchant._types import Real, Scalar, Weights
+from penchant._types import Real, Scalar, Tree, Weights
 
 
 def conjugate_exponent(p: float) -> float:
@@ -42,7 +42,7 @@ def p_norm(x: Weights, p: float) -> Scalar:
 
 
 @p_norm.defjvp
-def _(p: float, primals: Any, tangents: Any) -> Any:
+def _(p: float, primals: Tree, tangents: Tree) -> Any:
     (x,), (dx,) = primals, tangents
     slope = p_steepest(x, conjugate_exponent(p))
     return p_norm(x, p), jnp.sum(slope * dx)
@@ -115,11 +115,11 @@ def _threshold(x: Weights, total: Real) -> Scalar:
         kept = jnp.sum(jnp.where(above, x, 0.0))
         return (kept - total) / jnp.maximum(count, 1.0)
 
-    def rises(state: Any) -> Any:
+    def rises(state: Tree) -> Any:
         before, tau, count = state
         return (tau > before) & (count < 100)
 
-    def step(state: Any) -> Any:
+    def step(state: Tree) -> Any:
         _, tau, count = state
         return tau, level(tau), count + 1
 
@@ -145,7 +145,7 @@ def _project_unit(x: Weights, p: float) -> Weights:
 
 
 @_project_unit.defjvp
-def _(p: float, primals: Any, tangents: Any) -> Any:
+def _(p: float, primals: Tree, tangents: Tree) -> Any:
     (x,), (dx,) = primals, tangents
     out, nu = _unit_projection(x, p)
     u = jnp.abs(out)
@@ -169,7 +169,7 @@ def _roots(a: Weights, nu: Scalar, p: float) -> Weights:
     if p > 2.0:
         start = jnp.minimum(a, (a / nu) ** (1.0 / e))
 
-        def newton(_: Any, u: Weights) -> Weights:
+        def newton(_: Tree, u: Weights) -> Weights:
             power = u ** (e - 1.0)
             return u - (u + nu * u * power - a) / (1.0 + nu * e * power)
 
@@ -177,7 +177,7 @@ def _roots(a: Weights, nu: Scalar, p: float) -> Weights:
     else:  # in v = u^{p-1}: v^{1/e} + nu v = a
         start = jnp.minimum(a / nu, a**e)
 
-        def newton_raised(_: Any, v: Weights) -> Weights:
+        def newton_raised(_: Tree, v: Weights) -> Weights:
             power = v ** (1.0 / e - 1.0)
             return v - (v * power + nu * v - a) / (power / e + nu)
 
@@ -216,7 +216,7 @@ def _unit_projection(x: Weights, p: float) -> tuple[Weights, Scalar]:
         )
         return jnp.log(total), slope / total
 
-    def narrow(state: Any) -> Any:
+    def narrow(state: Tree) -> Any:
         low, high, at, _, count = state
         value, slope = gap(at)
         low = jnp.where(value > 0, at, low)
@@ -226,7 +226,7 @@ def _unit_projection(x: Weights, p: float) -> tuple[Weights, Scalar]:
         following = jnp.where(within, step, 0.5 * (low + high))
         return low, high, following, jnp.abs(following - at), count + 1
 
-    def unfinished(state: Any) -> Any:
+    def unfinished(state: Tree) -> Any:
         _, _, at, moved, count = state
         precise = moved > 4e-16 * (1.0 + jnp.abs(at))
         return (count < 100) & precise

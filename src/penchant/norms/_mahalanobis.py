@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import is_traced
-from penchant._types import Real, Scalar, Weights
+from penchant._types import Real, Scalar, Tree, Weights
 from penchant.norms._base import AbstractNorm
 
 
@@ -127,14 +127,14 @@ class Mahalanobis(AbstractNorm):
             return value, -2.0 * jnp.sum((m * x) ** 2 / (1.0 + nu * m))
 
         def refine(
-            state: Any,
+            state: Tree,
         ) -> Any:  # convex and decreasing in nu: Newton from 0 is monotone
             nu, _, count = state
             value, slope = excess(nu)
             step = -value / jnp.where(slope < 0, slope, 1.0)
             return nu + step, step, count + 1
 
-        def unfinished(state: Any) -> Any:
+        def unfinished(state: Tree) -> Any:
             nu, step, count = state
             return (step > 1e-15 * nu) & (count < 200)
 

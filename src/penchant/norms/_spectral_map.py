@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax.lax import linalg
 from jaxtyping import Array, Float
 
+from penchant._types import Tree
+
 Matrix = Float[Array, "k d"]
 Values = Float[Array, " r"]
 
@@ -43,7 +45,7 @@ def singular_values(W: Matrix) -> Values:
 
 
 @singular_values.defjvp
-def _(primals: Any, tangents: Any) -> Any:
+def _(primals: Tree, tangents: Tree) -> Any:
     (W,), (dW,) = primals, tangents
     U, s, Vt = svd(W)
     ds = jnp.einsum("ki,kd,id->i", U, dW, Vt)
@@ -64,7 +66,7 @@ def spectral_map(W: Matrix, phi: Callable[[Values], Values]) -> Matrix:
 
 
 @spectral_map.defjvp
-def _(phi: Callable[[Values], Values], primals: Any, tangents: Any) -> Any:
+def _(phi: Callable[[Values], Values], primals: Tree, tangents: Tree) -> Any:
     (W,), (dW,) = primals, tangents
     U, s, Vt = svd(W)
     value, J = phi(s), jax.jacfwd(phi)(s)

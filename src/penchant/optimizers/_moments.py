@@ -80,7 +80,7 @@ def decay_first(
 
 
 def decay_both(
-    moments: TwoMoments, gradient: ScaledGradient, b1: Scalar, b2: Scalar
+    moments: TwoMoments, gradient: ScaledGradient, b1: Real, b2: Real
 ) -> TwoMoments:
     r"""$m\leftarrow\beta_1m+(1-\beta_1)g$ and $v\leftarrow\beta_2v+(1-\beta_2)g^2$."""
     log_b1, log_b2 = jnp.log(b1), jnp.log(b2)
@@ -97,7 +97,7 @@ def decay_both(
 
 
 def adaptive_ratio(
-    m: Parameters, v: Parameters, log_frame: Scalar, eps: Scalar, inside: bool
+    m: Parameters, v: Parameters, log_frame: Scalar, eps: Real, inside: bool
 ) -> Parameters:
     r"""$m/(\sqrt v+\varepsilon)$, or $m/\sqrt{v+\varepsilon}$ for `inside`; 0 for 0/0.
 
@@ -120,7 +120,7 @@ def adaptive_ratio(
     return jax.tree.map(ratio, m, v)
 
 
-def correct(moment: Parameters, decay: Scalar, count: Scalar) -> Parameters:
+def correct(moment: Parameters, decay: Real, count: Scalar) -> Parameters:
     r"""The moment divided by $1-\beta^t$, the weight an EMA from 0 has gathered."""
     weight = -jnp.expm1(count * jnp.log(decay))
     return jax.tree.map(lambda m: m / weight, moment)

@@ -3,6 +3,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penchant._types import Numbers
 from penchant.plotting._style import COLOURS, FAINT, OTHERS, house_style, own_axes
 
 if TYPE_CHECKING:
@@ -146,8 +147,8 @@ def _note(
 
 
 def regions(
-    x: Any,
-    y: Any,
+    x: Numbers,
+    y: Numbers,
     kinds: Any,
     names: Mapping[int, str],
     *,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penchant._types import Numbers
 from penchant.plotting._style import (
     DASHES,
     FAINT,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def ratio_paths(
-    steps: Any,
+    steps: Numbers,
     ratios: Mapping[str, Any],
     proved: Mapping[str, Any] | None = None,
     *,
@@ -90,8 +91,8 @@ def ratio_paths(
 
 
 def loss_path(
-    steps: Any,
-    log_loss: Any,
+    steps: Numbers,
+    log_loss: Numbers,
     *,
     walls: Mapping[str, float] | None = None,
     size: tuple[float, float] = (7.2, 2.4),
@@ -136,7 +137,7 @@ def loss_path(
 
 
 def excess_path(
-    steps: Any,
+    steps: Numbers,
     excess: Any,
     *,
     size: tuple[float, float] = (7.2, 2.8),

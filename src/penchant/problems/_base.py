@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._arrays import plain
 from penchant._checks import is_traced
-from penchant._types import Parameters, Scalar
+from penchant._types import Parameters, Scalar, Tree
 from penchant.problems._scaled_gradient import ScaledGradient
 
 Rows = Int[Array, " b"] | None
@@ -109,7 +109,7 @@ class AbstractProblem(eqx.Module):
         """
         return self.scaled_gradient(self.read(w, "w"), rows).value()
 
-    def read(self, w: Any, name: str = "weights") -> Parameters:
+    def read(self, w: Tree, name: str = "weights") -> Parameters:
         """Parameters in float64, checked against the structure of `start`.
 
         Raises:
@@ -154,7 +154,7 @@ class AbstractProblem(eqx.Module):
         return ravel_pytree(self.start)[1](v)
 
 
-def read_params(params: Any) -> Parameters:
+def read_params(params: Tree) -> Parameters:
     """A pytree of real arrays in float64.
 
     Raises:
@@ -178,7 +178,7 @@ def read_params(params: Any) -> Parameters:
     return jax.tree.unflatten(structure, arrays)
 
 
-def _is_real(leaf: Any) -> bool:
+def _is_real(leaf: Tree) -> bool:
     """Whether a leaf holds real numbers; truth values and complex ones are none."""
     if not eqx.is_array_like(leaf):
         return False

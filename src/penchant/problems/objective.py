@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from penchant._arrays import plain
-from penchant._types import Parameters, Scalar
+from penchant._types import Parameters, Scalar, Tree
 from penchant.problems._base import AbstractProblem, Rows, RowWeights, read_params
 from penchant.problems._scaled_gradient import ScaledGradient
 from penchant.problems._tracing import shape_of
@@ -38,7 +38,7 @@ class AbstractObjective(AbstractProblem):
 
     @abc.abstractmethod
     def losses_of(
-        self, w: Parameters, batch: Any, key: PRNGKeyArray | None
+        self, w: Parameters, batch: Tree, key: PRNGKeyArray | None
     ) -> Float[Array, " b"]:
         """One loss for each sample of a batch."""
 
@@ -157,8 +157,8 @@ class Objective(AbstractObjective):
     def __init__(
         self,
         losses: Callable[..., Any],
-        params: Any,
-        data: Any,
+        params: Tree,
+        data: Tree,
         *,
         random: bool = False,
     ):
@@ -180,7 +180,7 @@ class Objective(AbstractObjective):
         check_start("losses", self.losses(self.params))
 
     def losses_of(
-        self, w: Parameters, batch: Any, key: PRNGKeyArray | None
+        self, w: Parameters, batch: Tree, key: PRNGKeyArray | None
     ) -> Float[Array, " b"]:
         arguments = (w, batch, key) if self.random else (w, batch)
         return jnp.asarray(self.losses_function(*arguments), dtype=float)
@@ -203,7 +203,7 @@ class Objective(AbstractObjective):
         return f"Objective({name}, n={self.samples}, p={self.parameters}{kind})"
 
 
-def read_data(data: Any) -> Any:
+def read_data(data: Tree) -> Any:
     """A pytree of arrays with one number of samples along axis 0.
 
     Raises:
@@ -269,7 +269,7 @@ def check_start(name: str, losses: Any) -> None:
         )
 
 
-def _takes_none(losses: Callable[..., Any], params: Any, data: Any) -> bool:
+def _takes_none(losses: Callable[..., Any], params: Tree, data: Tree) -> bool:
     """Whether losses can be had without noise."""
     try:
         jax.eval_shape(lambda w, batch: losses(w, batch, None), params, data)

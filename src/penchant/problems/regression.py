@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from penchant._arrays import numbers
 from penchant._checks import check_number
 from penchant._leaves import as_leaf
-from penchant._types import Parameters, Real
+from penchant._types import Numbers, Parameters, Real, Tree
 from penchant.problems._base import read_params
 from penchant.problems._tracing import shape_of
 from penchant.problems.objective import AbstractObjective, check_start, read_data
@@ -60,9 +60,9 @@ class Regression(AbstractObjective):
     def __init__(
         self,
         apply: Callable[[Parameters, Any], Any],
-        params: Any,
-        X: Any,
-        y: Any,
+        params: Tree,
+        X: Numbers,
+        y: Numbers,
         *,
         label_noise: Real = 0.0,
     ):
@@ -102,12 +102,12 @@ class Regression(AbstractObjective):
         return self._residuals(w, self.batch(rows), key)
 
     def losses_of(
-        self, w: Parameters, batch: Any, key: PRNGKeyArray | None
+        self, w: Parameters, batch: Tree, key: PRNGKeyArray | None
     ) -> Float[Array, " b"]:
         r = self._residuals(w, batch, key)
         return 0.5 * jnp.sum(r.reshape(r.shape[0], -1) ** 2, axis=1)
 
-    def _residuals(self, w: Parameters, batch: Any, key: PRNGKeyArray | None) -> Array:
+    def _residuals(self, w: Parameters, batch: Tree, key: PRNGKeyArray | None) -> Array:
         X, y = batch
         if key is not None:
             y = y + self.label_noise * jax.random.normal(key, y.shape)
@@ -125,7 +125,7 @@ class Regression(AbstractObjective):
         return f"Regression({name}, n={self.samples}, p={self.parameters}{kind})"
 
 
-def _numbers(name: str, values: Any) -> np.ndarray:
+def _numbers(name: str, values: Numbers) -> np.ndarray:
     array = numbers(name, values)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite; got NaN or infinite entries.")

@@ -2,10 +2,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from penchant import optimizers
 from penchant._checks import check_instance
+from penchant._types import StepSize
 from penchant.margins import MaxMargin, max_margin
 from penchant.norms import L2, AbstractNorm, AbstractSchatten, Linf
 from penchant.optimizers import AbstractOptimizer, Lion, Muon, Shampoo
@@ -37,7 +38,7 @@ def predict(
     optimizer: AbstractOptimizer | str | object,
     *,
     batching: AbstractBatching = FullBatch(),
-    step_size: Any = None,
+    step_size: StepSize | None = None,
     trajectory: Trajectory | None = None,
 ) -> Prediction:
     r"""Which maximum margin the direction of the weights tends to, and why.
@@ -119,7 +120,7 @@ def predict_from(
     problem: AbstractClassification,
     optimizer: AbstractOptimizer | str | object,
     batching: AbstractBatching,
-    step_size: Any,
+    step_size: StepSize | None,
     trajectory: Trajectory | None = None,
 ) -> Prediction:
     """As `predict`, with maximum margins that the caller computes.

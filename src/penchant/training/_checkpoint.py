@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from penchant._types import Tree
 from penchant.problems import ScaledGradient
 from penchant.training._loop import Rule
 from penchant.training.schedules import Constant, Power, table
@@ -31,7 +32,7 @@ UNREADABLE = (
 )
 
 
-def fingerprint(rule: Rule, initial: Any) -> dict[str, str]:
+def fingerprint(rule: Rule, initial: Tree) -> dict[str, str]:
     """What makes two runs the same: a digest for each part."""
     schedule: Any = rule.schedule
     if not isinstance(schedule, (Constant, Power)):
@@ -52,7 +53,7 @@ def fingerprint(rule: Rule, initial: Any) -> dict[str, str]:
     }
 
 
-def _behaviour(rule: Rule, w: Any) -> Any:
+def _behaviour(rule: Rule, w: Tree) -> Any:
     """A rule's numbers; an optax rule is code, so known by what it does."""
     optimizer = rule.optimizer
     if not optimizer.opaque:
@@ -70,7 +71,7 @@ def _behaviour(rule: Rule, w: Any) -> Any:
     return w, state
 
 
-def _digest(tree: Any) -> str:
+def _digest(tree: Tree) -> str:
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array_like)):
         array = np.asarray(leaf)
@@ -120,7 +121,7 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
     return meta, arrays
 
 
-def leaves_of(name: str, tree: Any) -> dict[str, Any]:
+def leaves_of(name: str, tree: Tree) -> dict[str, Any]:
     """The leaves of a pytree under numbered names."""
     return {f"{name}{i}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
 

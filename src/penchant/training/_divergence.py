@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from penchant._trees import leaf_names
+from penchant._types import Tree
 from penchant.problems import AbstractProblem, LinearClassification
 from penchant.training._loop import RunState
 
@@ -17,7 +18,7 @@ SHOWN = 5
 """Weights named in a message."""
 
 
-def is_finite(w: Any) -> bool:
+def is_finite(w: Tree) -> bool:
     """Whether all entries of all leaves are."""
     return all(bool(np.isfinite(np.asarray(x)).all()) for x in jax.tree.leaves(w))
 

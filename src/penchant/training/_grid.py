@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant._leaves import as_leaf
+from penchant._types import Tree
 from penchant.training._loop import Rule
 from penchant.training.schedules import Constant, Power
 
@@ -98,7 +99,7 @@ def _offered(rule: Rule) -> set[str]:
     return names
 
 
-def lanes(rule: Rule, initial: Any, points: Sequence[dict[str, Any]]) -> Lanes:
+def lanes(rule: Rule, initial: Tree, points: Sequence[dict[str, Any]]) -> Lanes:
     """The rule and weights of all `points`, stacked where they differ by name."""
     varied = list(points[0])
     rule_axes = jax.tree.map(lambda _: None, eqx.filter(rule, eqx.is_array))

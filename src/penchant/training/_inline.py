@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
+from penchant._types import Numbers
+
 LARGEST = 1 << 16
 """Above so many array entries in the loop, the ordinary runtime is as fast."""
 
@@ -83,7 +85,7 @@ def call_inlined(loop: Callable[..., Any], *arguments: Any) -> Any:
     )
 
 
-def _is_computed(v: Any, whence: dict[Var, int]) -> bool:
+def _is_computed(v: Numbers, whence: dict[Var, int]) -> bool:
     """Whether a result is neither an argument nor a constant."""
     return isinstance(v, Var) and v not in whence
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from penchant._types import Parameters, Scalar
+from penchant._types import Parameters, Scalar, Tree
 from penchant.optimizers import AbstractOptimizer
 from penchant.training._inline import call_inlined, can_inline
 from penchant.training._pace import Pace, first_pace, judge, relative
@@ -72,7 +72,7 @@ def start(rule: Rule, w: Parameters) -> RunState:
     return RunState(jnp.zeros((), jnp.int64), w, memory, pace)
 
 
-def _strong(leaf: Any) -> Any:
+def _strong(leaf: Tree) -> Any:
     """A leaf of the type it has after a step: of another, the loop compiles twice."""
     return jnp.asarray(leaf, leaf.dtype) if getattr(leaf, "weak_type", False) else leaf
 
@@ -118,9 +118,9 @@ Carried = tuple[Parameters, Any, Pace | None]
 
 
 def _steps(
-    frozen: Any,
+    frozen: Tree,
     epoch: int,
-    arrays: Any,
+    arrays: Tree,
     etas: Float[Array, " t"],
     batches: Batches | None,
     key: PRNGKeyArray | None,
@@ -131,7 +131,7 @@ def _steps(
 ) -> Carried:
     problem, optimizer, steps = eqx.combine(arrays, frozen)
 
-    def one(carry: Any) -> Any:
+    def one(carry: Tree) -> Any:
         j, (w, memory, pace) = carry
         rows = row_weights = None
         if batches is not None:

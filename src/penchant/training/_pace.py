@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from penchant._types import Parameters, Scalar
+from penchant._types import Parameters, Scalar, Tree
 from penchant.problems import AbstractProblem, ScaledGradient
 from penchant.training.schedules import LossBased
 
@@ -24,7 +24,7 @@ class Pace(eqx.Module):
 
 
 def first_pace(
-    problem: AbstractProblem, steps: LossBased, w: Parameters, memory: Any
+    problem: AbstractProblem, steps: LossBased, w: Parameters, memory: Tree
 ) -> Pace:
     """Before the first epoch."""
     return Pace(jnp.asarray(steps.scale), _log_loss(problem, w), w, memory)
@@ -45,7 +45,7 @@ def judge(
     steps: LossBased,
     pace: Pace,
     w: Parameters,
-    memory: Any,
+    memory: Tree,
 ) -> tuple[Parameters, Any, Pace]:
     """At the end of an epoch: go on from here if the loss fell, else from its start."""
     log_loss = _log_loss(problem, w)

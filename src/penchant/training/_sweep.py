@@ -15,7 +15,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from penchant._checks import check_count
-from penchant._types import Parameters
+from penchant._types import Key, Parameters, StepSize, Tree
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractClassification, AbstractProblem
 from penchant.training import _checkpoint as checkpoints
@@ -39,15 +39,15 @@ _STATE_AXES: Any = RunState(None, 0, 0, 0)
 
 
 def sweep(
-    problem: Any,
+    problem: AbstractProblem,
     optimizer: AbstractOptimizer | str | object,
     *,
     grid: Mapping[str, Sequence[Any] | np.ndarray],
     steps: int,
-    step_size: Any = None,
+    step_size: StepSize | None = None,
     batching: AbstractBatching = FullBatch(),
     init: Parameters | None = None,
-    key: Any = 0,
+    key: Key = 0,
     record: int = 50,
     weights: bool = True,
     progress: bool = False,
@@ -99,11 +99,10 @@ def sweep(
     """
     steps = check_count("steps", steps)
     record = check_count("record", record, least=2)
-    if step_size is None:
-        if "step_size" not in grid:
-            raise ValueError('Give step_size, or "step_size" in the grid.')
-        step_size = grid["step_size"][0]
-    rule, initial = make_rule(problem, optimizer, step_size, batching, init, key)
+    if step_size is None and "step_size" not in grid:
+        raise ValueError('Give step_size, or "step_size" in the grid.')
+    first = grid["step_size"][0] if step_size is None else step_size
+    rule, initial = make_rule(problem, optimizer, first, batching, init, key)
     axes = read_grid(grid, rule)
     _check_values(axes, rule, initial)
     at = record_steps(steps, record)
@@ -136,7 +135,7 @@ class _Job:
     def __init__(
         self,
         rule: Rule,
-        initial: Any,
+        initial: Tree,
         axes: list[Axis],
         at: np.ndarray,
         boxes: list[Box],
@@ -243,7 +242,7 @@ class _Vectorised:
     function runs on a single core by itself.
     """
 
-    def __init__(self, rule: Rule, initial: Any, points: list[dict[str, Any]]):
+    def __init__(self, rule: Rule, initial: Tree, points: list[dict[str, Any]]):
         cores = os.cpu_count() or 1 if jax.default_backend() == "cpu" else 1
         groups = max(1, min(cores, len(points) // FEWEST_LANES))
         cuts = np.linspace(0, len(points), groups + 1).astype(int)
@@ -336,8 +335,8 @@ def _names(problem: AbstractProblem) -> tuple[str, str]:
 
 
 @eqx.filter_jit
-def _measure(problem: AbstractProblem, w: Any) -> dict[str, Any]:
-    def one(w: Any) -> dict[str, Any]:
+def _measure(problem: AbstractProblem, w: Tree) -> dict[str, Any]:
+    def one(w: Tree) -> dict[str, Any]:
         seen = problem.recorded(w)
         if isinstance(problem, AbstractClassification):
             return {"log_loss": seen, "margin": jnp.min(problem.margins(w))}
@@ -346,7 +345,7 @@ def _measure(problem: AbstractProblem, w: Any) -> dict[str, Any]:
     return dict(jax.lax.map(one, w, batch_size=64))
 
 
-def _check_values(axes: list[Axis], rule: Rule, initial: Any) -> None:
+def _check_values(axes: list[Axis], rule: Rule, initial: Tree) -> None:
     """Build every value alone, so that a bad one is named before anything runs."""
     for axis in axes:
         for value in axis.values:

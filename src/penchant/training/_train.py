@@ -9,7 +9,7 @@ import numpy as np
 
 from penchant import optimizers
 from penchant._checks import check_count, check_instance
-from penchant._types import Parameters
+from penchant._types import Key, Parameters, StepSize
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractProblem
 from penchant.training import _checkpoint as checkpoints
@@ -28,14 +28,14 @@ SAVE_SECONDS = 30.0
 
 
 def train(
-    problem: Any,
+    problem: AbstractProblem,
     optimizer: AbstractOptimizer | str | object,
     *,
     steps: int,
-    step_size: Any,
+    step_size: StepSize,
     batching: AbstractBatching = FullBatch(),
     init: Parameters | None = None,
-    key: Any = 0,
+    key: Key = 0,
     record: int = 200,
     progress: bool = False,
     checkpoint: str | Path | None = None,
@@ -98,12 +98,12 @@ def train(
 
 
 def make_rule(
-    problem: Any,
-    optimizer: Any,
-    step_size: Any,
-    batching: Any,
+    problem: AbstractProblem,
+    optimizer: object,
+    step_size: StepSize,
+    batching: AbstractBatching,
     init: Parameters | None,
-    key: Any,
+    key: Key,
 ) -> tuple[Rule, Parameters]:
     """Check what a run is made of; the rule, and the initial weights.
 
@@ -132,7 +132,7 @@ def make_rule(
     return Rule(problem, rule, schedule, batching, as_key(key)), initial
 
 
-def as_key(key: Any) -> Any:
+def as_key(key: Key) -> Any:
     """A typed JAX key from an integer seed or a key.
 
     Raises:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from penchant._trees import leaf_names
 from penchant._types import Parameters, Weights
 from penchant.norms import AbstractNorm
-from penchant.problems import AbstractClassification
+from penchant.problems import AbstractClassification, AbstractProblem
 from penchant.training._loop import Rule, RunState
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Trajectory(eqx.Module):
         """The norm of the weights at every record, `(r,)`."""
         return _lengths(norm, self.weights)
 
-    def require_problem(self, problem: Any) -> None:
+    def require_problem(self, problem: AbstractProblem) -> None:
         """Refuse a problem that is not the one the run was made on.
 
         Raises:
@@ -182,7 +182,9 @@ def _labelled(weights: Parameters) -> dict[str, Any]:
 
 # both under a name: a map of a function made on the spot compiles anew for every run
 @eqx.filter_jit
-def _margins(problem: Any, weights: Parameters) -> Float[Array, "r n"]:
+def _margins(
+    problem: AbstractClassification, weights: Parameters
+) -> Float[Array, "r n"]:
     return jax.lax.map(problem.margins, weights)
 
 

@@ -6,7 +6,7 @@ from step to step, which is why runs resume bit by bit.
 
 import abc
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import equinox as eqx
 import jax
@@ -78,7 +78,7 @@ class FullBatch(AbstractBatching):
         return None
 
 
-def _as_size(size: Any) -> int:
+def _as_size(size: object) -> int:
     return check_count("size", size)
 
 

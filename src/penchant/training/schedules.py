@@ -11,7 +11,7 @@ import numpy as np
 from penchant._checks import check_number
 from penchant._leaves import as_leaf
 from penchant._pretty import pretty
-from penchant._types import Real
+from penchant._types import Real, StepSize, Tree
 from penchant._words import read_number
 from penchant.norms import L2
 
@@ -143,7 +143,7 @@ def power(scale: Real, exponent: Real, offset: Real = 2.0) -> Power:
     return Power(scale, exponent, offset)
 
 
-def as_schedule(step_size: Any) -> Schedule:
+def as_schedule(step_size: StepSize) -> Schedule:
     """A schedule from what a user may give for `step_size`.
 
     Raises:
@@ -158,7 +158,7 @@ def as_schedule(step_size: Any) -> Schedule:
         number = Constant(step_size)
     except TypeError:
         number = None
-    if number is None or number.scale.ndim != 0:
+    if number is None or jnp.ndim(number.scale) != 0:
         raise TypeError(
             "step_size must be a positive number, penchant.schedules.power(...) or a "
             f"function of the step such as an optax schedule; got {step_size!r}."
@@ -171,16 +171,16 @@ def values(schedule: Schedule, t: jax.Array) -> jax.Array:
     if isinstance(schedule, Constant):
         return jnp.broadcast_to(jnp.asarray(schedule.scale), t.shape)
     if isinstance(schedule, Power):
-        return schedule(t.astype(float))
+        return jnp.asarray(schedule(t.astype(float)))
     return jax.vmap(lambda s: jnp.asarray(schedule(s), dtype=float))(t)
 
 
-def table(schedule: Schedule, start: Any, length: int) -> jax.Array:
+def table(schedule: Schedule, start: Tree, length: int) -> jax.Array:
     r"""$\eta_t$ for `length` steps from `start`."""
     return values(schedule, start + jnp.arange(length))
 
 
-def cumulative(step_size: Any, steps: np.ndarray) -> np.ndarray:
+def cumulative(step_size: StepSize, steps: np.ndarray) -> np.ndarray:
     r"""$\sum_{s<t}\eta_s$ at each `t` in ascending `steps`, on the host.
 
     Closed form for constants; sums in blocks else, so that memory stays small.

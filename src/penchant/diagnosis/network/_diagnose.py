@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from penchant._types import Tree
 from penchant.diagnosis._asked import Asked
 from penchant.diagnosis._cautions import Caution, Kind, ended_early
 from penchant.diagnosis.network._diagnosis import (
@@ -131,7 +132,7 @@ def _norms(
 def _row(
     problem: AbstractClassification,
     norm: AbstractNorm | Layerwise,
-    w: Any,
+    w: Tree,
     found: Limit | None,
 ) -> NetworkRow:
     here = kkt(problem, w, norm, draws=4)

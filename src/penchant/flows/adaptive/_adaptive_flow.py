@@ -179,7 +179,7 @@ def adaptive_flow(
         problem.flat(w), jnp.asarray(log_v), jnp.asarray(log_time), jnp.asarray(now)
     )
     eta = jnp.asarray(step_size, dtype=float)
-    path = integrate(problem, pre, eta, begin, nats, tol, most_steps)
+    path = integrate(problem, pre, eta, begin, nats, float(tol), most_steps)
     reached = float(path.log_loss[-1])
     if len(path.log_loss) < record:
         warnings.warn(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from penchant._types import Scalar
+from penchant._types import Scalar, Tree
 from penchant.flows.adaptive._preconditioner import Flat, Preconditioner
 from penchant.problems import AbstractClassification
 
@@ -132,7 +132,7 @@ def _exponential(
         faded = pre.rate * jnp.exp(log_dt)
         return jnp.exp(-faded) * u + -jnp.expm1(-faded) * G**2
 
-    def step(state: Any) -> Any:
+    def step(state: Tree) -> Any:
         point, u, size, target, count = state
         F, G, k, pace = motion(point.w, u, point.log_time)
         size = jnp.minimum(size, F - target)
@@ -160,7 +160,7 @@ def _exponential(
         pick = lambda a, b: jax.tree.map(lambda x, y: jnp.where(good, x, y), a, b)
         return pick(moved, point), jnp.where(good, fresh, u), size, target, count + 1
 
-    def go(carry: Any, after: Scalar) -> Any:
+    def go(carry: Tree, after: Scalar) -> Any:
         point, u, size, count = carry
         target = begin.log_loss - after
         short = lambda s: s[0].log_loss > target + 1e-9

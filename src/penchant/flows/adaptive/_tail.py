@@ -148,7 +148,7 @@ def tail_flow(
         raise NotSeparatedError(problem, w)
     geometry = geometry_of(norm, problem)
     path = _Path(problem, geometry, degree, np.asarray(problem.flat(w)))
-    path.follow(log_norm, turn, most_steps)
+    path.follow(float(log_norm), float(turn), most_steps)
     unit = path.v / geometry.length(path.v)
     return Tail(
         weights=problem.unflat(jnp.asarray(geometry.back(unit))),

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from penchant._types import Tree
+
 Array = NDArray[np.float64]
 
 
@@ -70,7 +72,7 @@ class Conjugate(abc.ABC):
         """Set the map up at `x` and the current partner; `H` on flattened arrays."""
 
     @abc.abstractmethod
-    def target(self, mu: float, affine: Any) -> Array:
+    def target(self, mu: float, affine: Tree) -> Array:
         """`g` for barrier parameter `mu`, corrected by an `affine` step if given."""
 
     def start(self, x: Array) -> None:  # noqa: B027 (smooth norms have none)
@@ -88,12 +90,12 @@ class Conjugate(abc.ABC):
         return None, np.inf, np.inf
 
     def advance(  # noqa: B027
-        self, x: Array, step: Any, along: float, dual: float
+        self, x: Array, step: Tree, along: float, dual: float
     ) -> None:
         """Move `t` by `along` and the multipliers by `dual` of a step; `x` is new."""
 
     def complementarity(
-        self, step: Any = None, along: float = 0.0, dual: float = 0.0
+        self, step: Tree | None = None, along: float = 0.0, dual: float = 0.0
     ) -> tuple[float, int]:
         """Sum of products of slacks and multipliers, and their number, after a step."""
         return 0.0, 0
@@ -115,7 +117,7 @@ class Quadratic(Conjugate):
         self.g = (h * flat).reshape(x.shape)
         return Diagonal(h, 0.0, np.zeros(x.size))
 
-    def target(self, mu: float, affine: Any) -> Array:
+    def target(self, mu: float, affine: Tree) -> Array:
         return self.g
 
 
@@ -148,7 +150,7 @@ class Smooth(Conjugate):
         far = length(g - partner) / max(length(g), 1e-300)
         return DAMPING * min(1.0, far) * float(h.mean())
 
-    def target(self, mu: float, affine: Any) -> Array:
+    def target(self, mu: float, affine: Tree) -> Array:
         return self.g
 
 
@@ -241,7 +243,7 @@ class Box(Conjugate):
         w = (self.r / self.s).ravel()
         return Diagonal(1.0 / self.s.ravel(), 1.0 / rest, w)
 
-    def target(self, mu: float, affine: Any) -> Array:
+    def target(self, mu: float, affine: Tree) -> Array:
         self.mu_u = self.mu_v = np.full(self.u.shape, mu)
         if affine is not None:
             dt, dx, dalpha, dbeta = affine
@@ -259,7 +261,7 @@ class Box(Conjugate):
         dual = min(longest(self.alpha, dalpha), longest(self.beta, dbeta))
         return (dt, dx, dalpha, dbeta), along, dual
 
-    def advance(self, x: Array, step: Any, along: float, dual: float) -> None:
+    def advance(self, x: Array, step: Tree, along: float, dual: float) -> None:
         dt, _, dalpha, dbeta = step
         self.t += along * dt
         self.alpha = self.alpha + dual * dalpha
@@ -267,7 +269,7 @@ class Box(Conjugate):
         self.x = x
 
     def complementarity(
-        self, step: Any = None, along: float = 0.0, dual: float = 0.0
+        self, step: Tree | None = None, along: float = 0.0, dual: float = 0.0
     ) -> tuple[float, int]:
         u, v = self.t - self.x, self.t + self.x
         alpha, beta = self.alpha, self.beta
@@ -318,7 +320,7 @@ class SpectralCone(Conjugate):
     def inverse(self) -> Array:
         return positive_inverse(self.H)
 
-    def target(self, mu: float, affine: Any) -> Array:
+    def target(self, mu: float, affine: Tree) -> Array:
         self.R = mu * self.Z
         if affine is not None:
             _, dS, dY = affine
@@ -334,14 +336,14 @@ class SpectralCone(Conjugate):
         dY = self.R - self.Y - 0.5 * (product + product.T)
         return (dt, dS, dY), _longest_psd(self.S, dS), _longest_psd(self.Y, dY)
 
-    def advance(self, x: Array, step: Any, along: float, dual: float) -> None:
+    def advance(self, x: Array, step: Tree, along: float, dual: float) -> None:
         dt, _, dY = step
         self.t += along * dt
         self.Y = self.Y + dual * dY
         self.x = x
 
     def complementarity(
-        self, step: Any = None, along: float = 0.0, dual: float = 0.0
+        self, step: Tree | None = None, along: float = 0.0, dual: float = 0.0
     ) -> tuple[float, int]:
         S, Y = self._slack(self.x, self.t), self.Y
         if step is not None:

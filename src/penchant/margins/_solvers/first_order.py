@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from penchant._types import Examples, Scalar, Weights
+from penchant._types import Examples, Scalar, Tree, Weights
 from penchant.norms import AbstractNorm, AbstractSchatten, p_norm, p_project
 from penchant.problems import LinearClassification
 
@@ -120,7 +120,7 @@ def _start(pairs: Pairs, norm: AbstractNorm, zero: Weights) -> tuple[Saddle, Sca
     q = q / jnp.sum(q)
     G = pairs.adjoint(q)
 
-    def power(_: Any, W: Weights) -> Weights:
+    def power(_: Tree, W: Weights) -> Weights:
         W = pairs.adjoint(pairs.apply(W))
         return W / jnp.sqrt(jnp.sum(W**2))
 
@@ -140,7 +140,7 @@ def _start(pairs: Pairs, norm: AbstractNorm, zero: Weights) -> tuple[Saddle, Sca
 def _advance(pairs: Pairs, norm: AbstractNorm, state: Saddle, length: Scalar) -> Saddle:
     tau, sigma = state.omega / length, 1.0 / (state.omega * length)
 
-    def step(_: Any, carry: Any) -> Any:
+    def step(_: Tree, carry: Tree) -> Any:
         W, q, _, _, level, count = carry
         W_image = _project(norm, W + tau * pairs.adjoint(q))
         moved = q - sigma * pairs.apply(2.0 * W_image - W)
@@ -249,11 +249,11 @@ def _project_simplex(x: Margins, level: Scalar) -> tuple[Margins, Scalar]:
         lowest = jnp.min(jnp.where(jnp.isneginf(x), jnp.inf, x)) - 1.0
         return jnp.where(count > 0, (kept - 1.0) / jnp.maximum(count, 1.0), lowest)
 
-    def moves(state: Any) -> Any:
+    def moves(state: Tree) -> Any:
         before, tau, count = state
         return (tau != before) & (count < 100)
 
-    def step(state: Any) -> Any:
+    def step(state: Tree) -> Any:
         _, tau, count = state
         return tau, following(tau), count + 1
 

@@ -17,12 +17,12 @@ certificate and not by its own residuals.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from penchant._types import Tree
 from penchant.margins._solvers.conjugates import Conjugate, Diagonal, factorise, longest
 from penchant.margins._solvers.rows import PairRows
 
@@ -151,7 +151,7 @@ def _step(
         dense = H.dense() if isinstance(H, Diagonal) else H
         newton = _system(conjugate, of_weights, dense, rows.gram(D), at, rows)
 
-    def direction(mu: float, products: Array | float, affine: Any):
+    def direction(mu: float, products: Array | float, affine: Tree):
         g = conjugate.target(mu, affine)
         c = np.where(real, (mu - products) / z - D * residual, 0.0)  # λ + dλ at dW = 0
         dW = newton(g, c)

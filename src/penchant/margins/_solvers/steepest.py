@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from penchant._types import Tree
 from penchant.norms import AbstractNorm
 from penchant.problems import LinearClassification
 
@@ -60,7 +61,7 @@ def _advance(
     reach: jax.Array,
     count: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    def one(carry: Any) -> Any:
+    def one(carry: Tree) -> Any:
         i, W, total = carry
         m = problem.pair_margins(W)
         q = jnp.exp(jnp.min(m) - m)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant._trees import leaf_names, path_name
-from penchant._types import Parameters
+from penchant._types import Numbers, Parameters
 
 FACTORS = (2.0, 0.5, 3.0)
 POINTS = 3
@@ -41,7 +41,7 @@ class Homogeneity(eqx.Module):
     layers: dict[str, float | None] = eqx.field(static=True)
 
 
-def measure(apply: Any, params: Parameters, X: Any) -> Homogeneity:
+def measure(apply: Callable[..., Any], params: Parameters, X: Any) -> Homogeneity:
     """The homogeneity of `apply(params, X)` in `params`.
 
     Raises:
@@ -67,7 +67,9 @@ def measure(apply: Any, params: Parameters, X: Any) -> Homogeneity:
     return Homogeneity(degree, error, layers)
 
 
-def refuse(apply: Any, params: Parameters, X: Any, found: Homogeneity) -> str:
+def refuse(
+    apply: Callable[..., Any], params: Parameters, X: Numbers, found: Homogeneity
+) -> str:
     """Why a model is not homogeneous, and which leaves make it so, in words."""
     told = (
         "doubling the parameters does not multiply the outputs of apply by a power of "

@@ -1,11 +1,12 @@
 """Examples and labels at the door, one reading for every kind of classifier."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from penchant._arrays import numbers, plain
 from penchant._checks import check_count
+from penchant._types import Numbers
 
 
 class Labels(NamedTuple):
@@ -21,7 +22,7 @@ class Labels(NamedTuple):
     names: tuple[str, ...]
 
 
-def read_labels(y: Any, n: int, classes: int | None = None) -> Labels:
+def read_labels(y: Numbers, n: int, classes: int | None = None) -> Labels:
     """Signs, 0 and 1, truth values or two names are binary; else classes 0..k-1.
 
     Args:
@@ -77,7 +78,7 @@ def read_labels(y: Any, n: int, classes: int | None = None) -> Labels:
     return Labels(labels, k, False, names)
 
 
-def read_examples(X: Any, shape: str) -> np.ndarray:
+def read_examples(X: Numbers, shape: str) -> np.ndarray:
     """Examples in float64, `(n, d)` for a shape of two axes, else `(n, ...)`.
 
     Raises:
@@ -103,7 +104,7 @@ def read_examples(X: Any, shape: str) -> np.ndarray:
     return examples
 
 
-def _numbers(y: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
+def _numbers(y: Numbers, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels as numbers, and their names where they were text."""
     names: tuple[str, ...] = ()
     try:

@@ -1,5 +1,3 @@
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +5,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._arrays import precision
 from penchant._checks import check_instance
-from penchant._types import Examples, PerSample, Vector, Weights
+from penchant._types import Examples, Numbers, PerSample, Vector, Weights
 from penchant.problems._base import Rows, RowWeights
 from penchant.problems._scaled_gradient import ScaledGradient
 from penchant.problems.classification._base import (
@@ -62,8 +60,8 @@ class LinearClassification(AbstractClassification):
 
     def __init__(
         self,
-        X: Any,
-        y: Any,
+        X: Numbers,
+        y: Numbers,
         *,
         loss: AbstractLoss,
         bias: bool = False,

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._arrays import precision
 from penchant._checks import check_instance, check_number
-from penchant._types import Parameters, Real
+from penchant._types import Numbers, Parameters, Real
 from penchant.problems._base import Rows, RowWeights, read_params
 from penchant.problems._scaled_gradient import ScaledGradient
 from penchant.problems._tracing import shape_of
@@ -84,8 +84,8 @@ class NetworkClassification(AbstractClassification):
         self,
         apply: Callable[[Parameters, Any], Any],
         params: Parameters,
-        X: Any,
-        y: Any,
+        X: Numbers,
+        y: Numbers,
         *,
         loss: AbstractLoss,
         degree: Real | None = None,

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from penchant._checks import check_count, check_number
 from penchant._pretty import pretty
-from penchant._types import Parameters, Real
+from penchant._types import Key, Parameters, Real
 
 Layer = dict[str, Array]
 
@@ -86,7 +86,7 @@ class LeakyReLU(AbstractActivation):
 
     @property
     def gain(self) -> float:
-        return 2.0 / (1.0 + self.slope**2)
+        return float(2.0 / (1.0 + self.slope**2))
 
 
 class AbstractNetwork(eqx.Module):
@@ -98,7 +98,7 @@ class AbstractNetwork(eqx.Module):
         """The degree of homogeneity in all parameters together."""
 
     @abc.abstractmethod
-    def params(self, key: Any = 0, *, scale: Real | None = None) -> Parameters:
+    def params(self, key: Key = 0, *, scale: Real | None = None) -> Parameters:
         """Random parameters: He-normal, or `scale` times standard normal."""
 
     @abc.abstractmethod
@@ -148,7 +148,7 @@ class MLP(AbstractNetwork):
             degree = degree * self.activation.power + 1.0
         return degree
 
-    def params(self, key: Any = 0, *, scale: Real | None = None) -> list[Layer]:
+    def params(self, key: Key = 0, *, scale: Real | None = None) -> list[Layer]:
         keys = jax.random.split(_key(key), len(self.sizes) - 1)
         layers = []
         for i, k in enumerate(keys):
@@ -213,7 +213,7 @@ class CNN(AbstractNetwork):
     def degree(self) -> float:
         return 4.0
 
-    def params(self, key: Any = 0, *, scale: Real | None = None) -> list[Layer]:
+    def params(self, key: Key = 0, *, scale: Real | None = None) -> list[Layer]:
         height, width, depth = self.shape
         a, b = self.channels
         flat = (height // 4) * (width // 4) * b
@@ -253,5 +253,5 @@ def _pool(Z: Array) -> Array:
     return jnp.max(jnp.reshape(Z, (n, h // 2, 2, w // 2, 2, c)), axis=(2, 4))
 
 
-def _key(key: Any) -> Any:
+def _key(key: Key) -> Any:
     return jax.random.key(key) if isinstance(key, int) else key

@@ -130,7 +130,7 @@ def _run(seed: int, b2: float, eps: float, steps: int, record: int) -> pn.Trajec
 
 
 @jax.jit
-def _scaled(problem: pn.LinearClassification, weights: Any) -> Any:
+def _scaled(problem: pn.LinearClassification, weights: jax.Array | np.ndarray) -> Any:
     """Gradients as directions and log-scales, at every record."""
     return jax.lax.map(problem.scaled_gradient, weights)
 
@@ -175,7 +175,9 @@ def _crossed(
     return (at + 1, share[at]), [line]
 
 
-def _share(log_v: Any, log_g: Any, log_eps: float) -> Any:
+def _share(
+    log_v: jax.Array | np.ndarray, log_g: jax.Array | np.ndarray, log_eps: float
+) -> Any:
     kappa = np.exp(log_eps - np.logaddexp(log_eps, log_v))
     g = np.exp(log_g - log_g.max(axis=-1, keepdims=True))
     return (g * kappa).sum(axis=-1) / g.sum(axis=-1)

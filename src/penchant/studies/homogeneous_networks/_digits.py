@@ -1,5 +1,6 @@
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -60,7 +61,9 @@ def images(data: pn.datasets.Dataset | None, seed: int) -> Images:
     return Images(problem, jnp.asarray(X[rest]), y[rest], dataset.name)
 
 
-def measure(given: Images, log_loss: Any, weights: Any) -> Records:
+def measure(
+    given: Images, log_loss: jax.Array | np.ndarray, weights: jax.Array | np.ndarray
+) -> Records:
     """Margins over the squared norm, and accuracies on the rest, at every record."""
     margins, accuracies = [], []
     for i in range(len(log_loss)):
@@ -73,7 +76,7 @@ def measure(given: Images, log_loss: Any, weights: Any) -> Records:
     return Records(np.asarray(log_loss), np.array(margins), np.array(accuracies))
 
 
-def value_at(path: Records, values: Any, log_loss: float) -> float:
+def value_at(path: Records, values: jax.Array | np.ndarray, log_loss: float) -> float:
     """A quantity where the loss first falls to a level, between two records."""
     lowest = np.minimum.accumulate(path.log_loss)
     # a flow to a level ends within rounding of it
@@ -198,7 +201,7 @@ def loss_based(
     return Figure(lines, pictures)
 
 
-def _smoothed(log_loss: Any) -> Any:
+def _smoothed(log_loss: jax.Array | np.ndarray) -> Any:
     r"""$\ell^{-1}(\mathcal L)$ of the sum of losses, $-\log(e^{\mathcal L}-1)$."""
     total = np.asarray(log_loss) + np.log(TRAIN)
     # log(expm1(e^x)) = x + log(expm1(e^x) / e^x), whose second part ends at 0

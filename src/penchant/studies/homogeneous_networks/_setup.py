@@ -133,7 +133,7 @@ def depths(flow: pn.flows.Flow) -> Any:
     return -(np.asarray(flow.log_loss) + SHIFT)
 
 
-def at(weights: Any, i: Any) -> Any:
+def at(weights: jax.Array | np.ndarray, i: Any) -> Any:
     """One record of many."""
     return jax.tree.map(lambda w: w[i], weights)
 

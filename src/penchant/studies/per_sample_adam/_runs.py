@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,8 +14,8 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 def simulate(
     problem: pn.LinearClassification,
-    optimizer: Any,
-    batching: Any,
+    optimizer: pn.optimizers.AbstractOptimizer,
+    batching: pn.batching.AbstractBatching,
     steps: int,
     step_size: Any,
     *,
@@ -40,13 +41,13 @@ def simulate(
     )
 
 
-def gap(u: Any, v: Any) -> float:
+def gap(u: jax.Array | np.ndarray, v: jax.Array | np.ndarray) -> float:
     """1 - cosine, without cancellation: half the squared distance of unit vectors."""
     u, v = np.asarray(u), np.asarray(v)
     return float(0.5 * np.sum((u / np.linalg.norm(u) - v / np.linalg.norm(v)) ** 2))
 
 
-def cosine(u: Any, v: Any) -> float:
+def cosine(u: jax.Array | np.ndarray, v: jax.Array | np.ndarray) -> float:
     """The cosine of two directions."""
     return 1.0 - gap(u, v)
 
@@ -60,7 +61,9 @@ def increments(run: pn.Trajectory) -> tuple[Array, Array]:
     return steps[known], (weights - weights[at])[known]
 
 
-def share(problem: pn.LinearClassification, best: pn.MaxMargin, w: Any) -> float:
+def share(
+    problem: pn.LinearClassification, best: pn.MaxMargin, w: jax.Array | np.ndarray
+) -> float:
     """Of a norm's largest margin, that of `w`."""
     margin = float(np.asarray(problem.margins(w)).min())
     return margin / float(best.norm(jnp.asarray(w))) / float(best.margin)

@@ -166,7 +166,9 @@ def closed_forms(preset: Preset | Cases = Preset.QUICK, seed: int = 0) -> Figure
 
 
 @eqx.filter_jit
-def _after_one_step(problem: Any, norm: Any) -> Any:
+def _after_one_step(
+    problem: pn.LinearClassification, norm: pn.norms.AbstractNorm
+) -> Any:
     """The margin over the norm, after one step from zero weights."""
     zero = jnp.zeros(problem.weight_shape)
     w = -norm.steepest(problem.scaled_gradient(zero).direction)

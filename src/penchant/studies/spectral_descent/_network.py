@@ -235,12 +235,17 @@ def _images(dataset: pn.datasets.Dataset, seed: int, per_class: int) -> Images:
     return Images(jnp.asarray(X[chosen] / np.abs(X).max()), jnp.asarray(y[chosen]))
 
 
-def _logits(params: Any, X: Any) -> Any:
+def _logits(params: Any, X: jax.Array | np.ndarray) -> Any:
     return jax.nn.sigmoid(X @ params["hidden"].T) @ params["out"].T
 
 
 def _train(
-    rule: Any, images: Images, eta: float, steps: int, seed: int, both: bool
+    rule: pn.optimizers.AbstractOptimizer,
+    images: Images,
+    eta: float,
+    steps: int,
+    seed: int,
+    both: bool,
 ) -> Grown:
     X, y = images
     k, d = int(y.max()) + 1, X.shape[1]
@@ -271,14 +276,14 @@ def _train(
 
 @eqx.filter_jit
 def _advance(
-    rule: Any,
-    X: Any,
-    y: Any,
+    rule: pn.optimizers.AbstractOptimizer,
+    X: jax.Array | np.ndarray,
+    y: jax.Array | np.ndarray,
     params: Any,
     state: Any,
     first: Any,
     count: Any,
-    eta: Any,
+    eta: jax.Array,
     both: Any,
 ) -> Any:
     loss = pn.losses.Logistic()
@@ -300,14 +305,14 @@ def _advance(
     return jax.lax.fori_loop(0, count, one, (params, state))
 
 
-def _pairs(Z: Any, y: Any) -> Any:
+def _pairs(Z: jax.Array | np.ndarray, y: jax.Array | np.ndarray) -> Any:
     own = jnp.take_along_axis(Z, y[:, None], axis=1)
     mine = jnp.arange(Z.shape[1])[None, :] == y[:, None]
     return jnp.where(mine, jnp.inf, own - Z)
 
 
 @jax.jit
-def _measure(params: Any, X: Any, y: Any) -> Any:
+def _measure(params: Any, X: jax.Array | np.ndarray, y: jax.Array | np.ndarray) -> Any:
     norm = pn.norms.Spectral()
     least = jnp.min(_pairs(_logits(params, X), y))
     return least, norm(params["hidden"]), norm(params["out"])

@@ -1,5 +1,6 @@
 import importlib.util
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -188,7 +189,9 @@ def _polar_run(name: str, seed: int, steps: int) -> pn.Trajectory:
     return finished(pn.train(problem, rule, steps=steps, step_size=eta))
 
 
-def _evenness(name: str, polar: Any, runs: Mapping[int, pn.Trajectory]) -> Line:
+def _evenness(
+    name: str, polar: pn.optimizers.AbstractPolar, runs: Mapping[int, pn.Trajectory]
+) -> Line:
     """Least over greatest singular value of the last step: 1 if it is steepest."""
     found, text = [], ""
     for s, run in runs.items():
@@ -211,7 +214,11 @@ def _evenness(name: str, polar: Any, runs: Mapping[int, pn.Trajectory]) -> Line:
 
 
 @eqx.filter_jit
-def _step(polar: Any, problem: Any, weights: Any) -> Any:
+def _step(
+    polar: pn.optimizers.AbstractPolar,
+    problem: pn.LinearClassification,
+    weights: jax.Array,
+) -> Any:
     return polar(problem.scaled_gradient(weights).direction)
 
 
@@ -254,7 +261,13 @@ def memories(preset: Preset | Memories = Preset.QUICK, seed: int = 0) -> Figure:
     lines: list[Line] = []
     drawn: dict[str, list[tuple[Any, Any]]] = {}
 
-    def add(name: str, rule: Any, first: float, label: str, *wanted: Any) -> None:
+    def add(
+        name: str,
+        rule: pn.optimizers.AbstractOptimizer,
+        first: float,
+        label: str,
+        *wanted: Any,
+    ) -> None:
         value, wide, more = wanted
         step_size = pn.schedules.power(first, 0.5, offset=1)
         ends = []
@@ -354,7 +367,7 @@ def frameworks(preset: Preset | Frameworks = Preset.QUICK, seed: int = 0) -> Fig
 
 
 def _of_frameworks(
-    torch: Any,
+    torch: ModuleType,
     seed: int,
     steps: int,
     labels: Sequence[str],
@@ -370,7 +383,7 @@ def _of_frameworks(
     # both multiply by the root of the matrix's aspect ratio, 25 / 10 for optax
     factor = (problem.weight_shape[1] / problem.weight_shape[0]) ** 0.5
 
-    def ended(weights: Any) -> dict[str, float]:
+    def ended(weights: jax.Array) -> dict[str, float]:
         least = float(problem.margins(weights).min())
         return {
             label: least
@@ -379,7 +392,7 @@ def _of_frameworks(
             for label in labels
         }
 
-    def train(rule: Any) -> dict[str, float]:
+    def train(rule: pn.optimizers.AbstractOptimizer) -> dict[str, float]:
         with jax.numpy_dtype_promotion("standard"):  # optax counts steps in int32
             run = finished(pn.train(problem, rule, steps=steps, step_size=eta))
         return ended(run.weights[-1])
@@ -396,7 +409,9 @@ def _of_frameworks(
     }
 
 
-def _torch_muon(torch: Any, problem: Any, eta: float, steps: int) -> Any:
+def _torch_muon(
+    torch: ModuleType, problem: pn.LinearClassification, eta: float, steps: int
+) -> Any:
     """`torch.optim.Muon` on gradients that are scaled to order one."""
     W = torch.zeros(problem.weight_shape, dtype=torch.float64, requires_grad=True)
     rule = torch.optim.Muon([W], lr=eta, momentum=0.0, nesterov=False, weight_decay=0.0)

@@ -100,11 +100,11 @@ def shares(run: pn.Trajectory, seed: int, labels: Sequence[str]) -> dict[str, An
 
 
 @eqx.filter_jit
-def _lengths(norm: pn.norms.AbstractNorm, weights: Any) -> Any:
+def _lengths(norm: pn.norms.AbstractNorm, weights: jax.Array | np.ndarray) -> Any:
     return jax.lax.map(norm, weights)
 
 
-def gap_of(share: Any) -> Any:
+def gap_of(share: jax.Array | np.ndarray) -> Any:
     """What is missing of a share on a logarithmic axis: NaN where it is all or none."""
     return np.where((share > 0) & (share < 1), 1.0 - share, np.nan)
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from penchant._checks import check_count, check_instance, check_number
-from penchant._types import Real, Scalar, Weights
+from penchant._types import Real, Scalar, StepSize, Tree, Weights
 from penchant.norms import AbstractLp, AbstractNorm, AbstractSchatten
 from penchant.problems import LinearClassification, losses
 from penchant.theory._setting import longest_row
@@ -272,7 +272,7 @@ class Guarantee(eqx.Module):
 def guarantee(
     problem: LinearClassification,
     norm: AbstractNorm,
-    step_size: Any,
+    step_size: StepSize,
     steps: int,
     *,
     gamma: Real,
@@ -468,7 +468,7 @@ def _lag(eta: Float[Array, " t"], beta: float, reach: float) -> Float[Array, " t
     $g_t=\sum_{s\le t}\beta^s$.
     """
 
-    def one(carry: Any, step: Scalar) -> Any:
+    def one(carry: Tree, step: Scalar) -> Any:
         S, g = carry
         grown = jnp.expm1(jnp.minimum(reach * step, 700.0))
         after = jnp.minimum(beta * (S + grown * (S + g)), 1e300)
@@ -486,7 +486,7 @@ def _risen(problem: LinearClassification, log_L: float, rise: np.ndarray) -> flo
     return float(np.logaddexp(log_L, np.log(max(max(most, 1) * rise.sum(), 1e-300))))
 
 
-def _check(problem: Any, norm: Any, gamma: Any) -> float:
+def _check(problem: LinearClassification, norm: AbstractNorm, gamma: Real) -> float:
     check_instance("problem", problem, LinearClassification, "a LinearClassification")
     check_instance("norm", norm, AbstractNorm, "one of penchant.norms")
     check_number("gamma", gamma, above=0.0)

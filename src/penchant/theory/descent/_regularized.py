@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import check_count, check_instance, check_number
-from penchant._types import Real, Scalar, Weights
+from penchant._types import Real, Scalar, Tree, Weights
 from penchant.norms import L2, AbstractNorm
 from penchant.problems import LinearClassification
 from penchant.theory._setting import longest_row
@@ -144,13 +144,13 @@ def _descend(
     norm: AbstractNorm,
     R: Scalar,
     step_size: Scalar,
-    state: Any,
+    state: Tree,
 ) -> Any:
     def log_gradient(V: Weights) -> Weights:
         g = problem.scaled_gradient(V)
         return g.direction * jnp.exp(g.log_scale - problem.log_loss(V))
 
-    def one(_: Any, carry: Any) -> Any:
+    def one(_: Tree, carry: Tree) -> Any:
         W, V, momentum, value = carry
         following = norm.project(V - step_size * log_gradient(V), R)
         reached = problem.log_loss(following)

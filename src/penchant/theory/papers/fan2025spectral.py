@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import check_instance, check_number
-from penchant._types import Real, Weights
+from penchant._types import Real, Scalar, StepSize, Weights
 from penchant.norms import (
     L2,
     AbstractLp,
@@ -231,7 +231,7 @@ def spectral_share(polar: AbstractPolar, least: float) -> float:
     return max(float(jnp.min(seen) / jnp.max(seen)), 0.0)
 
 
-def _on_singular_value(polar: AbstractPolar, s: Any) -> Any:
+def _on_singular_value(polar: AbstractPolar, s: Scalar) -> Scalar:
     """What becomes of one singular value of a matrix of Frobenius length 1."""
     other = jnp.sqrt(jnp.maximum(1.0 - s**2, 0.0))
     return polar(jnp.diag(jnp.stack([s, other])))[0, 0]
@@ -309,7 +309,7 @@ def proved_rate(exponent: Real, momentum: Real = 0.0) -> Rate:
     return Rate(a if a < 0.5 else 1.0 - a, 0.0, source)
 
 
-def sign_phase_start(gamma: Real, step_size: Any, b2: Real) -> float:
+def sign_phase_start(gamma: Real, step_size: StepSize, b2: Real) -> float:
     r"""$t_A$, from which steps of Adam without $\varepsilon$ are signs of the gradient.
 
     $$t_A\approx\Bigl(\frac{2\gamma\eta_0}{1-\beta_2}\Bigr)^{1/a},\qquad

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from scipy.optimize import root_scalar
 
 from penchant._checks import check_count, check_number
-from penchant._types import PerSample, Real, Vector
+from penchant._types import Numbers, PerSample, Real, StepSize, Vector
 from penchant.margins import LooseMarginWarning, max_margin
 from penchant.norms import L2, Mahalanobis
 from penchant.optimizers import AbstractOptimizer
@@ -61,8 +61,8 @@ def adam_limits(
     optimizer: AbstractOptimizer,
     *,
     batching: AbstractBatching = Cyclic(1),
-    step_size: Any = None,
-    init: Any = None,
+    step_size: StepSize | None = None,
+    init: Numbers | None = None,
     starts: int | None = None,
     draws: int | None = None,
     key: int = 0,
@@ -337,7 +337,7 @@ def _fresh(end: Equilibrium, known: list[Equilibrium]) -> bool:
     return end.converged and all(map(apart, known))
 
 
-def _starts(rows: Any, count: int, key: int) -> list[np.ndarray]:
+def _starts(rows: Array, count: int, key: int) -> list[np.ndarray]:
     """Log-weights of random weights: -Xw, with a spread of up to six."""
     rng = np.random.default_rng(key)
     starts = []
@@ -355,16 +355,16 @@ def _angle(a: Vector, b: Vector) -> float:
     return float(2.0 * np.arctan2(np.linalg.norm(u - v), np.linalg.norm(u + v)))
 
 
-def _constant(step_size: Any) -> float:
+def _constant(step_size: StepSize | None) -> float:
     schedule = None if step_size is None else as_schedule(step_size)
     return float(schedule.scale) if isinstance(schedule, Constant) else 0.0
 
 
-def _count(name: str, value: Any) -> int:
+def _count(name: str, value: object) -> int:
     return check_count(name, value, least=0)
 
 
-def _draws(batching: AbstractBatching, rows: Any, draws: int | None) -> int:
+def _draws(batching: AbstractBatching, rows: Array, draws: int | None) -> int:
     if isinstance(batching, Cyclic):
         return 0
     if draws is None:

@@ -9,7 +9,6 @@ the start's own weights finds the limit of *that* start.
 import dataclasses
 import functools
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from penchant._checks import check_count, check_instance, check_number
-from penchant._types import PerSample, Real, Scalar, Vector
+from penchant._types import PerSample, Real, Scalar, Tree, Vector
 from penchant.theory.per_sample._mean_step import AbstractMeanStep
 
 TOLERANCE = 1e-12
@@ -72,7 +71,7 @@ class Equilibrium(eqx.Module):
 
 def equilibrium(
     step: AbstractMeanStep,
-    start: Any = None,
+    start: Tree | None = None,
     *,
     tol: Real = TOLERANCE,
     max_steps: int = 2000,
@@ -108,8 +107,8 @@ def equilibrium(
     done, count = False, 0
     best, since, fell = math.inf, 0, -LONG
     for count in range(max_steps + 1):
-        done = at.gap <= tol and at.drift(step) <= math.sqrt(tol)
-        if at.gap <= max(0.5 * best, tol):
+        done = at.gap <= float(tol) and at.drift(step) <= math.sqrt(tol)
+        if at.gap <= max(0.5 * best, float(tol)):
             best, since = at.gap, count
         fell = count if at.F.min() < 0 else fell
         patience = PATIENCE if count - fell < PATIENCE else LONG
@@ -278,7 +277,7 @@ def _sensitivity(
     return step.sensitivity(log_c)
 
 
-def _check_start(start: Any, n: int) -> np.ndarray:
+def _check_start(start: Tree, n: int) -> np.ndarray:
     if start is None:
         return np.zeros(n)
     try:

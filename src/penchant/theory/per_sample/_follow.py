@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from penchant._checks import check_count, check_instance
+from penchant._types import StepSize, Tree
 from penchant.theory.per_sample._mean_step import AbstractMeanStep
 from penchant.training import record_steps
 from penchant.training.schedules import Schedule, as_schedule
@@ -18,8 +19,8 @@ def follow(
     step: AbstractMeanStep,
     *,
     steps: int,
-    step_size: Any,
-    init: Any = None,
+    step_size: StepSize,
+    init: Tree | None = None,
     record: int = 200,
 ) -> tuple[Int[Array, " r"], Float[Array, "r ..."]]:
     r"""Iterate $w_{t+1}=w_t+\eta_t\,\delta(c_t)$, $c_{t,i}\propto e^{-q_i(w_t)}$.
@@ -74,7 +75,7 @@ def _advance(
     start: Int[Array, ""],
     end: Int[Array, ""],
 ) -> Float[Array, "... d"]:
-    def once(t: Int[Array, ""], w: Any) -> Any:
+    def once(t: Int[Array, ""], w: Tree) -> Any:
         return w + schedule(t) * step(-(step.rows @ w))
 
     run = lambda w: jax.lax.fori_loop(start, end, once, w)

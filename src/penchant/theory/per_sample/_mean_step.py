@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
-from penchant._types import Examples, PerSample, Real, Scalar, Vector
+from penchant._types import Examples, Key, Numbers, PerSample, Real, Scalar, Vector
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import LinearClassification
 from penchant.training.batching import (
@@ -59,7 +59,9 @@ class Units(eqx.Module):
     matrix: Float[Array, "s n"] | None
 
     @staticmethod
-    def of(rows: Any, weights: Any, samples: int, features: int) -> "Units":
+    def of(
+        rows: Numbers | None, weights: Numbers | None, samples: int, features: int
+    ) -> "Units":
         """Batches as `batching.batches` gives them."""
         rows = np.asarray(rows)
         count, size = rows.shape
@@ -340,7 +342,7 @@ def adam_step(
     *,
     growth: Real = 0.0,
     draws: int = DRAWS,
-    key: Any = 0,
+    key: Key = 0,
 ) -> AdamCycle | AdamSampled:
     r"""The mean step of Adam or RMSProp at their own $\beta_1,\beta_2$, any batches.
 

@@ -1,12 +1,10 @@
 """The maximum margin that Adam's own denominators define, and its fixed points."""
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import check_number
-from penchant._types import PerSample
+from penchant._types import Numbers, PerSample
 from penchant.margins import MaxMargin, max_margin
 from penchant.norms import Mahalanobis
 from penchant.problems import LinearClassification
@@ -15,7 +13,7 @@ from penchant.training.batching import AbstractBatching, Cyclic
 
 
 def parametric_margin(
-    problem: LinearClassification, c: Any, batching: AbstractBatching = Cyclic(1)
+    problem: LinearClassification, c: Numbers, batching: AbstractBatching = Cyclic(1)
 ) -> MaxMargin:
     r"""The problem $P_{\rm Adam}(c)$ of `baek2026persample`, in the form recalled.
 
@@ -60,7 +58,7 @@ def parametric_margin(
 
 
 def fixed_point_map(
-    problem: LinearClassification, c: Any, batching: AbstractBatching = Cyclic(1)
+    problem: LinearClassification, c: Numbers, batching: AbstractBatching = Cyclic(1)
 ) -> PerSample:
     r"""$T(c)$: the dual weights of `parametric_margin`, on the simplex, `(n,)`.
 
@@ -77,7 +75,7 @@ def fixed_point_map(
     return parametric_margin(problem, c, batching).dual
 
 
-def _check_weights(c: Any, n: int) -> np.ndarray:
+def _check_weights(c: Numbers, n: int) -> np.ndarray:
     check_number("c", c, least=0.0, below=np.inf)
     weights = np.asarray(c, dtype=float)
     if weights.shape != (n,):

@@ -8,7 +8,9 @@ from penchant._checks import check_number
 from penchant._types import Real
 
 
-def adam_growth(gamma: float, step_size: Real, b1: float, b2: float) -> np.ndarray:
+def adam_growth(
+    gamma: float, step_size: Real | np.ndarray, b1: float, b2: float
+) -> np.ndarray:
     r"""Margin that full-batch Adam ($\varepsilon=0$) gains a step, $r(\eta)$.
 
     The positive root of

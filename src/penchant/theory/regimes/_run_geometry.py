@@ -1,14 +1,13 @@
 """Which geometry a run of so many steps shows."""
 
 import math
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import check_count, check_instance, check_number
-from penchant._types import Real
+from penchant._types import Real, StepSize
 from penchant.norms import L2, AbstractNorm, Linf
 from penchant.optimizers import AbstractOptimizer, Character
 from penchant.theory._prediction import Assumption, Verdict
@@ -64,7 +63,7 @@ class RunGeometry(eqx.Module):
 def run_geometry(
     optimizer: AbstractOptimizer,
     *,
-    step_size: Any,
+    step_size: StepSize,
     steps: int,
     gamma: Real,
     degree: Real = 1.0,
@@ -209,7 +208,7 @@ def _share(log_root: float, log_eps: float, inside: bool) -> float:
     return 1.0 / (1.0 + math.exp(min(700.0, factor * (log_root - log_eps))))
 
 
-def step_condition(step_size: Any, degree: Real) -> Assumption:
+def step_condition(step_size: StepSize | None, degree: Real) -> Assumption:
     r"""Whether $\eta_t=o(t^{1/L-1})$ and $\sum\eta_t=\infty$, as $\varepsilon=0$ needs.
 
     Without $\varepsilon$, an $L$-homogeneous network goes to an ℓ∞ KKT point if its
