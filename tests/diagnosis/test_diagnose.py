@@ -266,7 +266,8 @@ def test_what_does_not_fit_is_refused():
         (ValueError, {"steps": 0}),
         (ValueError, {"step_size": -1.0}),
         (ValueError, {"norms": []}),
-        (TypeError, {"norms": ["l2"]}),
+        (TypeError, {"norms": [3]}),
+        (ValueError, {"norms": ["l3"]}),
         (ValueError, {"norms": [norms.Mahalanobis(jnp.ones(3))]}),
         (ValueError, {"init": np.zeros(3)}),
     ):

@@ -128,7 +128,7 @@ def test_a_network_without_a_degree():
     params = {"W": np.ones(3), "b": np.array(0.5)}
     problem = pn.NetworkClassification(apply, params, *data(), loss=EXPONENTIAL)
     run = run_of(problem, GradientDescent(), 10)
-    with pytest.raises(pn.NotHomogeneousError, match=r"see problem\.homogeneity"):
+    with pytest.raises(pn.NotHomogeneousError, match=r"problem\.homogeneity"):
         pn.limit(problem, run)
 
 

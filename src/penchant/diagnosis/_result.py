@@ -12,21 +12,19 @@ import numpy as np
 
 from penchant._plain import plain
 from penchant.diagnosis._cautions import Caution
-from penchant.norms import AbstractNorm, Layerwise
+from penchant.norms import AbstractNorm
 from penchant.theory import Prediction
 from penchant.training import Trajectory
 
 FORMAT = 2
 """Version of `result.json`; a change that breaks readers raises it."""
 
-AnyNorm = AbstractNorm | Layerwise
-
 
 class AbstractRow(eqx.Module):
     """One norm of a diagnosis: its `label`, the `norm`, and what was measured in it."""
 
     label: eqx.AbstractVar[str]
-    norm: eqx.AbstractVar[Any]
+    norm: eqx.AbstractVar[AbstractNorm]
 
     @abc.abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -47,7 +45,7 @@ class AbstractTable(eqx.Module, Generic[RowT]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, key: int | str | AnyNorm) -> RowT:
+    def __getitem__(self, key: int | str | AbstractNorm) -> RowT:
         """A row by its place, its label or its norm.
 
         Raises:
@@ -57,7 +55,7 @@ class AbstractTable(eqx.Module, Generic[RowT]):
             return self.rows[key]
         if isinstance(key, AbstractNorm):
             for row in self.rows:
-                if isinstance(row.norm, AbstractNorm) and row.norm.same(key):
+                if row.norm.same(key):
                     return row
         label = key if isinstance(key, str) else key.label
         for row in self.rows:

@@ -70,7 +70,7 @@ class KKT(eqx.Module):
     multipliers: PerSample
     support: Bool[Array, " n"]
     kinks: int = eqx.field(static=True)
-    norm: AbstractNorm | Layerwise
+    norm: AbstractNorm
 
     def __repr__(self) -> str:
         return (
@@ -83,7 +83,7 @@ class KKT(eqx.Module):
 def kkt(
     problem: AbstractClassification,
     weights: Parameters,
-    norm: AbstractNorm | Layerwise = L2(),
+    norm: AbstractNorm = L2(),
     *,
     tol: Real = 1e-3,
     draws: int = 32,
@@ -121,7 +121,7 @@ def kkt(
         AbstractClassification,
         "a LinearClassification or a NetworkClassification",
     )
-    check_instance("norm", norm, (AbstractNorm, Layerwise), "one of penchant.norms")
+    check_instance("norm", norm, AbstractNorm, "one of penchant.norms")
     check_number("tol", tol, above=0.0)
     draws = check_count("draws", draws)
     degree = problem.require_degree()

@@ -12,7 +12,7 @@ from penchant.problems.losses import Exponential
 def normalized_margin(
     problem: AbstractClassification,
     w: Parameters,
-    norm: AbstractNorm | Layerwise = L2(),
+    norm: AbstractNorm = L2(),
 ) -> Scalar:
     r"""$\bar\gamma=q_{\min}/\|w\|^L$, the norm being that of all parameters together.
 
@@ -28,7 +28,7 @@ def normalized_margin(
 def smoothed_margin(
     problem: AbstractClassification,
     w: Parameters,
-    norm: AbstractNorm | Layerwise = L2(),
+    norm: AbstractNorm = L2(),
 ) -> Scalar:
     r"""$\tilde\gamma=\ell^{-1}(\sum_i\ell_i)/\|w\|^L$ of `lyu2020gradient`.
 
@@ -54,7 +54,7 @@ def smoothed_margin(
 
 
 def _length(
-    problem: AbstractClassification, w: Parameters, norm: AbstractNorm | Layerwise
+    problem: AbstractClassification, w: Parameters, norm: AbstractNorm
 ) -> Scalar:
     if isinstance(norm, Layerwise):
         return norm(w)

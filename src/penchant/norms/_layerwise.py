@@ -1,15 +1,13 @@
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from penchant._checks import check_instance
-from penchant._pretty import pretty
 from penchant._types import Parameters, Scalar
 from penchant.norms._base import AbstractNorm
 
 
-class Layerwise(eqx.Module):
+class Layerwise(AbstractNorm):
     r"""The largest norm of a leaf, $\max_l\|W_l\|$, on parameters that are a pytree.
 
     With [`Spectral`][penchant.norms.Spectral] it is the norm in which Muon with exact
@@ -52,9 +50,6 @@ class Layerwise(eqx.Module):
         return jax.tree.map(
             lambda x: jnp.reshape(self.norm.steepest(_matrix(x)), x.shape), g
         )
-
-    def __repr__(self) -> str:
-        return pretty(self)
 
 
 def _matrix(x: Array) -> Array:

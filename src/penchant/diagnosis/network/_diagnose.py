@@ -120,8 +120,8 @@ def diagnose_network(asked: Asked) -> NetworkDiagnosis:
 
 def _norms(
     problem: AbstractClassification, run: Trajectory, found: Limit | None
-) -> tuple[AbstractNorm | Layerwise, ...]:
-    norms: list[AbstractNorm | Layerwise] = [L2(), Linf(), Layerwise(Spectral())]
+) -> tuple[AbstractNorm, ...]:
+    norms: list[AbstractNorm] = [L2(), Linf(), Layerwise(Spectral())]
     second = run.rule.optimizer.character().adaptive
     sums = second is not None and second.kind == "sum"
     if sums and found is not None:
@@ -131,7 +131,7 @@ def _norms(
 
 def _row(
     problem: AbstractClassification,
-    norm: AbstractNorm | Layerwise,
+    norm: AbstractNorm,
     w: Tree,
     found: Limit | None,
 ) -> NetworkRow:

@@ -12,12 +12,11 @@ from penchant.diagnosis._result import (
     AbstractDiagnosis,
     AbstractRow,
     AbstractTable,
-    AnyNorm,
     columns,
 )
 from penchant.flows import Limit
 from penchant.margins import KKT
-from penchant.norms import AbstractNorm, Layerwise
+from penchant.norms import AbstractNorm
 from penchant.theory import Prediction
 from penchant.training import Trajectory
 
@@ -31,7 +30,7 @@ class NetworkRow(AbstractRow):
     """
 
     label: str = eqx.field(static=True)
-    norm: AbstractNorm | Layerwise
+    norm: AbstractNorm
     margin: float = eqx.field(static=True)
     gap: float = eqx.field(static=True)
     limit_margin: float | None = eqx.field(static=True)
@@ -81,7 +80,7 @@ class NetworkDiagnosis(AbstractDiagnosis):
     explanation: str = eqx.field(static=True)
     separable: bool | None = eqx.field(static=True)
     table: NetworkTable
-    winner: AbstractNorm | Layerwise | None
+    winner: AbstractNorm | None
     predicted: AbstractNorm | None
     agrees: bool | None = eqx.field(static=True)
     regime: str = eqx.field(static=True)
@@ -137,6 +136,6 @@ def _renamed(old: str, new: str) -> None:
     )
 
 
-def label_of(norm: AnyNorm) -> str:
+def label_of(norm: AbstractNorm) -> str:
     """How the table names a norm."""
     return "weighted ℓ2" if hasattr(norm, "M") else norm.label
