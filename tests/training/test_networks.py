@@ -304,6 +304,25 @@ def test_at_the_lowest_log_loss_a_run_rests():
     assert np.isfinite(run.state.pace.rate)
 
 
+def test_loss_based_steps_with_momentum_never_stand_still():
+    problem = pn.datasets.gaussian(20, 40, seed=0).problem()
+    least = []
+    for momentum in (0.0, 0.9):
+        run = pn.train(
+            problem,
+            pn.optimizers.GradientDescent(momentum),
+            steps=2_000,
+            step_size=pn.schedules.loss_based(1e-3),
+            record=20,
+        )
+        assert np.all(np.diff(np.asarray(run.log_loss)) <= 0)
+        # half of the way later it still moves: a rate driven to 0 would not
+        assert float(run.log_loss[-1]) < 1.5 * float(run.log_loss[-5])
+        assert float(run.state.pace.rate) > 1e-3
+        least.append(float(run.margins[-1].min()))
+    assert least[1] > least[0] > 0
+
+
 def test_loss_based_steps_are_for_gradient_descent():
     steps = pn.schedules.loss_based()
     with pytest.raises(TypeError, match=r"for GradientDescent.*got Adam"):

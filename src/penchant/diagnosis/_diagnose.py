@@ -62,8 +62,11 @@ def diagnose(
         steps: Number of updates; None for as many as a fixed amount of arithmetic
             allows, 3 000 to 300 000 by the size of the data.
         step_size: As `train` takes it; None for one that scaling the data does not
-            change: proportional to $(t+2)^{-1/2}/R$ with `R` the longest row's dual
-            norm in the rule's geometry, or for gradient descent a constant $1/(R^2L)$.
+            change. With $R$ the longest row's dual norm in the rule's geometry and $T$
+            steps: $\frac{.1}R\sqrt{T/(t+2)}$, so that the last one moves no margin by
+            more than .1; for AdaGrad the constant $\frac{.1}R\sqrt T$; for gradient
+            descent [`loss_based`][penchant.schedules.loss_based], which grows as the
+            loss falls and has the same limit as a constant step, sooner.
         norms: The norms to compare, or their names; None for ℓ1, ℓ2, ℓ∞, and for
             several classes spectral and nuclear. The predicted one always joins them.
         init: Initial weights; zeros if None.
@@ -87,20 +90,21 @@ def diagnose(
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
     batching.check(problem.samples)
     linear = isinstance(problem, LinearClassification)
+    if steps is None:
+        steps = default_steps(problem, batching, rule)
+    steps = check_count("steps", steps)
     if step_size is None:
         if not linear:
             raise TypeError(
                 "step_size must be given for a network: no step suits them all, and a "
                 "first large one can end every unit."
             )
-        step_size = default_step_size(problem, rule)
-    if steps is None:
-        steps = default_steps(problem, batching)
+        step_size = default_step_size(problem, rule, steps)
     asked = Asked(
         problem=problem,
         optimizer=rule,
         batching=batching,
-        steps=check_count("steps", steps),
+        steps=steps,
         step_size=step_size,
         norms=norms,
         init=init,

@@ -68,7 +68,7 @@ def start(rule: Rule, w: Parameters) -> RunState:
     memory = jax.tree.map(_strong, rule.optimizer.init(w))
     pace = None
     if isinstance(rule.schedule, LossBased):
-        pace = first_pace(rule.problem, rule.schedule, w, memory)
+        pace = first_pace(rule.problem, rule.schedule, w)
     return RunState(jnp.zeros((), jnp.int64), w, memory, pace)
 
 
@@ -173,7 +173,7 @@ def _steps(
         ends = (begin + j + 1) % epoch == 0
         after = jax.lax.cond(
             ends,
-            lambda: judge(problem, steps, pace, w, memory),
+            lambda: judge(problem, steps, pace, w, memory, optimizer.init(w)),
             lambda: (w, memory, pace),
         )
         return j + 1, after

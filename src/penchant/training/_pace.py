@@ -20,14 +20,11 @@ class Pace(eqx.Module):
     rate: Scalar
     log_loss: Scalar
     weights: Parameters
-    memory: Any
 
 
-def first_pace(
-    problem: AbstractProblem, steps: LossBased, w: Parameters, memory: Tree
-) -> Pace:
+def first_pace(problem: AbstractProblem, steps: LossBased, w: Parameters) -> Pace:
     """Before the first epoch."""
-    return Pace(jnp.asarray(steps.scale), _log_loss(problem, w), w, memory)
+    return Pace(jnp.asarray(steps.scale), _log_loss(problem, w), w)
 
 
 def _log_loss(problem: AbstractProblem, w: Parameters) -> Scalar:
@@ -46,11 +43,16 @@ def judge(
     pace: Pace,
     w: Parameters,
     memory: Tree,
+    empty: Tree,
 ) -> tuple[Parameters, Any, Pace]:
-    """At the end of an epoch: go on from here if the loss fell, else from its start."""
+    """At the end of an epoch: go on from here if the loss fell, else from its start.
+
+    Then without the memory of gradients: momentum that once points uphill does so
+    however small the rate becomes, and nothing would move again.
+    """
     log_loss = _log_loss(problem, w)
     fell = (log_loss < pace.log_loss) & (log_loss > LOWEST)
     keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(fell, a, b), new, old)
-    w, memory = keep(w, pace.weights), keep(memory, pace.memory)
+    w, memory = keep(w, pace.weights), keep(memory, empty)
     rate = jnp.where(fell, pace.rate * steps.grow, pace.rate / steps.shrink)
-    return w, memory, Pace(rate, jnp.where(fell, log_loss, pace.log_loss), w, memory)
+    return w, memory, Pace(rate, jnp.where(fell, log_loss, pace.log_loss), w)

@@ -99,7 +99,8 @@ def loss_based(
     that falls, where constant ones all but stop. The rate
     $\alpha$ starts at `scale`. After each epoch the full loss is taken: if it fell,
     the epoch stands and $\alpha$ is multiplied by `grow`; if not, it is undone and
-    tried again with $\alpha$ divided by `shrink`. Steps undone count as steps. Once the
+    tried again with $\alpha$ divided by `shrink`, momentum starting from 0. Steps
+    undone count as steps. Once the
     direction has settled every larger rate will do, and the loss falls ever faster; at
     $e^{-10^{12}}$, where float64 can't tell support vectors from others, a run rests.
 
