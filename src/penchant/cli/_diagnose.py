@@ -39,7 +39,7 @@ from penchant.cli._options import (
 @app.command(
     epilog="Exit codes: 0 done · 2 bad input or options · 3 the data are not linearly "
     "separable (a report is written) · 4 with --check, theory is not confirmed · "
-    "130 interrupted during training (a report of what was reached is written)."
+    "130 interrupted (once training has begun with a report of what there is)."
 )
 @with_options(OF_DATA, OF_RULE, OF_RUN)
 def diagnose(
@@ -114,7 +114,7 @@ def diagnose(
             },
         )
     page = says.save(out)
-    finished = says.trajectory.outcome is not pn.training.Outcome.INTERRUPTED
+    finished = not any(caution.kind == "interrupted" for caution in says.warnings)
     if finished:
         _forget(unfinished)
     if as_json:

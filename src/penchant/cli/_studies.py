@@ -78,14 +78,15 @@ def reproduce(
             chosen.check_reads(figure)
             real = pn.datasets.load(data)
         writable(out)
-        result = chosen.run(
-            seed=seed,
-            preset=_preset(preset),
-            figure=figure,
-            data=real,
-            out=out,
-            report=None if quiet or as_json else _progress,
-        )
+        with pn.training.Stages(not (quiet or as_json)) as stages:
+            result = chosen.run(
+                seed=seed,
+                preset=_preset(preset),
+                figure=figure,
+                data=real,
+                out=out,
+                report=stages,
+            )
     page = result.save(out)
     if as_json:
         print(as_text(result.to_dict()))  # noqa: T201
@@ -104,7 +105,3 @@ def _preset(name: str) -> Any:
     if name not in have:
         raise ValueError(f"--preset must be one of {', '.join(have)}; got {name!r}.")
     return Preset(name)
-
-
-def _progress(figure: str) -> None:
-    Console(stderr=True).print(f"[dim]{figure} …[/dim]")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import equinox as eqx
 import numpy as np
 
+from penchant._interrupt import noticed_interrupts
 from penchant._plain import plain
 from penchant.diagnosis._cautions import Caution
 from penchant.norms import AbstractNorm
@@ -154,9 +155,13 @@ class AbstractDiagnosis(eqx.Module):
         """Write `report.html`, `result.json` and `trajectory.zarr` into a folder.
 
         The page needs nothing else to be read, offline too. Files of an earlier
-        diagnosis in the folder are replaced. Returns the path of the page.
+        diagnosis in the folder are replaced. Returns the path of the page. Ctrl-C
+        meanwhile waits until all is written; a second one does not.
         """
-        folder = Path(folder)
+        with noticed_interrupts():
+            return self._write(Path(folder))
+
+    def _write(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         # the run first: it is what took the time
         self.trajectory.to_xarray().to_zarr(

@@ -168,7 +168,7 @@ def _steps(
         if steps is None:
             w, memory = optimizer.update(gradient, memory, w, _row(etas, j), **more)
             return j + 1, (w, memory, pace)
-        gradient = relative(gradient, pace)
+        gradient = relative(gradient, pace, steps, problem.samples)
         w, memory = optimizer.update(gradient, memory, w, pace.rate, **more)
         ends = (begin + j + 1) % epoch == 0
         after = jax.lax.cond(

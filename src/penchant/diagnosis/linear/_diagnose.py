@@ -8,8 +8,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from penchant._interrupt import noticed_interrupts
 from penchant.diagnosis._asked import Asked
-from penchant.diagnosis._cautions import Caution, ended_early
+from penchant.diagnosis._cautions import Caution, cut_short, ended_early
+from penchant.diagnosis._defaults import default_step_size
 from penchant.diagnosis.linear import _cautions as cautions
 from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
 from penchant.diagnosis.linear._diagnosis import Diagnosis, Table
@@ -26,37 +28,57 @@ from penchant.training import Outcome, Trajectory
 
 def diagnose_linear(asked: Asked) -> Diagnosis:
     """The diagnosis of what was asked of a linear classifier."""
-    problem, optimizer = asked.problem, asked.optimizer
+    problem = asked.problem
     chosen = _norms(problem, asked.norms)
     catalogue = Catalogue(problem, asked.tell)
     proof: NotSeparableError | None = None
+    margin = None
     try:
-        catalogue.best(L2())
+        margin = float(catalogue.best(L2()).margin)
     except NotSeparableError as error:
         proof = error
+    if asked.step_size is None:
+        step_size = default_step_size(problem, asked.optimizer, asked.steps, margin)
+        asked = dataclasses.replace(asked, step_size=step_size)
     run, settings = asked.train()
-    early = (
-        *ended_early(run, asked.steps),
-        *cautions.frozen_coordinates(problem, run),
-        *cautions.single_precision(problem),
-    )
-    if run.outcome is Outcome.DIVERGED:
-        run = _while_finite(run)
-    if proof is None:
-        catalogue.improve(run)
+    with noticed_interrupts():
+        early = (
+            *ended_early(run, asked.steps),
+            *cautions.frozen_coordinates(problem, run),
+            *cautions.single_precision(problem),
+        )
+        if run.outcome is Outcome.DIVERGED:
+            run = _while_finite(run)
+        if proof is None:
+            catalogue.improve(run)
     if proof is not None or float(catalogue.best(L2()).margin) <= 0:
-        asked.tell("minimiser of the loss")
         return _unseparable(problem, run, proof, catalogue, settings, early)
 
-    last = int(run.steps[-1])
     try:
-        prediction = predict_from(
-            catalogue.best, problem, optimizer, asked.batching, asked.step_size, run
+        prediction = _foretold(asked, catalogue, run)
+        rows, paths, missing = _compare(
+            problem, run, catalogue, chosen, prediction, asked.tell
         )
-        rows, paths = _compare(problem, run, catalogue, chosen, prediction, asked.tell)
     except NotSeparableError as error:  # by a hair in one norm, in another not
         return _unseparable(problem, run, error, catalogue, settings, early)
-    verdict = judge(problem, rows, prediction, type(optimizer).__name__, last)
+    if missing:
+        early = (*early, cut_short(missing))
+    with noticed_interrupts():  # seconds of work, which a report needs
+        return _told(problem, run, rows, paths, prediction, settings, early)
+
+
+def _told(
+    problem: LinearClassification,
+    run: Trajectory,
+    rows: tuple[Row, ...],
+    paths: dict[str, MarginPath],
+    prediction: Prediction | None,
+    settings: dict[str, Any],
+    early: tuple[Caution, ...],
+) -> Diagnosis:
+    """What was measured, in words."""
+    last = int(run.steps[-1])
+    verdict = judge(problem, rows, prediction, type(run.rule.optimizer).__name__, last)
     leader = max(rows, key=lambda row: row.reading)
     fit = fit_convergence(
         np.asarray(run.steps),
@@ -69,7 +91,7 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
         *cautions.reached_eps(run, prediction),
         *cautions.precision_wall(run),
         *cautions.not_converged(leader, fit),
-        *cautions.broken_assumptions(prediction),
+        *(cautions.broken_assumptions(prediction) if prediction else ()),
         *cautions.loose_bounds(rows),
     )
     return Diagnosis(
@@ -80,7 +102,7 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
         winner=verdict.winner,
         predicted=verdict.expected,
         agrees=verdict.agrees,
-        regime=prediction.at(last).name,
+        regime="unknown" if prediction is None else prediction.at(last).name,
         warnings=found,
         prediction=prediction,
         convergence=fit,
@@ -89,6 +111,26 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
         trajectory=run,
         settings=settings,
     )
+
+
+def _foretold(asked: Asked, catalogue: Catalogue, run: Trajectory) -> Prediction | None:
+    """What theory says; None where Ctrl-C came before it did."""
+    second = asked.optimizer.character().adaptive
+    sampled = asked.batching.covers(asked.problem.samples) is not True
+    searched = sampled and asked.problem.binary and second is not None
+    stage = "limits with these batches" if searched else "what theory foretells"
+    try:
+        asked.tell(stage)
+        return predict_from(
+            catalogue.best,
+            asked.problem,
+            asked.optimizer,
+            asked.batching,
+            asked.step_size,
+            run,
+        )
+    except KeyboardInterrupt:
+        return None
 
 
 def _while_finite(run: Trajectory) -> Trajectory:
@@ -118,23 +160,58 @@ def _compare(
     run: Trajectory,
     catalogue: Catalogue,
     norms: tuple[AbstractNorm, ...],
-    prediction: Prediction,
+    prediction: Prediction | None,
     tell: Callable[[str], None],
-) -> tuple[tuple[Row, ...], dict[str, MarginPath]]:
-    """A row and a path a norm, those that theory names among them."""
+) -> tuple[tuple[Row, ...], dict[str, MarginPath], str]:
+    """A row and a path a norm, those that theory names among them.
+
+    And in words what Ctrl-C has left out; empty if nothing. One norm is measured at
+    least.
+    """
+    if prediction is None:
+        known = tuple(n for n in norms if n.fingerprint in catalogue.found) or (L2(),)
+        left = [f"the {n.label} margin" for n in norms if n not in known]
+        rows, paths, more = _rows(problem, run, catalogue, known, tell)
+        return rows, paths, _listed(["what theory foretells", *left, *more])
     for norm in (prediction.norm, prediction.at(int(run.steps[-1])).norm):
         if norm is not None and not any(same(norm, n, problem) for n in norms):
             norms = (*norms, canonical(norm, problem))
+    rows, paths, left = _rows(problem, run, catalogue, norms, tell)
+    return rows, paths, _listed(left)
+
+
+def _rows(
+    problem: LinearClassification,
+    run: Trajectory,
+    catalogue: Catalogue,
+    norms: tuple[AbstractNorm, ...],
+    tell: Callable[[str], None],
+) -> tuple[tuple[Row, ...], dict[str, MarginPath], list[str]]:
+    """Rows, paths, and the margins that Ctrl-C has left out."""
     rows, paths = [], {}
-    for norm in norms:
+    for i, norm in enumerate(norms):
         # two Mahalanobis norms are called the same
         count = 1 + sum(row.norm.label == norm.label for row in rows)
         label = norm.label if count == 1 else f"{norm.label} ({count})"
-        tell(f"margins of the run, {label}")
-        row, path = measure(problem, run, catalogue.best(norm), label)
+        try:
+            best = catalogue.best(norm)
+            tell(f"margins of the run, {label}")
+            row, path = measure(problem, run, best, label)
+        except KeyboardInterrupt:
+            if not rows:  # the one norm that is known since before the run
+                best = catalogue.best(L2())
+                row, path = measure(problem, run, best, L2().label)
+                rows, paths = [row], {row.label: path}
+            had = [row.norm for row in rows]
+            left = [n for n in norms[i:] if not any(same(n, h, problem) for h in had)]
+            return tuple(rows), paths, [f"the {n.label} margin" for n in left]
         rows.append(row)
         paths[label] = path
-    return tuple(rows), paths
+    return tuple(rows), paths, []
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def _norms(
@@ -174,9 +251,14 @@ def _unseparable(
         )
         minimiser = None
     else:
-        minimiser = find_minimiser(problem, run, proof)
         headline = "These data are not linearly separable: there is no margin to pick."
-        explanation = _where_it_ends(minimiser, run, name)
+        try:
+            catalogue.report("minimiser of the loss")
+            minimiser = find_minimiser(problem, run, proof)
+            explanation = _where_it_ends(minimiser, run, name)
+        except KeyboardInterrupt:
+            minimiser, explanation = None, "Where the loss is least was not found."
+            early = (*early, cut_short("the minimiser of the loss"))
     return Diagnosis(
         headline=headline,
         explanation=explanation,

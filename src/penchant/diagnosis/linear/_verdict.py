@@ -35,7 +35,7 @@ class Judgement(eqx.Module):
 def judge(
     problem: LinearClassification,
     rows: tuple[Row, ...],
-    prediction: Prediction,
+    prediction: Prediction | None,
     name: str,
     steps: int,
 ) -> Judgement:
@@ -46,7 +46,7 @@ def judge(
     close = tuple(r for r in others if 1.0 - r.reading < max(2.0 * gap, 1e-6))
     won = first.reading >= REACHED or (first.reading >= NEAR and not close)
     rivals = tuple(row.norm for row in close) if won else ()
-    expected = prediction.at(steps).norm
+    expected = None if prediction is None else prediction.at(steps).norm
     agrees = None
     if won and expected is not None:
         named = (first.norm, *rivals)
@@ -92,12 +92,14 @@ def _headline(
 
 
 def _explanation(
-    prediction: Prediction,
+    prediction: Prediction | None,
     steps: int,
     agrees: bool | None,
     won: bool,
     problem: LinearClassification,
 ) -> str:
+    if prediction is None:
+        return "Theory was not asked: the diagnosis was interrupted before."
     if prediction.norm is None:
         return f"Theory gives no limit here. {prediction.statement}"
     now = prediction.at(steps)
