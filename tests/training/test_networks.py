@@ -323,6 +323,26 @@ def test_loss_based_steps_with_momentum_never_stand_still():
     assert least[1] > least[0] > 0
 
 
+def test_a_rate_with_an_end_outruns_no_direction():
+    # easy data in small batches: a step along one of them may separate them all
+    problem = pn.datasets.gaussian(12, 30, seed=1).problem()
+    best = float(pn.max_margin(problem, pn.norms.L2()).margin)
+    R2 = float(np.square(np.asarray(problem.X)).sum(axis=1).max())
+    for batching in (pn.batching.FullBatch(), pn.batching.Shuffled(3)):
+        run = pn.train(
+            problem,
+            pn.optimizers.GradientDescent(0.9),
+            steps=8_000,
+            step_size=pn.schedules.loss_based(1 / R2, largest=100 / R2),
+            batching=batching,
+            record=20,
+        )
+        assert run.outcome is Outcome.COMPLETE
+        assert float(run.state.pace.rate) <= 100 / R2 * (1 + 1e-12)
+        least = float(run.margins[-1].min()) / float(jnp.linalg.norm(run.last))
+        assert least > 0.97 * best
+
+
 def test_loss_based_steps_are_for_gradient_descent():
     steps = pn.schedules.loss_based()
     with pytest.raises(TypeError, match=r"for GradientDescent.*got Adam"):

@@ -42,10 +42,11 @@ def relative(
 ) -> ScaledGradient:
     """The gradient over the loss with which its epoch started.
 
-    Batches late in an epoch that went wrong may be e^1000 times as large. One step along
-    such a batch alone can separate easy data by a margin that nothing later turns, so
-    where the rate has an end a batch counts no more than if it had all of the loss, n
-    times the mean. Without, the epoch is judged as it is, and weights stay finite.
+    Batches late in an epoch that went wrong may be e^1000 times as large. One step
+    along such a batch alone can separate easy data by a margin that nothing later
+    turns, so where the rate has an end a batch counts no more than if it had all of the
+    loss, n times the mean. Without, the epoch is judged as it is, and weights stay
+    finite.
     """
     most = jnp.where(jnp.isfinite(steps.largest), math.log(samples) + 1.0, STEEPEST)
     log_scale = jnp.minimum(gradient.log_scale - pace.log_loss, most)

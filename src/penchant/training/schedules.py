@@ -116,8 +116,8 @@ def loss_based(
         grow: $>1$.
         shrink: $>1$.
         largest: The rate grows no further than this. Without an end it outruns the
-            direction on data that are easily separated. A batch then counts no more than if
-            all of the loss were its own.
+            direction on data that are easily separated. A batch then counts no more
+            than if all of the loss were its own.
 
     Raises:
         ValueError: If an argument is out of its range.
