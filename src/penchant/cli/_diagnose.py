@@ -150,4 +150,6 @@ def _show(
             f"{escape(caution.detail)}",
             highlight=False,
         )
+    for command in says.next:
+        console.print(f"Next: [bold]{escape(command)}[/bold]", highlight=False)
     console.print(f"\nOpen [bold]{escape(str(page))}[/bold]")

@@ -85,7 +85,8 @@ class AbstractDiagnosis(eqx.Module):
     has a row a norm, `winner` is the norm that won (None where none did), `predicted`
     the one that theory expects after so many steps, `agrees` whether they are the same
     (None where either is missing). `regime` is the phase the run ended in, `warnings`
-    what else one must know, each with a `kind`, `headline` and `detail`.
+    what else one must know, each with a `kind`, `headline` and `detail`, and `next`
+    commands that would settle the verdict or change it.
     """
 
     headline: eqx.AbstractVar[str]
@@ -97,6 +98,7 @@ class AbstractDiagnosis(eqx.Module):
     agrees: eqx.AbstractVar[bool | None]
     regime: eqx.AbstractVar[str]
     warnings: eqx.AbstractVar[tuple[Caution, ...]]
+    next: eqx.AbstractVar[tuple[str, ...]]
     prediction: eqx.AbstractVar[Prediction | None]
     trajectory: eqx.AbstractVar[Trajectory]
     settings: eqx.AbstractVar[dict[str, Any]]
@@ -136,6 +138,7 @@ class AbstractDiagnosis(eqx.Module):
             "regime": str(self.regime),
             "table": [row.to_dict() for row in self.table],
             "warnings": [dataclasses.asdict(caution) for caution in self.warnings],
+            "next": list(self.next),
             "prediction": None
             if self.prediction is None
             else self.prediction.to_dict(),
@@ -176,6 +179,7 @@ class AbstractDiagnosis(eqx.Module):
             lines += ["", *(f"  {line}" for line in repr(self.table).split("\n")), ""]
         lines += [f"  {line}" for line in self.footnotes()]
         lines += [f"  ! {caution!r}" for caution in self.warnings]
+        lines += [f"  Next: {command}" for command in self.next]
         return "\n".join(lines)
 
     def footnotes(self) -> list[str]:
@@ -227,6 +231,7 @@ def _from_first(old: dict[str, Any]) -> dict[str, Any]:
         "separable": (old["separated"] or None) if network else old["separable"],
         **{k: old[k] for k in ("winner", "predicted", "agrees", "regime", "table")},
         "warnings": warnings,
+        "next": [],
         "prediction": old["prediction"],
         "evidence": {name: old.get(name) for name in own},
         "run": old["run"],

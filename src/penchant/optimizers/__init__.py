@@ -27,6 +27,7 @@ from penchant.optimizers._polar import (
 from penchant.optimizers._read import (
     OPTIMIZERS as OPTIMIZERS,
     OPTIONS as OPTIONS,
+    as_options as as_options,
     read as read,
     read_polar as read_polar,
 )
