@@ -1,5 +1,9 @@
 """What is inferred from a run or a flow: laws of convergence, with their errors."""
 
+from penchant.estimators._alignment import (
+    AlignmentRow as AlignmentRow,
+    alignment as alignment,
+)
 from penchant.estimators._convergence import (
     Convergence as Convergence,
     fit_convergence as fit_convergence,

@@ -3,6 +3,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 import penchant as pn
 from penchant.studies._lines import Line
@@ -62,7 +63,7 @@ def images(data: pn.datasets.Dataset | None, seed: int) -> Images:
 
 
 def measure(
-    given: Images, log_loss: jax.Array | np.ndarray, weights: jax.Array | np.ndarray
+    given: Images, log_loss: jax.Array | np.ndarray, weights: PyTree
 ) -> Records:
     """Margins over the squared norm, and accuracies on the rest, at every record."""
     margins, accuracies = [], []

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 import penchant as pn
 
@@ -133,7 +134,7 @@ def depths(flow: pn.flows.Flow) -> Any:
     return -(np.asarray(flow.log_loss) + SHIFT)
 
 
-def at(weights: jax.Array | np.ndarray, i: Any) -> Any:
+def at(weights: PyTree, i: Any) -> Any:
     """One record of many."""
     return jax.tree.map(lambda w: w[i], weights)
 

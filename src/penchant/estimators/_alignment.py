@@ -1,0 +1,103 @@
+"""Which norm's constrained minimiser some weights are, by Hölder's inequality."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from penchant._checks import check_instance
+from penchant._types import Parameters
+from penchant.norms import AbstractNorm
+from penchant.problems import AbstractProblem, ScaledGradient
+
+
+class AlignmentRow(eqx.Module):
+    r"""How far weights are aligned with their gradient in one `norm`: $a_N\le1$."""
+
+    norm: AbstractNorm
+    alignment: float
+
+    def __repr__(self) -> str:
+        return f"{self.norm.label}: alignment {self.alignment:.4f}"
+
+
+def alignment(
+    problem: AbstractProblem,
+    w: Parameters,
+    norms: Sequence[AbstractNorm],
+    *,
+    gradients: Sequence[ScaledGradient] | None = None,
+) -> tuple[AlignmentRow, ...]:
+    r"""$a_N=\frac{\langle w,-g\rangle}{N(w)\,N_*(g)}\le1$ for each norm $N$, in order.
+
+    By Hölder's inequality it is 1 exactly where $-g$ is normal to the ball of $N$ at
+    $w$: where the loss is convex, exactly where $w$ minimises it among weights no
+    larger in $N$; elsewhere that is the first-order condition. Only directions matter,
+    so that losses of $e^{-10^5}$ and weights of any size are read alike. It needs no
+    separable data and speaks of the weights as they are, not of where they go; what is
+    near 1 in two norms doesn't tell them apart. It has no error bar.
+
+    Args:
+        problem: What was trained.
+        w: Weights, `(d,)` or `(k, d)`, or a network's parameters.
+        norms: Norms that take such weights, `Layerwise` ones for a network's.
+        gradients: Gradients whose mean is `g`, such as those of a run's last steps,
+            where steps oscillate; None for the gradient of the whole loss at `w`.
+
+    Returns:
+        A row a norm. NaN where the weights or the gradient are 0 or not finite.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If `norms` or `gradients` is empty.
+
+    Source: derived here; `test_is_1_at_the_constrained_minimiser_and_only_there`
+    checks it against an independent solver.
+
+        >>> import penchant as pn, numpy as np
+        >>> X, s = np.array([[2.0, 1.0], [1.0, 2.0]]), np.array([1, 1])
+        >>> problem = pn.LinearClassification(X, s, loss=pn.losses.Exponential())
+        >>> pn.estimators.alignment(problem, np.ones(2), [pn.norms.L2()])
+        (ℓ2: alignment 1.0000,)
+    """
+    check_instance("problem", problem, AbstractProblem, "a problem of penchant")
+    norms = tuple(norms)
+    if not norms:
+        raise ValueError("norms must name at least one norm; got none.")
+    for norm in norms:
+        check_instance("norms", norm, AbstractNorm, "norms of penchant.norms")
+    if gradients is None:
+        gradients = [problem.scaled_gradient(jax.tree.map(jnp.asarray, w))]
+    if not gradients:
+        raise ValueError("gradients must hold at least one gradient; got none.")
+    w = _scaled(jax.tree.map(jnp.asarray, w))
+    g = _scaled(_mean(gradients))
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b), w, g)
+    inner = -float(sum(jax.tree.leaves(products)))
+    rows = []
+    for norm in norms:
+        bound = float(norm(w)) * float(norm.dual(g))
+        rows.append(AlignmentRow(norm, inner / bound if bound > 0 else float("nan")))
+    return tuple(rows)
+
+
+def _mean(gradients: Sequence[ScaledGradient]) -> Parameters:
+    """The mean, up to a factor: scales are relative to the largest."""
+    for gradient in gradients:
+        check_instance("gradients", gradient, ScaledGradient, "scaled gradients")
+    logs = np.array([float(gradient.log_scale) for gradient in gradients])
+    weights = (
+        np.exp(logs - logs.max()) if np.isfinite(logs.max()) else np.ones(len(logs))
+    )
+    return jax.tree.map(
+        lambda *parts: sum(float(c) * p for c, p in zip(weights, parts, strict=True)),
+        *(gradient.direction for gradient in gradients),
+    )
+
+
+def _scaled(tree: Parameters) -> Parameters:
+    """With a largest entry of 1, so that no square leaves the range of floats."""
+    largest = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(tree))
+    return jax.tree.map(lambda leaf: leaf / largest, tree) if largest > 0 else tree
