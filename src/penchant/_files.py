@@ -4,9 +4,9 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 LOCK = ".penchant.lock"
 
@@ -43,39 +43,59 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
-def replace_folder(path: Path, write: Callable[[Path], Any]) -> None:
-    """Replace a folder by what `write` makes of an empty one.
+@contextlib.contextmanager
+def replacing_in(folder: Path) -> Iterator[Path]:
+    """A folder whose files take their places in `folder` once all are on the disk.
+
+    A folder among them takes the place of one of its name, whatever that held.
 
     Raises:
-        OSError: If it can't be written; `path` is then as it was.
+        OSError: If one of them can't be written; `folder` is then as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    aside = path.with_name(f"{path.name}.{os.getpid()}.old")
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder / f".{os.getpid()}.partial"
+    aside = folder / f".{os.getpid()}.old"
     shutil.rmtree(fresh, ignore_errors=True)
     try:
-        write(fresh)
+        fresh.mkdir()
+        yield fresh
         for file in fresh.rglob("*"):
             if file.is_file():
-                with file.open("rb") as opened:
-                    os.fsync(opened.fileno())
-        # a folder that holds something can't be replaced in one go
-        if path.exists():
-            path.rename(aside)
-        try:
-            fresh.rename(path)
-        except OSError:
-            if aside.exists():
-                aside.rename(path)
-            raise
-    except BaseException:
+                _sync(file)
+        for entry in sorted(fresh.iterdir()):
+            _replace(entry, folder / entry.name, aside)
+    finally:
         shutil.rmtree(fresh, ignore_errors=True)
+    _settle(folder)
+
+
+def _replace(entry: Path, path: Path, aside: Path) -> None:
+    if entry.is_file() and not path.is_dir():
+        entry.replace(path)
+        return
+    # a folder that holds something can't be replaced in one go
+    shutil.rmtree(aside, ignore_errors=True)
+    if path.exists():
+        path.rename(aside)
+    try:
+        entry.rename(path)
+    except OSError:
+        if aside.exists():
+            aside.rename(path)
         raise
     if aside.is_dir():
         shutil.rmtree(aside, ignore_errors=True)
     else:
         aside.unlink(missing_ok=True)
-    _settle(path.parent)
+
+
+def _sync(file: Path) -> None:
+    """Have a file's bytes on the disk: what fails to get there fails here."""
+    handle = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _settle(folder: Path) -> None:
@@ -89,23 +109,28 @@ def _settle(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def held(folder: Path, lock: Path | None = None) -> Iterator[None]:
+def held(argument: str, folder: Path, lock: Path | None = None) -> Iterator[None]:
     """Hold a folder: another process that asks for it meanwhile is told.
 
     The operating system lets go of the lock when a process ends, however it ends.
     Where the file system has no locks, nothing is held.
 
     Args:
+        argument: Where the folder was named, for messages.
         folder: What is held; made if it isn't there.
         lock: The file of the lock; None for one in the folder.
 
     Raises:
-        ValueError: If another process holds it.
-        OSError: If the folder can't be made or written.
+        ValueError: If another process holds it, or the folder can't be made or written.
     """
     lock = folder / LOCK if lock is None else lock
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    handle = _locked(folder, lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        handle = _locked(argument, folder, lock)
+    except OSError as error:
+        raise ValueError(
+            f"{argument} {folder} can't be written: {error.strerror or error}."
+        ) from error
     try:
         yield
     finally:
@@ -115,7 +140,7 @@ def held(folder: Path, lock: Path | None = None) -> Iterator[None]:
             os.close(handle)
 
 
-def _locked(folder: Path, lock: Path) -> int | None:
+def _locked(argument: str, folder: Path, lock: Path) -> int | None:
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -125,8 +150,8 @@ def _locked(folder: Path, lock: Path) -> int | None:
             os.close(handle)
             who = f"process {by}" if by.isdigit() else "another process"
             raise ValueError(
-                f"{folder} is in use: {who} is writing there. Wait until it ends, or "
-                "give another folder."
+                f"{argument} {folder} is in use: {who} is writing there. Wait until it "
+                "ends, or give another folder."
             ) from None
         except OSError:  # a file system without locks
             os.close(handle)
