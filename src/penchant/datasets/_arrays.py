@@ -12,7 +12,6 @@ from penchant.datasets._blocks import (
     AbstractRows,
     InMemory,
     Npy,
-    Sparse,
     refuse_shape,
 )
 from penchant.datasets._dataset import Dataset
@@ -113,7 +112,7 @@ def read_npz(source: Source) -> Dataset:
     name, request = source.request.name, source.request
     arrays = npz_members(source.path, name)
     key, target, notes = choose_keys({k: a.shape for k, a in arrays.items()}, request)
-    X = _rows(arrays[key], request, source.stored)
+    X = rows_of(arrays[key], request, source.stored)
     refuse_shape(name, X)
     return read_arrays(
         X,
@@ -162,7 +161,8 @@ def npz_members(path: Path, name: str) -> dict[str, Npy]:
     }
 
 
-def _rows(array: Npy, request: Request, stored: int) -> AbstractRows:
+def rows_of(array: Npy, request: Request, stored: int) -> AbstractRows:
+    """Samples of an array, read as they are needed where they lie in order."""
     if array.in_order and array.shape:
         return array.rows()
     check_bytes(request.name, array.bytes, stored, request.everything)
@@ -176,58 +176,6 @@ def labels_of(
     check_labels(y.shape, y.dtype, samples, request.name, where)
     check_bytes(request.name, y.bytes, stored, request.everything)
     return y.whole()
-
-
-def read_npy(sources: tuple[Source, Source]) -> Dataset:
-    """A pair of files, of features and of labels: npy, sparse npz or Matrix Market."""
-    request = sources[0].request
-    stored = sources[0].stored + sources[1].stored
-    notes = []
-    X = _array(sources[0], request)
-    if isinstance(X, Sparse):
-        notes.append(X.note)
-    labels = _array(sources[1], request)
-    if isinstance(labels, Sparse):
-        raise DataError(f"{sources[1].path}: labels must not be sparse.")
-    refuse_shape(request.name, X)
-    check_labels(labels.shape, labels.dtype, X.shape, request.name, "y")
-    (y,) = [*labels.blocks(max(1, labels.shape[0]))] or [np.empty(labels.shape)]
-    return read_arrays(X, y, request, notes=notes, stored=stored)
-
-
-def _array(source: Source, request: Request) -> AbstractRows:
-    """The one array of a file."""
-    name = str(source.path)
-    if source.suffix == ".npy":
-        size = None if source.packing else source.stored
-        array = Npy(source.open, name, "an npy array", size)
-        if source.packing or not array.shape:
-            return _rows(array, request, source.stored)
-        if 0 in array.shape:
-            return InMemory(np.empty(_checked_empty(array.shape, name), array.dtype))
-        order = "F" if array.fortran else "C"
-        return InMemory(
-            np.memmap(
-                source.path,
-                dtype=array.dtype,
-                mode="r",
-                offset=array.start,
-                shape=array.shape,
-                order=order,
-            )
-        )
-    from penchant.datasets._sparse import read_matrix_market, read_sparse_npz
-
-    if source.suffix == ".npz":
-        source.refuse_packed("an npz archive")
-        return read_sparse_npz(source)
-    return read_matrix_market(source)
-
-
-def _checked_empty(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
-    if np.prod(shape, dtype=float) or max(shape) > 2**31:
-        raise DataError(f"{name} can't be read as an npy array: its shape is {shape}.")
-    return shape
 
 
 def check_labels(
@@ -296,6 +244,26 @@ def read_arrays(
         notes=notes,
         cells=cells,
         stored=stored,
+    )
+
+
+def read_turned(
+    X: AbstractRows, y: np.ndarray, source: Source, where: str, notes: Sequence[str]
+) -> Dataset:
+    """Data whose samples may lie along the last axis, as MATLAB's images do.
+
+    Raises:
+        DataError: If there is not one label a sample.
+    """
+    notes = [*notes]
+    labels = y.reshape(-1) if y.ndim == 2 and 1 in y.shape else y
+    n = len(labels) if labels.ndim else 0
+    if isinstance(X, InMemory) and len(X.shape) > 1 and X.shape[0] != n == X.shape[-1]:
+        X = InMemory(np.moveaxis(X.array, -1, 0))
+        notes.append("Samples lie along the last axis of the array, as labels do.")
+    check_labels(labels.shape, labels.dtype, X.shape, source.request.name, where)
+    return read_arrays(
+        X, labels, source.request, notes=notes, where=where, stored=source.stored
     )
 
 

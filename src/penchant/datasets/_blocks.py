@@ -6,10 +6,10 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
 
+from penchant._types import Tree
 from penchant.datasets._errors import UNREADABLE, DataError, unreadable
 
 Opener = Callable[[], AbstractContextManager[io.BufferedIOBase]]
@@ -40,7 +40,7 @@ class InMemory(AbstractRows):
 class Sparse(AbstractRows):
     """A sparse matrix, written out a block of rows at a time."""
 
-    def __init__(self, matrix: Any):
+    def __init__(self, matrix: Tree):
         self.matrix, self.shape = matrix.tocsr(), matrix.shape
         self.dtype = matrix.dtype
 
@@ -118,7 +118,7 @@ class Streamed(AbstractRows):
         return np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
 
 
-def npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+def npy_header(stream: Tree) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether in Fortran's order, and type that an npy header gives.
 
     Raises:

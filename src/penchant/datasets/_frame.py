@@ -1,8 +1,8 @@
 """Tables in memory: of pandas and pyarrow."""
 
 import sys
-from typing import Any
 
+from penchant._types import Tree
 from penchant._visible import visible
 from penchant.datasets._dataset import Dataset
 from penchant.datasets._errors import DataError
@@ -10,7 +10,7 @@ from penchant.datasets._request import Request
 from penchant.datasets._tables import choose, read_table, reading
 
 
-def is_table(source: Any) -> bool:
+def is_table(source: object) -> bool:
     """Whether something is a table with named columns."""
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(source, pandas.DataFrame):
@@ -19,7 +19,7 @@ def is_table(source: Any) -> bool:
     return arrow is not None and isinstance(source, (arrow.Table, arrow.RecordBatch))
 
 
-def read_frame(source: Any, request: Request) -> Dataset:
+def read_frame(source: Tree, request: Request) -> Dataset:
     """The columns of a table; the index of a DataFrame is no column.
 
     Raises:

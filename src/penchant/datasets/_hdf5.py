@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from penchant.datasets._arrays import check_labels, choose_keys, read_arrays
+from penchant._types import Tree
+from penchant.datasets._arrays import (
+    check_labels,
+    choose_keys,
+    read_arrays,
+    read_turned,
+)
 from penchant.datasets._blocks import AbstractRows, InMemory
 from penchant.datasets._dataset import Dataset
 from penchant.datasets._errors import UNREADABLE, DataError, unreadable
@@ -20,7 +26,7 @@ _MOST_ARRAYS = 1000
 class _Slices(AbstractRows):
     """A data set of an HDF5 file, a slice at a time."""
 
-    def __init__(self, data: Any, name: str):
+    def __init__(self, data: Tree, name: str):
         self.data, self.name = data, name
         self.shape, self.dtype = tuple(map(int, data.shape)), data.dtype
 
@@ -71,8 +77,6 @@ def read_hdf5(source: Source, matlab: bool = False) -> Dataset:
                 return read_arrays(
                     X, labels, request, notes=notes, where=where, stored=source.stored
                 )
-            from penchant.datasets._matlab import read_turned
-
             needed = arrays[key].size * arrays[key].dtype.itemsize
             check_bytes(name, needed, source.stored, request.everything)
             whole = InMemory(arrays[key][()].T)
@@ -85,7 +89,7 @@ def _is_column(labels: np.ndarray) -> bool:
     return labels.ndim == 2 and 1 in labels.shape
 
 
-def _arrays(file: Any, kind: type) -> dict[str, Any]:
+def _arrays(file: Tree, kind: type) -> dict[str, Any]:
     """All arrays by their paths; links to other files are not followed."""
     found: dict[str, Any] = {}
 
@@ -98,7 +102,7 @@ def _arrays(file: Any, kind: type) -> dict[str, Any]:
     return found
 
 
-def _check_chunks(name: str, data: Any, source: Source) -> None:
+def _check_chunks(name: str, data: Tree, source: Source) -> None:
     """A packed chunk is unpacked whole, however little of it is asked for."""
     if data.external:
         raise DataError(f"{name}: its arrays lie in other files; give those.")
@@ -107,7 +111,7 @@ def _check_chunks(name: str, data: Any, source: Source) -> None:
     check_bytes(name, needed, source.stored, source.request.everything)
 
 
-def _labels(name: str, data: Any, source: Source) -> np.ndarray:
+def _labels(name: str, data: Tree, source: Source) -> np.ndarray:
     import h5py
 
     if data.dtype.kind not in "biufSO" or (

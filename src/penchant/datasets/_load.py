@@ -1,18 +1,18 @@
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from penchant._arrays import plain
 from penchant._visible import visible
-from penchant.datasets._arrays import read_arrays, read_npy, read_npz
+from penchant.datasets._arrays import read_arrays, read_npz
 from penchant.datasets._csv import read_csv
 from penchant.datasets._dataset import Dataset
 from penchant.datasets._digits import read_digits
 from penchant.datasets._errors import DataError
 from penchant.datasets._idx import is_idx, labels_beside, read_idx
+from penchant.datasets._npy import read_npy
 from penchant.datasets._openml import read_openml
 from penchant.datasets._packed import PACKED, Source
 from penchant.datasets._parquet import read_parquet
@@ -65,7 +65,7 @@ _ON_OFFER = (
 
 
 def load(
-    source: Any,
+    source: object,
     *,
     target: str | None = None,
     features: str | None = None,
@@ -153,7 +153,7 @@ def load(
         ) from error
 
 
-def _read(source: Any, text: str, is_name: bool, request: Request) -> Dataset:
+def _read(source: object, text: str, is_name: bool, request: Request) -> Dataset:
     if not isinstance(source, (str, Path)):
         return _read_object(source, request)
     if is_name:
@@ -230,7 +230,7 @@ def _source(path: Path, request: Request) -> Source:
     return Source(path, request, "", packing, "")
 
 
-def _read_object(source: Any, request: Request) -> Dataset:
+def _read_object(source: object, request: Request) -> Dataset:
     """A table or arrays in memory."""
     from penchant.datasets._frame import is_table, read_frame
 

@@ -1,12 +1,10 @@
 """MATLAB's files: of version 5 by SciPy, of 7.3 by h5py."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
-from penchant.datasets._arrays import check_labels, choose_keys, read_arrays
-from penchant.datasets._blocks import AbstractRows, InMemory, Sparse
+from penchant._types import Tree
+from penchant.datasets._arrays import choose_keys, read_turned
+from penchant.datasets._blocks import InMemory, Sparse
 from penchant.datasets._dataset import Dataset
 from penchant.datasets._errors import UNREADABLE, DataError, unreadable
 from penchant.datasets._packed import Source
@@ -53,27 +51,7 @@ def read_matlab(source: Source) -> Dataset:
     return read_turned(rows, labels, source, repr(target), notes)
 
 
-def read_turned(
-    X: AbstractRows, y: np.ndarray, source: Source, where: str, notes: Sequence[str]
-) -> Dataset:
-    """Data whose samples may lie along the last axis, as MATLAB's images do.
-
-    Raises:
-        DataError: If there is not one label a sample.
-    """
-    notes = [*notes]
-    labels = y.reshape(-1) if y.ndim == 2 and 1 in y.shape else y
-    n = len(labels) if labels.ndim else 0
-    if isinstance(X, InMemory) and len(X.shape) > 1 and X.shape[0] != n == X.shape[-1]:
-        X = InMemory(np.moveaxis(X.array, -1, 0))
-        notes.append("Samples lie along the last axis of the array, as labels do.")
-    check_labels(labels.shape, labels.dtype, X.shape, source.request.name, where)
-    return read_arrays(
-        X, labels, source.request, notes=notes, where=where, stored=source.stored
-    )
-
-
-def _labels(y: Any) -> np.ndarray:
+def _labels(y: Tree) -> np.ndarray:
     """Labels as MATLAB has them: numbers, lines of letters, or cells of text."""
     if hasattr(y, "nnz"):
         return np.asarray(y.toarray())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penchant._types import Tree
 from penchant.datasets._errors import UNREADABLE, DataError, listing, unreadable
 from penchant.datasets._request import Request
 from penchant.datasets._sizes import allowance, too_large
@@ -83,7 +84,7 @@ class Source:
 class Unpacking(io.RawIOBase):
     """A stream that counts what comes out of it, and turns its errors into ours."""
 
-    def __init__(self, raw: Any, name: str, most: int):
+    def __init__(self, raw: Tree, name: str, most: int):
         super().__init__()
         self.raw, self.name, self.most, self.count = raw, name, most, 0
 
@@ -111,7 +112,7 @@ def _is_unreadable(error: Exception) -> bool:
     return of_arrow or isinstance(error, UNREADABLE)
 
 
-def _unpacked(file: Any, packing: str, member: str) -> Any:
+def _unpacked(file: Tree, packing: str, member: str) -> Any:
     if packing == ".zst":
         import pyarrow as pa
 

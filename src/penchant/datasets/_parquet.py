@@ -51,7 +51,7 @@ def read_parquet(source: Source) -> Dataset:
         )
 
 
-def index_columns(schema: Any) -> list[str]:
+def index_columns(schema: Tree) -> list[str]:
     """The columns that were an index in pandas."""
     index = [n for n in schema.names if re.fullmatch(r"__index_level_\d+__", n)]
     about = (schema.metadata or {}).get(b"pandas", b"{}")
@@ -66,7 +66,7 @@ def index_columns(schema: Any) -> list[str]:
 
 
 def _widths(
-    file: Any, columns: Columns, named: dict[str, str], name: str
+    file: Tree, columns: Columns, named: dict[str, str], name: str
 ) -> dict[str, int]:
     """For each column that holds a list in every row, how long the first one is."""
     import pyarrow as pa
@@ -95,7 +95,7 @@ def _widths(
     return {column: length for column, length in lengths.items() if length}
 
 
-def _is_number(kind: Any) -> bool:
+def _is_number(kind: Tree) -> bool:
     import pyarrow as pa
 
     return pa.types.is_integer(kind) or pa.types.is_floating(kind)
@@ -135,7 +135,7 @@ def _spread(batch: Tree, widths: dict[str, int], name: str) -> Any:
 
 
 def _batches(
-    file: Any,
+    file: Tree,
     columns: Columns,
     read: Columns,
     widths: dict[str, int],

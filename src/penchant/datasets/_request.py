@@ -113,7 +113,7 @@ def _check_sequence(argument: str, value: object) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _check_names(argument: str, value: Any) -> tuple[str, ...]:
+def _check_names(argument: str, value: object) -> tuple[str, ...]:
     names = _check_sequence(argument, value)
     strange = [name for name in names if not isinstance(name, str)]
     if strange:

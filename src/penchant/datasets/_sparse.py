@@ -1,10 +1,10 @@
 """Sparse matrices on disk: SciPy's npz, Matrix Market, svmlight."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 
+from penchant._types import Tree
 from penchant.datasets._arrays import npz_members, read_arrays
 from penchant.datasets._blocks import AbstractRows, InMemory, Sparse
 from penchant.datasets._dataset import Dataset
@@ -41,7 +41,7 @@ def read_sparse_npz(source: Source) -> Sparse:
     return rows
 
 
-def _checked(matrix: Any, name: str) -> Sparse:
+def _checked(matrix: Tree, name: str) -> Sparse:
     """A matrix whose indices were looked at: wrong ones would be read elsewhere."""
     if any(n < 0 for n in matrix.shape):
         raise ValueError(f"its shape is {matrix.shape}")

@@ -317,7 +317,7 @@ class TableChunk(AbstractChunk):
         return self.cells.marked(filled)
 
 
-def _may_be_label(value: Any) -> bool:
+def _may_be_label(value: object) -> bool:
     if isinstance(value, float):
         return value.is_integer()
     return isinstance(value, (str, int))

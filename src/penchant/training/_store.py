@@ -227,4 +227,6 @@ class ZarrStore:
         import xarray
 
         del attrs  # they are in the store
-        return xarray.open_zarr(self.path, chunks=None, consolidated=False)
+        stored = xarray.open_zarr(self.path, chunks=None, consolidated=False)
+        stored.attrs.pop(_MARK, None)
+        return stored
