@@ -83,6 +83,7 @@ def test_steps_too_large_end_on_a_floor():
     step_size = 2.0 / longest_row(problem, LINF)
     says = pn.diagnose(problem, SIGN, steps=5_000, step_size=step_size, norms=[LINF])
     assert "stalled" in kinds(says)
+    assert "--step-size" in says.next[0]
     assert says.table["ℓ∞"].ratio < 0.9
     assert "above the 0.2" in caution(says, "assumptions").detail
     small = 0.1 / longest_row(problem, LINF)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import equinox as eqx
 import numpy as np
 
+from penchant._files import replacing_in, write_text
 from penchant._plain import plain
 from penchant.diagnosis._cautions import Caution
 from penchant.norms import AbstractNorm
@@ -157,19 +158,22 @@ class AbstractDiagnosis(eqx.Module):
         """Write `report.html`, `result.json` and `trajectory.zarr` into a folder.
 
         The page needs nothing else to be read, offline too. Files of an earlier
-        diagnosis in the folder are replaced. Returns the path of the page.
+        diagnosis in the folder are replaced once all new ones are on the disk. Returns
+        the path of the page.
+
+        Raises:
+            OSError: If they can't be written; the folder is then as it was.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        # the run first: it is what took the time
-        self.trajectory.to_xarray().to_zarr(
-            folder / "trajectory.zarr", mode="w", consolidated=False, zarr_format=3
-        )
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
-        (folder / "result.json").write_text(text + "\n", encoding="utf-8")
-        page = folder / "report.html"
-        page.write_text(self.page(), encoding="utf-8")
-        return page
+        page = self.page()
+        with replacing_in(folder) as fresh:
+            self.trajectory.to_xarray().to_zarr(
+                fresh / "trajectory.zarr", mode="w", consolidated=False, zarr_format=3
+            )
+            write_text(fresh / "result.json", text + "\n")
+            write_text(fresh / "report.html", page)
+        return folder / "report.html"
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}: {self.headline}"]
@@ -220,7 +224,8 @@ KINDS["still_turning"] = "still-turning"
 def _from_first(old: dict[str, Any]) -> dict[str, Any]:
     network = "separated" in old
     headline = old.get("headline") or old["verdict"]
-    own = ("limit", "share_of_eps") if network else ("convergence", "minimiser")
+    linear = ("now", "heading", "when", "imitation", "convergence", "minimiser")
+    own = ("limit", "share_of_eps") if network else linear
     warnings = [w | {"kind": KINDS.get(w["kind"], w["kind"])} for w in old["warnings"]]
     return {
         "format": FORMAT,
