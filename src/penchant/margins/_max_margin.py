@@ -26,7 +26,7 @@ from penchant.margins._solvers.steepest import by_steepest_steps
 from penchant.margins._solvers.vertex import vertex
 from penchant.margins._solvers.working_set import working_set
 from penchant.norms import AbstractNorm, AbstractSchatten, Mahalanobis, read
-from penchant.problems import LinearClassification
+from penchant.problems import LinearClassification, of_dataset
 
 LARGEST_SYSTEM = 3000
 """Weights up to which the interior-point method is the default."""
@@ -161,7 +161,7 @@ def promised_gap(norm: AbstractNorm) -> float:
 
 
 def max_margin(
-    problem: LinearClassification,
+    problem: LinearClassification | object,
     norm: AbstractNorm | str,
     *,
     tol: float = 1e-9,
@@ -178,7 +178,7 @@ def max_margin(
     2.12132
 
     Args:
-        problem: Separable data.
+        problem: Separable data, a problem or a `Dataset`.
         norm: Any norm, or its name; one of your own is computed to the first order.
         tol: Relative gap to stop at. A result may have a wider one; it is in `gap`.
         solver: `Exact()`, `FirstOrder()`, or one of your own; None takes
@@ -194,7 +194,9 @@ def max_margin(
         LooseMarginWarning: If the gap is wider than 1e-6 for p in {1, 2, inf} and
             Mahalanobis norms, or 1e-4 for other p, and wider than the `tol` asked for.
     """
+    problem = of_dataset(problem)
     check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    assert isinstance(problem, LinearClassification)
     norm = read(norm)
     check_number("tol", tol, above=0.0, below=1.0)
     norm(jnp.zeros(problem.weight_shape))  # a norm that doesn't fit says so here

@@ -1,7 +1,7 @@
 """Optimizers by the names people type, and other people's as ours."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from penchant import norms
@@ -94,6 +94,21 @@ def read(
         "optimizer must be one of penchant.optimizers, the name of one, or an optax "
         f"transformation; got {optimizer!r} of type {type(optimizer).__name__}."
     )
+
+
+def only(rest: Sequence[object], optimizer: object | None) -> object:
+    """The one rule among a door's last arguments; `adam` where there is none.
+
+    Raises:
+        TypeError: If there are two.
+    """
+    given = [*rest, *([] if optimizer is None else [optimizer])]
+    if len(given) > 1:
+        raise TypeError(
+            "optimizer must be one rule, after the problem or after X and y; got "
+            f"{len(given)}: {', '.join(map(repr, given))}."
+        )
+    return given[0] if given else "adam"
 
 
 def _named(name: str, given: dict[str, Any]) -> AbstractOptimizer:
