@@ -23,10 +23,15 @@ if TYPE_CHECKING:
         training as training,
     )
     from penchant._cite import cite as cite
+    from penchant.datasets import Dataset as Dataset, load as load
     from penchant.diagnosis import (
+        Comparison as Comparison,
         Diagnosis as Diagnosis,
+        Examination as Examination,
         NetworkDiagnosis as NetworkDiagnosis,
+        compare as compare,
         diagnose as diagnose,
+        examine as examine,
     )
     from penchant.flows import Limit as Limit, limit as limit
     from penchant.margins import (
@@ -70,7 +75,10 @@ _FOLDERS = (
 )
 _NAMES = {
     "penchant._cite": "cite",
-    "penchant.diagnosis": "Diagnosis NetworkDiagnosis diagnose",
+    "penchant.datasets": "Dataset load",
+    "penchant.diagnosis": (
+        "Comparison Diagnosis Examination NetworkDiagnosis compare diagnose examine"
+    ),
     "penchant.flows": "Limit limit",
     "penchant.margins": (
         "KKT Certificate MaxMargin NotSeparableError NotSeparatedError certify kkt "

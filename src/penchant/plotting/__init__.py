@@ -2,6 +2,7 @@
 
 from penchant.plotting._bars import ratio_bars as ratio_bars
 from penchant.plotting._curves import curves as curves, regions as regions
+from penchant.plotting._panels import ratio_panels as ratio_panels
 from penchant.plotting._paths import (
     excess_path as excess_path,
     loss_path as loss_path,

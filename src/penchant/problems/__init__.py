@@ -9,7 +9,11 @@ from penchant.problems._read import (
     sort_out as sort_out,
 )
 from penchant.problems._scaled_gradient import ScaledGradient as ScaledGradient
-from penchant.problems._weights import Head as Head, read_head as read_head
+from penchant.problems._weights import (
+    Head as Head,
+    load_head as load_head,
+    read_head as read_head,
+)
 from penchant.problems.classification import (
     AbstractClassification as AbstractClassification,
     Homogeneity as Homogeneity,

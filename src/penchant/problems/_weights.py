@@ -1,6 +1,7 @@
 """Weights of other frameworks' linear layers in the shape that a problem has."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -170,3 +171,91 @@ def _from_mapping(parts: Mapping[Any, Any], name: str) -> tuple[Any, Any]:
 def _shape_of(value: Any) -> Any:
     """An array of the same shape, whatever the framework."""
     return np.empty(tuple(value.shape)) if hasattr(value, "shape") else value
+
+
+def load_head(path: str | Path, *, key: str | None = None) -> Head:
+    """The linear layer in a file: npy, npz, torch's pt and pth, or safetensors.
+
+    torch's files are read by `weights_only`, pickles never, since they can run code.
+    torch and safetensors must be installed to read theirs.
+
+    Args:
+        path: The file.
+        key: Of the layer, or of its weights, where the file holds several.
+
+    Raises:
+        ValueError: If it can't be read, or holds no linear layer of this key.
+    """
+    path = Path(path).expanduser()
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(
+            f"{path.name}: weights are read from {', '.join(_READERS)}; got "
+            f"{path.suffix or 'no extension'!r}."
+        )
+    if not path.is_file():
+        raise ValueError(f"{path} is no file.")
+    try:
+        found = reader(path)
+    except ImportError as error:
+        raise ValueError(
+            f"{path.name}: {error.name} must be installed to read it."
+        ) from None
+    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes them raise
+        text = str(error).splitlines()
+        raise ValueError(
+            f"{path.name} can't be read as weights: {text[0] if text else error!r} "
+            "(pickles and whole models are never loaded; save a tensor or a "
+            "state_dict)."
+        ) from None
+    if key is not None:
+        found = _of_key(found, key, path.name)
+    return read_head(found, path.name)
+
+
+def _of_key(found: object, key: str, name: str) -> Mapping[Any, Any]:
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{name} holds one array and no keys; got key {key!r}.")
+    prefix, _, last = key.rpartition(".")
+    if key in found and last in _KERNELS:
+        biases = [f"{prefix}.{b}" if prefix else b for b in _BIASES]
+        return {k: found[k] for k in (key, *biases) if k in found}
+    if key in found:
+        return {"weight": found[key]}
+    part = {k: v for k, v in found.items() if str(k).startswith(f"{key}.")}
+    if not part:
+        raise ValueError(
+            f"{name} has no layer {key!r}; keys: {', '.join(map(str, found))}."
+        )
+    return part
+
+
+def _npy(path: Path) -> object:
+    with path.open("rb") as file:
+        return np.load(file, allow_pickle=False)
+
+
+def _npz(path: Path) -> object:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def _torch(path: Path) -> object:
+    import torch
+
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _safetensors(path: Path) -> object:
+    from safetensors.numpy import load_file  # type: ignore[import-not-found]
+
+    return load_file(path)
+
+
+_READERS: dict[str, Callable[[Path], object]] = {
+    ".npy": _npy,
+    ".npz": _npz,
+    ".pt": _torch,
+    ".pth": _torch,
+    ".safetensors": _safetensors,
+}
