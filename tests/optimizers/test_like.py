@@ -162,9 +162,7 @@ def keras_steps(name, problem, w):
     return w
 
 
-@pytest.mark.parametrize(
-    "name", ["sgd", "adam", "adamw", "rmsprop", "adagrad", "lion"]
-)
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adagrad", "lion"])
 def test_runs_as_keras_at_its_defaults(name):
     problem, start, w = ours_after("keras", name)
     # Adam's ε is added elsewhere at the start: what is different is said, and small

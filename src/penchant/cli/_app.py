@@ -25,10 +25,11 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         print(f"penchant {pn.__version__}")  # noqa: T201
         raise typer.Exit
+    return asked
 
 
 @app.callback()

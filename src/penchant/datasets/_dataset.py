@@ -1,10 +1,12 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from penchant import pages
 from penchant._types import Numbers
 from penchant.datasets._errors import DataError, counted, listing
 from penchant.datasets._findings import constant_features, findings
@@ -155,6 +157,49 @@ class Dataset:
                 "0: no bias is left but the one that bias=True adds."
             )
         return dataclasses.replace(self, X=Z, notes=tuple(notes))
+
+    def plot(self, *, size: tuple[float, float] = (5.0, 3.6), ax: Any = None) -> Any:
+        """The samples in the plane of the two largest principal components, by class.
+
+        Two features are drawn as they are.
+
+        Args:
+            size: Of a new figure, in inches.
+            ax: Draw here instead.
+        """
+        from penchant import plotting
+
+        Z, names = self.X, self.features
+        if Z.shape[1] != 2:
+            centred = Z - Z.mean(axis=0)
+            _, s, Vt = np.linalg.svd(centred, full_matrices=False)
+            Z = np.zeros((len(Z), 2))
+            Z[:, : len(Vt[:2])] = centred @ Vt[:2].T
+            share = s**2 / max(float((s**2).sum()), 1e-300)
+            shares = np.concatenate([share, np.zeros(2)])
+            names = tuple(
+                f"principal component {i + 1} ({shares[i]:.0%} of the variance)"
+                for i in range(2)
+            )
+        values = np.unique(self.y)
+        called = self.classes or tuple(str(value) for value in values)
+        points = {
+            name: (Z[self.y == value, 0], Z[self.y == value, 1])
+            for name, value in zip(called, values, strict=True)
+        }
+        with plotting.house_style():
+            ax = plotting.own_axes(ax, size)
+            for i, (name, (x, y)) in enumerate(points.items()):
+                hue = plotting.ORDER[i % len(plotting.ORDER)]
+                ax.plot(x, y, linestyle="none", marker="o", markersize=3, color=hue)
+                ax.plot([], [], linestyle="none", marker="o", color=hue, label=name)
+            ax.set_xlabel(names[0])
+            ax.set_ylabel(names[1])
+            ax.legend(frameon=False, fontsize="small", ncols=1 + len(values) // 12)
+        return ax
+
+    def _repr_html_(self) -> str:
+        return pages.card(repr(self), " ".join(self.notes), draw=self.plot)
 
     def __repr__(self) -> str:
         n, d = self.X.shape

@@ -21,9 +21,9 @@ from penchant.diagnosis.comparison._recipe import (
 )
 from penchant.diagnosis.linear._diagnosis import Diagnosis as Diagnosis, Table as Table
 from penchant.diagnosis.linear._examination import (
+    Examination as Examination,
     ExaminedRow as ExaminedRow,
     ExaminedTable as ExaminedTable,
-    Examination as Examination,
     examine as examine,
 )
 from penchant.diagnosis.linear._measure import MarginPath as MarginPath, Row as Row

@@ -102,6 +102,7 @@ def diagnose(
         "a LinearClassification, NetworkClassification or another with margins",
     )
     rule = optimizers.read(optimizer)
+    assert isinstance(problem, AbstractClassification)
     if batching is None:
         batching = of_rule(optimizer, problem.samples)
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")

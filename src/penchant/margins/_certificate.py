@@ -55,8 +55,8 @@ def certify(
 
     Args:
         problem: Its data, or a `Dataset`; the loss plays no part.
-        weights: Any weights but 0, of the problem's shape. [`examine`][penchant.examine]
-            reads those of other frameworks, and holds them against every norm.
+        weights: Any weights but 0, of the problem's shape. For those of
+            other frameworks, in every norm, there is [`examine`][penchant.examine].
         norm: The norm, or its name.
 
     Raises:

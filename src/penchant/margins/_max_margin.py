@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from penchant import pages
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
 from penchant._types import Numbers, PerSample, Scalar, Weights
@@ -71,6 +72,32 @@ class MaxMargin(eqx.Module):
     support: Bool[Array, " n"]
     norm: AbstractNorm
     method: str = eqx.field(static=True)
+
+    def plot(self, **options: Any) -> Any:
+        """The dual weights of the samples in falling order: how many carry the margin.
+
+        Args:
+            **options: `size` in inches or `ax`, as `plotting.curves` takes them.
+        """
+        from penchant import plotting
+
+        heaviest = np.sort(np.asarray(self.dual))[::-1]
+        return plotting.curves(
+            {self.norm.label: (np.arange(1, len(heaviest) + 1), heaviest)},
+            xlabel="samples, the heaviest first",
+            ylabel="dual weight",
+            logx=False,
+            dots=True,
+            **options,
+        )
+
+    def _repr_html_(self) -> str:
+        text = (
+            f"No weights of norm 1 in {self.norm.label} have a margin above "
+            f"{float(self.upper_bound):.6g}, and these have {float(self.margin):.6g}; "
+            f"{int(self.support.sum())} samples decide it."
+        )
+        return pages.card(repr(self), text, draw=self.plot)
 
     def __repr__(self) -> str:
         return (

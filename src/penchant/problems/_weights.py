@@ -168,9 +168,9 @@ def _from_mapping(parts: Mapping[Any, Any], name: str) -> tuple[Any, Any]:
     return parts[found[0]], next((parts[b] for b in biases if b in parts), None)
 
 
-def _shape_of(value: Any) -> Any:
+def _shape_of(value: object) -> Any:
     """An array of the same shape, whatever the framework."""
-    return np.empty(tuple(value.shape)) if hasattr(value, "shape") else value
+    return np.empty(tuple(getattr(value, "shape", np.shape(value))))  # type: ignore[arg-type]
 
 
 def load_head(path: str | Path, *, key: str | None = None) -> Head:

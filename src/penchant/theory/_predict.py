@@ -112,6 +112,7 @@ def predict(
         AbstractClassification,
         "a LinearClassification, NetworkClassification or another with margins",
     )
+    assert isinstance(problem, AbstractClassification)
     if batching is None:
         batching = of_rule(optimizer, problem.samples)
     seen: dict[Hashable, MaxMargin] = {}

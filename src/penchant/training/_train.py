@@ -52,7 +52,8 @@ def train(
 
     Args:
         problem: What is learned; a `Dataset` is a linear classifier.
-        optimizer: The update rule, or its name; an optax transformation is taken as `FromOptax`.
+        optimizer: The update rule, or its name; an optax transformation is taken
+            as `FromOptax`.
         steps: Number of updates, $T\ge1$.
         step_size: A number, `schedules.power(...)`, or any function of the step
             $t=0,1,\dots$, such as an optax schedule; or `schedules.loss_based()`.

@@ -211,8 +211,8 @@ def of_rule(
         samples: How many there are; no more than one batch of them is all of them.
         order: As for `read`.
     """
-    name = optimizer.strip().lower() if isinstance(optimizer, str) else ""
-    size = BATCHES.get(name, samples)
+    # a rule itself prints as no name does
+    size = BATCHES.get(str(optimizer).strip().lower(), samples)
     return read(None if size >= samples else size, order)
 
 

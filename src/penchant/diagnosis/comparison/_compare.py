@@ -74,8 +74,9 @@ def compare(
         key: The first seed; the others follow it.
         record: Number of records of a run.
         progress: As `diagnose` takes it.
-        folder: Where the page, the numbers and a report a run are written, as they
-            come. Runs that were cut off go on from there if it is called again.
+        folder: Where a report a run and the numbers are written, as they come, and the
+            page at the end. Runs that were cut off go on from there if it is called
+            again.
         about: What else the settings should say, such as the data's name.
 
     Raises:
@@ -91,7 +92,7 @@ def compare(
             f"{len(asked)} arguments for it."
         )
     recipes = read_recipes(
-        asked[0],  # type: ignore[arg-type]
+        asked[0],
         batch_size=batch_size,
         order=order,
         step_size=step_size,
@@ -191,10 +192,10 @@ class _Work:
     def keep(
         self, name: str, seed: int, says: AbstractDiagnosis, so_far: Comparison
     ) -> None:
-        """A run's report, and the comparison as far as it goes."""
+        """A run's report, and the numbers of the comparison as far as it goes."""
         if self.folder is not None:
             says.save(self.folder / run_folder(name, seed))
-            so_far.write(self.folder)
+            so_far.write_numbers(self.folder)
 
     def finish(self, result: Comparison) -> None:
         """Write the whole, and drop what only an interrupted one needs."""

@@ -165,7 +165,9 @@ class Comparison(eqx.Module):
             if label is None:
                 parts.append(f"{rule.name}: nothing to compare")
             elif rule.separated:
-                parts.append(f"{rule.name}: {label}, {percent(rule.shares[label].mean)}")
+                parts.append(
+                    f"{rule.name}: {label}, {percent(rule.shares[label].mean)}"
+                )
             else:
                 aligned = rule.alignments[label].mean
                 parts.append(f"{rule.name}: {label} by alignment, {aligned:.2f}")
@@ -197,7 +199,7 @@ class Comparison(eqx.Module):
         """A line a rule, the numbers below one another."""
         if not self.rules:
             return ""
-        cells = [("rule", *self.labels)]
+        cells: list[tuple[str, ...]] = [("rule", *self.labels)]
         for rule in self.rules:
             line = [rule.name]
             for label in self.labels:
@@ -297,13 +299,17 @@ class Comparison(eqx.Module):
                     diagnosis.save(run)
         return self.write(folder)
 
+    def write_numbers(self, folder: Path) -> None:
+        """The file for programs alone, which takes no time."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        (folder / "comparison.json").write_text(text, encoding="utf-8")
+
     def write(self, folder: Path) -> Path:
         """The comparison itself, without the reports of its runs."""
         from penchant import plotting
 
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        (folder / "comparison.json").write_text(text, encoding="utf-8")
+        self.write_numbers(folder)
         if self.rules:
             svg = pages.coloured(plotting.themed_svg(self.plot(), self.headline))
             (folder / "comparison.svg").write_text(svg + "\n", encoding="utf-8")

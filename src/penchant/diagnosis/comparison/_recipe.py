@@ -113,13 +113,13 @@ def split(text: str) -> list[str]:
     return parts
 
 
-def _recipe(name: str | None, rule: object, common: dict[str, Any]) -> Recipe:
-    if isinstance(rule, Recipe):
-        return rule
-    if not isinstance(rule, str):
-        made = optimizers.read(rule)
+def _recipe(name: str | None, asked: object, common: dict[str, Any]) -> Recipe:
+    if isinstance(asked, Recipe):
+        return asked
+    if not isinstance(asked, str):
+        made = optimizers.read(asked)
         return Recipe(name or repr(made), made, None, **common)
-    word, _, settings = rule.strip().partition(":")
+    word, _, settings = asked.strip().partition(":")
     word = word.strip()
     options, own = _settings(word, settings)
     notes: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ def _recipe(name: str | None, rule: object, common: dict[str, Any]) -> Recipe:
             own = {"step_size": framework.step_size, **own}
     made = optimizers.read(word, **options)
     return Recipe(
-        name or rule.strip(), made, word.lower(), notes=notes, **{**common, **own}
+        name or asked.strip(), made, word.lower(), notes=notes, **{**common, **own}
     )
 
 

@@ -174,9 +174,7 @@ class LinearClassification(AbstractClassification):
         return jnp.arange(self.classes, dtype=y.dtype)[:, None] == y[None, :]
 
 
-def _check_names(
-    argument: str, names: tuple[str, ...], count: int, each: str
-) -> None:
+def _check_names(argument: str, names: tuple[str, ...], count: int, each: str) -> None:
     if names and len(names) != count:
         raise ValueError(
             f"{argument} must be {count} names, one {each}; got {len(names)}."

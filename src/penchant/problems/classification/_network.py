@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._arrays import precision
-from penchant._checks import check_instance, check_number
+from penchant._checks import check_number
 from penchant._types import Numbers, Parameters, Real
 from penchant.problems._base import Rows, RowWeights, read_params
 from penchant.problems._scaled_gradient import ScaledGradient
