@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 
 import penchant as pn
+from penchant._files import held
 from penchant.cli._app import (
+    BAD_INPUT,
     INTERRUPTED,
     NOT_SEPARABLE,
     app,
@@ -32,7 +34,6 @@ from penchant.cli._options import (
     step_size,
     whole,
     with_options,
-    writable,
 )
 
 
@@ -97,26 +98,27 @@ def compare(
     with told(as_json):
         dataset = load(given)
         compared = None if norms is None else listed(norms, pn.norms.read)
-        writable(out)
-        result = pn.compare(
-            dataset.problem(pn.losses.read(given["loss"]), given["bias"]),
-            optimizers,
-            seeds=seeds,
-            batch_size=given["batch_size"],
-            order=given["order"],
-            step_size=step_size(given["step_size"]),
-            steps=None if steps is None else whole("--steps", steps),
-            norms=compared,
-            key=given["seed"],
-            progress=not (quiet or as_json),
-            folder=out,
-            about={
-                "data": dataset.name,
-                "labels": ", ".join(dataset.classes) or None,
-                "notes": list(dataset.notes),
-                "command": "penchant " + shlex.join(sys.argv[1:]),
-            },
-        )
+        updates = None if steps is None else whole("--steps", steps)
+        with held("--out", out):
+            result = pn.compare(
+                dataset.problem(pn.losses.read(given["loss"]), given["bias"]),
+                optimizers,
+                seeds=seeds,
+                batch_size=given["batch_size"],
+                order=given["order"],
+                step_size=step_size(given["step_size"]),
+                steps=updates,
+                norms=compared,
+                key=given["seed"],
+                progress=not (quiet or as_json),
+                folder=out,
+                about={
+                    "data": dataset.name,
+                    "labels": ", ".join(dataset.classes) or None,
+                    "notes": list(dataset.notes),
+                    "command": "penchant " + shlex.join(sys.argv[1:]),
+                },
+            )
     if as_json:
         print(as_text(result.to_dict()))  # noqa: T201
     else:
@@ -125,7 +127,10 @@ def compare(
         console.print(f"\n[bold]{escape(result.headline)}[/bold]")
         console.print(escape(result.explanation) + "\n", highlight=False)
         console.print(escape(result.table), highlight=False)
-        console.print(f"\nOpen [bold]{escape(str(out / 'comparison.html'))}[/bold]")
+        if (out / "comparison.html").exists():
+            console.print(f"\nOpen [bold]{escape(str(out / 'comparison.html'))}[/bold]")
+    if not (out / "comparison.html").exists():
+        raise typer.Exit(BAD_INPUT)
     if not result.complete:
         raise typer.Exit(INTERRUPTED)
     if result.separable is False:

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,14 +22,21 @@ Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="A file (.csv .tsv .parquet .npz, idx or idx.gz, or a pair X.npy,y.npy), "
-        "openml:NAME, or digits, which is built in.",
+        help="A file (.csv .tsv .parquet .arff .svm .npz .mat .h5, idx, or a pair "
+        "X.npy,y.npy; text, npy and idx also as .gz .bz2 .xz .zst), openml:NAME, or "
+        "digits, which is built in.",
     ),
 ]
 _DATA, _RULE, _RUN = "Data", "Optimizer", "Run"
 Target = Annotated[
     str | None,
-    typer.Option(help="Column of labels (key in an npz).", rich_help_panel=_DATA),
+    typer.Option(
+        help="Column of labels (key in .npz .mat .h5).", rich_help_panel=_DATA
+    ),
+]
+Features = Annotated[
+    str | None,
+    typer.Option(help="Key of the samples in .npz .mat .h5.", rich_help_panel=_DATA),
 ]
 Classes = Annotated[
     str | None,
@@ -48,6 +54,33 @@ Rows = Annotated[
 DropMissing = Annotated[
     bool,
     typer.Option(help="Leave out rows with missing values.", rich_help_panel=_DATA),
+]
+Missing = Annotated[
+    str | None,
+    typer.Option(
+        help="Words that stand for a missing value, as in -,none.",
+        rich_help_panel=_DATA,
+    ),
+]
+OneHot = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of text of which each value becomes a 0/1 feature, or all.",
+        rich_help_panel=_DATA,
+    ),
+]
+Decimal = Annotated[
+    str,
+    typer.Option(
+        help="The decimal mark of tables of text: . or ,", rich_help_panel=_DATA
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        help="Divide all features by it, as 255 for images in bytes.",
+        rich_help_panel=_DATA,
+    ),
 ]
 Standardize = Annotated[
     bool,
@@ -173,10 +206,15 @@ Json = Annotated[
 OF_DATA: dict[str, tuple[Any, Any]] = {
     "data": (Data, "digits"),
     "target": (Target, None),
+    "features": (Features, None),
     "classes": (Classes, None),
     "skip": (Skip, None),
     "rows": (Rows, None),
     "drop_missing": (DropMissing, False),
+    "missing": (Missing, None),
+    "one_hot": (OneHot, None),
+    "decimal": (Decimal, "."),
+    "scale": (Scale, None),
     "standardize": (Standardize, False),
     "bias": (Bias, False),
     "loss": (Loss, "logistic"),
@@ -246,15 +284,20 @@ def with_options(
 
 def load(given: Given) -> "pn.datasets.Dataset":
     """The data, from the options."""
-    rows, classes, skip = given["rows"], given["classes"], given["skip"]
+    rows, one_hot = given["rows"], given["one_hot"]
     wanted = rows if rows in (None, "all") else whole("--rows", _float("--rows", rows))
     dataset = pn.datasets.load(
         given["data"],
         target=given["target"],
-        classes=None if classes is None else listed(classes, str),
-        skip=() if skip is None else listed(skip, str),
+        features=given["features"],
+        classes=None if given["classes"] is None else listed(given["classes"], str),
+        skip=listed(given["skip"] or "", str),
         rows=wanted,
         drop_missing=given["drop_missing"],
+        missing=listed(given["missing"] or "", str),
+        one_hot=one_hot if one_hot == "all" else listed(one_hot or "", str),
+        decimal=given["decimal"],
+        scale=given["scale"],
         seed=given["seed"],
     )
     return dataset.standardized() if given["standardize"] else dataset
@@ -343,14 +386,3 @@ def _float(name: str, text: str | None) -> float:
     except ValueError:
         more = " or all" if name == "--rows" else ""
         raise ValueError(f"{name} must be a number{more}; got {text!r}.") from None
-
-
-def writable(out: Path) -> None:
-    """A folder that can't be written is better known before the run than after."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        trial = out / ".penchant"
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        raise ValueError(f"--out {out} can't be written: {error.strerror}.") from None

@@ -33,6 +33,7 @@ from penchant.optimizers._read import (
     BATCHES as BATCHES,
     OPTIMIZERS as OPTIMIZERS,
     OPTIONS as OPTIONS,
+    as_options as as_options,
     only as only,
     read as read,
     read_polar as read_polar,

@@ -159,3 +159,34 @@ def read_polar(polar: AbstractPolar | str) -> AbstractPolar:
     raise ValueError(
         f"no polar map {polar!r}; have: exact, ns:STEPS, cubic:STEPS, express:STEPS."
     )
+
+
+def as_options(rule: AbstractOptimizer) -> str | None:
+    """What to type on the command line for a rule; None for one that has no name there.
+
+    >>> import penchant as pn
+    >>> pn.optimizers.as_options(pn.optimizers.Adam(b2=0.95))
+    'adam --b2 0.95'
+    """
+    for name, (make, takes) in OPTIMIZERS.items():
+        try:
+            plain = make()
+        except TypeError:
+            continue  # one that can't do without its options
+        if type(plain) is not type(rule):
+            continue
+        words = [name]
+        for option in takes:
+            value, usual = getattr(rule, option, None), getattr(plain, option, None)
+            if repr(value) == repr(usual):
+                continue
+            flag = "--" + option.replace("_", "-")
+            if isinstance(value, bool):
+                words += [flag] if value else []
+                continue
+            try:
+                words += [flag, f"{float(value):g}"]  # pyright: ignore[reportArgumentType]
+            except TypeError:
+                return None  # a part that has no spelling of its own
+        return " ".join(words)
+    return None

@@ -1,6 +1,9 @@
 """Figures from results, with matplotlib, which is imported when one is drawn."""
 
-from penchant.plotting._bars import ratio_bars as ratio_bars
+from penchant.plotting._bars import (
+    alignment_bars as alignment_bars,
+    ratio_bars as ratio_bars,
+)
 from penchant.plotting._curves import (
     ORDER as ORDER,
     curves as curves,

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from penchant import optimizers
 from penchant._checks import check_instance
-from penchant._types import StepSize
+from penchant._types import Numbers, StepSize
 from penchant.margins import MaxMargin, max_margin
 from penchant.norms import L2, AbstractNorm, AbstractSchatten, Linf
 from penchant.optimizers import AbstractOptimizer, Lion, Muon, Shampoo
@@ -44,6 +44,7 @@ def predict(
     batching: AbstractBatching | None = None,
     step_size: StepSize | None = None,
     trajectory: Trajectory | None = None,
+    init: Numbers | None = None,
 ) -> Prediction:
     r"""Which maximum margin the direction of the weights tends to, and why.
 
@@ -98,6 +99,8 @@ def predict(
             regimes without their steps.
         trajectory: A run of this optimizer, from which AdaGrad's norm is filled in,
             and for a network the regimes and whether it has separated the data.
+        init: Weights that a linear classifier starts from, zeros if None. Adam with
+            batches may have several limits, of which the start chooses one.
 
     Raises:
         NotSeparableError: If no weights classify every sample.
@@ -124,7 +127,7 @@ def predict(
             seen[name] = max_margin(problem, norm, tol=1e-6)
         return seen[name]
 
-    return predict_from(best, problem, optimizer, batching, step_size, trajectory)
+    return predict_from(best, problem, optimizer, batching, step_size, trajectory, init)
 
 
 def predict_from(
@@ -134,6 +137,7 @@ def predict_from(
     batching: AbstractBatching,
     step_size: StepSize | None,
     trajectory: Trajectory | None = None,
+    init: Numbers | None = None,
 ) -> Prediction:
     """As `predict`, with maximum margins that the caller computes.
 
@@ -148,7 +152,9 @@ def predict_from(
     if trajectory is not None:
         trajectory.require_problem(problem)
     schedule = None if step_size is None else as_schedule(step_size)
-    setting = Setting(problem, rule, batching, schedule, trajectory, best)
+    if not isinstance(problem, LinearClassification):
+        init = None  # a tree of parameters, on which no prediction here hangs
+    setting = Setting(problem, rule, batching, schedule, trajectory, best, init)
     if isinstance(problem, LinearClassification):
         best(canonical(Linf(), problem))  # data that no weights separate stop here
     return foretell(rule, setting)

@@ -1,4 +1,6 @@
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,7 @@ def compare(
         progress: As `diagnose` takes it.
         folder: Where a report a run and the numbers are written, as they come, and the
             page at the end. Runs that were cut off go on from there if it is called
-            again.
+            again. One that can't be written is warned of, and the comparison goes on.
         about: What else the settings should say, such as the data's name.
 
     Raises:
@@ -193,18 +195,36 @@ class _Work:
         self, name: str, seed: int, says: AbstractDiagnosis, so_far: Comparison
     ) -> None:
         """A run's report, and the numbers of the comparison as far as it goes."""
-        if self.folder is not None:
-            says.save(self.folder / run_folder(name, seed))
-            so_far.write_numbers(self.folder)
+        folder = self.folder
+        if folder is None:
+            return
+        with self._writing():
+            says.save(folder / run_folder(name, seed))
+            so_far.write_numbers(folder)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A folder that can't be written costs the files, and no result."""
+        try:
+            yield
+        except OSError as error:
+            warnings.warn(
+                f"{self.folder} can't be written: {error.strerror or error}. The "
+                "comparison goes on without it.",
+                stacklevel=4,
+            )
+            self.folder = None
 
     def finish(self, result: Comparison) -> None:
         """Write the whole, and drop what only an interrupted one needs."""
-        if self.folder is None:
+        folder = self.folder
+        if folder is None:
             return
-        result.write(self.folder)
+        with self._writing():
+            result.write(folder)
         if not result.complete:
             return
-        for unfinished in self.folder.glob("runs/*/unfinished"):
+        for unfinished in folder.glob("runs/*/unfinished"):
             (unfinished / "checkpoint.npz").unlink(missing_ok=True)
             if not any(unfinished.iterdir()):
                 unfinished.rmdir()
@@ -228,7 +248,7 @@ def _gather(
     rules = []
     for recipe, seeds, runs in finished:
         shares = {
-            label: Spread.of([_reached(d, label) / most for d in runs])
+            label: Spread.of([d.table[label].reached / most for d in runs])
             for label, most in best.items()
             if most > 0
         }
@@ -245,9 +265,3 @@ def _gather(
     known = [d.separable for _, _, runs in finished for d in runs]
     separable = True if True in known else False if False in known else None
     return Comparison(tuple(rules), labels, separable, complete, settings)
-
-
-def _reached(diagnosis: AbstractDiagnosis, label: str) -> float:
-    """The larger of what the last weights and the increment reach."""
-    row = diagnosis.table[label]
-    return max(row.reached, row.limit_reached)

@@ -11,6 +11,7 @@ import equinox as eqx
 import numpy as np
 
 from penchant import pages
+from penchant._files import write_text
 from penchant._plain import plain
 from penchant.diagnosis._result import AbstractDiagnosis, columns
 from penchant.pages import percent
@@ -57,9 +58,9 @@ class Spread(eqx.Module):
 class ComparedRule(eqx.Module):
     """One rule of a comparison: its runs, a seed each, and what they reached.
 
-    `shares` are the shares of each norm's largest margin, by its label: the larger of
-    what the last weights and the increment reach, against the best margin that the
-    solver or any run of the comparison has found. Empty where no weights separate the
+    `shares` are the shares of each norm's largest margin, by its label: what the last
+    weights reach, against the best margin that the solver or any run of the comparison
+    has found. Empty where no weights separate the
     data. `alignments` are those of the last weights with a window of gradients about
     them. `leader` is the norm of the largest mean share where the runs separate the
     data, else of the largest alignment.
@@ -74,7 +75,7 @@ class ComparedRule(eqx.Module):
 
     @property
     def separated(self) -> bool:
-        """Whether every run has all samples right, in its last weights or increment."""
+        """Whether the last weights have all samples right, on the mean over seeds."""
         return bool(self.shares) and all(s.mean > 0 for s in self.shares.values())
 
     @property
@@ -303,7 +304,7 @@ class Comparison(eqx.Module):
         """The file for programs alone, which takes no time."""
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        (folder / "comparison.json").write_text(text, encoding="utf-8")
+        write_text(folder / "comparison.json", text)
 
     def write(self, folder: Path) -> Path:
         """The comparison itself, without the reports of its runs."""
@@ -312,9 +313,9 @@ class Comparison(eqx.Module):
         self.write_numbers(folder)
         if self.rules:
             svg = pages.coloured(plotting.themed_svg(self.plot(), self.headline))
-            (folder / "comparison.svg").write_text(svg + "\n", encoding="utf-8")
+            write_text(folder / "comparison.svg", svg + "\n")
         page = folder / "comparison.html"
-        page.write_text(self.page(), encoding="utf-8")
+        write_text(page, self.page())
         return page
 
     def _repr_html_(self) -> str:
