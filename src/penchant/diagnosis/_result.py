@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import equinox as eqx
 import numpy as np
 
+from penchant import pages
 from penchant._files import replacing_in, write_text
 from penchant._plain import plain
 from penchant.diagnosis._cautions import Caution
@@ -174,6 +175,18 @@ class AbstractDiagnosis(eqx.Module):
             write_text(fresh / "result.json", text + "\n")
             write_text(fresh / "report.html", page)
         return folder / "report.html"
+
+    def plot(self, **options: Any) -> Any:
+        """The picture of the verdict: the loss along the run where there is no other.
+
+        Args:
+            **options: `size` in inches or `ax`, as the functions of `plotting` take.
+        """
+        return self.trajectory.plot(**options)
+
+    def _repr_html_(self) -> str:
+        numbers = repr(self.table) if len(self.table) else ""
+        return pages.card(self.headline, self.explanation, numbers, self.plot)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}: {self.headline}"]

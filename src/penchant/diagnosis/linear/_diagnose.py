@@ -30,7 +30,7 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
     """The diagnosis of what was asked of a linear classifier."""
     problem, optimizer = asked.problem, asked.optimizer
     chosen = _norms(problem, asked.norms)
-    catalogue = Catalogue(problem, asked.tell)
+    catalogue = asked.catalogue or Catalogue(problem, asked.tell)
     proof: NotSeparableError | None = None
     try:
         catalogue.best(L2())

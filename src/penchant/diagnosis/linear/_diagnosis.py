@@ -87,6 +87,24 @@ class Diagnosis(AbstractDiagnosis):
     trajectory: Trajectory
     settings: dict[str, Any] = eqx.field(static=True)
 
+    def plot(self, **options: Any) -> Any:
+        """Bars of the share of each norm's largest margin; the loss without a margin.
+
+        Args:
+            **options: `size` in inches or `ax`, as the functions of `plotting` take.
+        """
+        from penchant import plotting
+
+        rows = self.table.rows
+        if not rows:
+            return self.trajectory.plot(**options)
+        return plotting.ratio_bars(
+            [row.label for row in rows],
+            [row.ratio for row in rows],
+            [row.lowest_ratio for row in rows],
+            **options,
+        )
+
     def page(self) -> str:
         return render(self, self.paths, self.minimiser, self.imitation)
 
