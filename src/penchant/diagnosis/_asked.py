@@ -29,6 +29,8 @@ class Asked:
     checkpoint: str | Path | None
     about: dict[str, Any] | None
     stages: Stages
+    catalogue: Any = None
+    """Largest margins that another diagnosis of the same problem has found."""
 
     @property
     def tell(self) -> Callable[[str], None]:

@@ -33,6 +33,9 @@ against that; the sum of all steps, which is what margins grow by, is then as la
 it can be. From 0.03 to 1 was tried on eight data sets: see `benchmarks/defaults.py`.
 """
 
+BARE = 0.03
+"""The same of rules without any memory: their overshoot is not averaged away."""
+
 GOAL = 300.0
 """Margin that a default run aims at, where its steps can be small enough for that.
 
@@ -53,9 +56,9 @@ def default_step_size(
     r"""A step size that no rescaling of the data changes the meaning of.
 
     A step of length $\eta$ moves no margin by more than $\eta R_*$, $R_*$ being the
-    longest row's dual norm in the rule's geometry. With $T$ = `steps`, $a$ = .1, or less
-    where the largest $\ell_2$ `margin` $\gamma$ is known and so large that margins of
-    300 are reached with less: $a=\min(.1,\ 300R_2/2\gamma T)$.
+    longest row's dual norm in the rule's geometry. With $T$ = `steps`, $a$ is .1, .03
+    for rules without memory (sign descent), or less where the largest $\ell_2$ `margin`
+    $\gamma$ is known and margins of 300 are reached with $a=300R_2/2\gamma T$ already.
 
     | rule | step size |
     |---|---|
@@ -78,7 +81,9 @@ def default_step_size(
     R = longest_row(problem, what.steps) or 1.0
     if not what.normalised:
         return _unnormalised(problem, what, R)
-    reach = _last(problem, steps, margin) * math.sqrt(steps)
+    bare = what.first is None and what.second is None
+    last = BARE if bare else LAST
+    reach = _last(problem, steps, margin, last) * math.sqrt(steps)
     if what.second is not None and what.second.kind == "sum":
         return schedules.constant(_rounded(reach / R))
     scale = reach / R
@@ -87,13 +92,15 @@ def default_step_size(
     return schedules.power(_rounded(scale), 0.5)
 
 
-def _last(problem: LinearClassification, steps: int, margin: float | None) -> float:
-    """By how much the last step may move a margin."""
+def _last(
+    problem: LinearClassification, steps: int, margin: float | None, most: float
+) -> float:
+    """By how much the last step may move a margin, at most `most`."""
     if margin is None or not margin > 0:
-        return LAST
+        return most
     # the sum of all steps is 2aT/R, and margins grow by the share γ/R of that
     share = margin / longest_row(problem, L2())
-    return min(LAST, GOAL / (2.0 * share * steps))
+    return min(most, GOAL / (2.0 * share * steps))
 
 
 def _unnormalised(problem: LinearClassification, what: Character, R: float) -> Any:
@@ -127,7 +134,7 @@ def default_steps(
     """As many steps as a fixed amount of arithmetic allows, by the size of the data.
 
     Never by the clock: a result must not depend on the machine's speed. Rules that
-    factor matrices at each step, Shampoo with its memory, make fewer.
+    factor matrices at each step, Shampoo with its memory, make fewer. Whole epochs.
     """
     batch = min(batching.size_of(problem.samples), problem.samples)
     work, fewest = float(batch * problem.parameters), float(FEWEST)
@@ -139,4 +146,6 @@ def default_steps(
         fewest = min(max(10.0 * WORK / factored, LEAST), FEWEST)
         work += factored
     steps = min(max(WORK / work, fewest), MOST)
-    return int(float(f"{steps:.1g}"))
+    whole = int(float(f"{steps:.1g}"))
+    # of an epoch that is under way the weights are not yet judged
+    return max(whole - whole % batching.steps_per_epoch(problem.samples), 1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from penchant._checks import check_instance
 from penchant._types import Scalar, Weights
 from penchant.norms import AbstractNorm, read
-from penchant.problems import LinearClassification
+from penchant.problems import LinearClassification, of_dataset
 
 SHARPNESSES = 96
 """Softmax temperatures tried for the upper bound."""
@@ -31,7 +31,9 @@ class Certificate(eqx.Module):
 
 
 def certify(
-    problem: LinearClassification, weights: Weights, norm: AbstractNorm | str
+    problem: LinearClassification | object,
+    weights: Weights | object,
+    norm: AbstractNorm | str,
 ) -> Certificate:
     r"""Bound the largest margin from both sides by the weights at hand.
 
@@ -52,15 +54,18 @@ def certify(
     Certificate(margin=3, upper_bound=3, gap=0.00e+00)
 
     Args:
-        problem: Its data; the loss plays no part.
-        weights: Any weights but 0, of the problem's shape.
+        problem: Its data, or a `Dataset`; the loss plays no part.
+        weights: Any weights but 0, of the problem's shape. For those of
+            other frameworks, in every norm, there is [`examine`][penchant.examine].
         norm: The norm, or its name.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If the weights have another shape, are 0, or are not finite.
     """
+    problem = of_dataset(problem)
     check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    assert isinstance(problem, LinearClassification)
     norm = read(norm)
     w = jnp.asarray(weights, dtype=float)
     if w.shape != problem.weight_shape:

@@ -17,8 +17,10 @@ from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
 from penchant.diagnosis.linear._diagnosis import Diagnosis, Table
 from penchant.diagnosis.linear._measure import MarginPath, Row, measure
 from penchant.diagnosis.linear._minimiser import Minimiser, find_minimiser
-from penchant.diagnosis.linear._verdict import judge, same
-from penchant.estimators import fit_convergence
+from penchant.diagnosis.linear._next import next_steps, without_margin
+from penchant.diagnosis.linear._progress import progress
+from penchant.diagnosis.linear._verdict import judge, leading, same
+from penchant.estimators import Imitation, fit_convergence, imitation
 from penchant.margins import NotSeparableError
 from penchant.norms import L2, AbstractNorm, read
 from penchant.problems import LinearClassification
@@ -30,7 +32,7 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
     """The diagnosis of what was asked of a linear classifier."""
     problem = asked.problem
     chosen = _norms(problem, asked.norms)
-    catalogue = Catalogue(problem, asked.tell)
+    catalogue = asked.catalogue or Catalogue(problem, asked.tell)
     proof: NotSeparableError | None = None
     margin = None
     try:
@@ -55,16 +57,23 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
         return _unseparable(problem, run, proof, catalogue, settings, early)
 
     try:
-        prediction = _foretold(asked, catalogue, run)
-        rows, paths, missing = _compare(
-            problem, run, catalogue, chosen, prediction, asked.tell
+        prediction, missing = _foretold(asked, catalogue, run)
+        rows, paths, left = _compare(
+            problem, run, catalogue, chosen, prediction, asked.tell, cut=bool(missing)
         )
     except NotSeparableError as error:  # by a hair in one norm, in another not
         return _unseparable(problem, run, error, catalogue, settings, early)
+    missing = [*missing, *left]
+    seen = None
+    if not missing:
+        try:
+            seen = _imitated(run, asked)
+        except KeyboardInterrupt:
+            missing = ["what the weights imitate"]
     if missing:
-        early = (*early, cut_short(missing))
+        early = (*early, cut_short(_listed(missing)))
     with noticed_interrupts():  # seconds of work, which a report needs
-        return _told(problem, run, rows, paths, prediction, settings, early)
+        return _told(problem, run, rows, paths, prediction, seen, settings, early)
 
 
 def _told(
@@ -72,37 +81,54 @@ def _told(
     run: Trajectory,
     rows: tuple[Row, ...],
     paths: dict[str, MarginPath],
-    prediction: Prediction | None,
+    prediction: Prediction,
+    seen: Imitation | None,
     settings: dict[str, Any],
     early: tuple[Caution, ...],
 ) -> Diagnosis:
     """What was measured, in words."""
     last = int(run.steps[-1])
-    verdict = judge(problem, rows, prediction, type(run.rule.optimizer).__name__, last)
-    leader = max(rows, key=lambda row: row.reading)
+    leader, close = leading(rows)
     fit = fit_convergence(
         np.asarray(run.steps),
         np.asarray(paths[leader.label].ratio),
         float(np.min(run.margins[-1])),
     )
+    state = progress(run, leader, fit)
+    verdict = judge(rows, prediction, run, state, fit, seen)
+    eps = cautions.reached_eps(run, prediction)
     found = (
         *early,
-        *cautions.step_too_large(run, leader, fit),
-        *cautions.reached_eps(run, prediction),
+        *cautions.not_separated(run, state),
+        *cautions.stalled(run, leader, state),
+        *cautions.alike(rows, close),
+        *eps,
         *cautions.precision_wall(run),
-        *cautions.not_converged(leader, fit),
-        *(cautions.broken_assumptions(prediction) if prediction else ()),
+        *cautions.not_converged(leader, fit, state),
+        *cautions.broken_assumptions(prediction),
         *cautions.loose_bounds(rows),
     )
     return Diagnosis(
         headline=verdict.headline,
         explanation=verdict.explanation,
+        now=verdict.now,
+        heading=verdict.heading,
+        when=verdict.when,
+        next=next_steps(
+            settings["command"],
+            run,
+            state,
+            fit,
+            eps_decides=bool(eps),
+            agrees=verdict.agrees,
+        ),
+        imitation=seen,
         separable=True,
         table=Table(rows),
         winner=verdict.winner,
         predicted=verdict.expected,
         agrees=verdict.agrees,
-        regime="unknown" if prediction is None else prediction.at(last).name,
+        regime=prediction.at(last).name,
         warnings=found,
         prediction=prediction,
         convergence=fit,
@@ -113,24 +139,29 @@ def _told(
     )
 
 
-def _foretold(asked: Asked, catalogue: Catalogue, run: Trajectory) -> Prediction | None:
-    """What theory says; None where Ctrl-C came before it did."""
+def _foretold(
+    asked: Asked, catalogue: Catalogue, run: Trajectory
+) -> tuple[Prediction, list[str]]:
+    """What theory says, and whether Ctrl-C has left that out."""
     second = asked.optimizer.character().adaptive
     sampled = asked.batching.covers(asked.problem.samples) is not True
     searched = sampled and asked.problem.binary and second is not None
     stage = "limits with these batches" if searched else "what theory foretells"
     try:
         asked.tell(stage)
-        return predict_from(
+        found = predict_from(
             catalogue.best,
             asked.problem,
             asked.optimizer,
             asked.batching,
             asked.step_size,
             run,
+            asked.init,
         )
     except KeyboardInterrupt:
-        return None
+        why = "It was not asked: the diagnosis was interrupted before."
+        return Prediction(None, None, None, "none", why, ()), ["what theory foretells"]
+    return found, []
 
 
 def _while_finite(run: Trajectory) -> Trajectory:
@@ -160,24 +191,27 @@ def _compare(
     run: Trajectory,
     catalogue: Catalogue,
     norms: tuple[AbstractNorm, ...],
-    prediction: Prediction | None,
+    prediction: Prediction,
     tell: Callable[[str], None],
-) -> tuple[tuple[Row, ...], dict[str, MarginPath], str]:
+    *,
+    cut: bool,
+) -> tuple[tuple[Row, ...], dict[str, MarginPath], list[str]]:
     """A row and a path a norm, those that theory names among them.
 
-    And in words what Ctrl-C has left out; empty if nothing. One norm is measured at
-    least.
+    And in words what Ctrl-C has left out. One norm is measured at least; where it came
+    before (`cut`), only those whose largest margin is known.
     """
-    if prediction is None:
+    if cut:
         known = tuple(n for n in norms if n.fingerprint in catalogue.found) or (L2(),)
         left = [f"the {n.label} margin" for n in norms if n not in known]
         rows, paths, more = _rows(problem, run, catalogue, known, tell)
-        return rows, paths, _listed(["what theory foretells", *left, *more])
-    for norm in (prediction.norm, prediction.at(int(run.steps[-1])).norm):
+        return rows, paths, [*left, *more]
+    foretold = [prediction.norm, prediction.at(int(run.steps[-1])).norm]
+    foretold += [other.norm for other in prediction.alternatives]
+    for norm in foretold:
         if norm is not None and not any(same(norm, n, problem) for n in norms):
             norms = (*norms, canonical(norm, problem))
-    rows, paths, left = _rows(problem, run, catalogue, norms, tell)
-    return rows, paths, _listed(left)
+    return _rows(problem, run, catalogue, norms, tell)
 
 
 def _rows(
@@ -212,6 +246,14 @@ def _rows(
 
 def _listed(parts: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def _imitated(run: Trajectory, asked: Asked) -> Imitation | None:
+    """What the weights imitate now; None of a run that made no steps or blew up."""
+    if run.outcome is Outcome.DIVERGED or not int(run.steps[-1]):
+        return None
+    asked.tell("what the weights imitate")
+    return imitation(run)
 
 
 def _norms(
@@ -262,6 +304,11 @@ def _unseparable(
     return Diagnosis(
         headline=headline,
         explanation=explanation,
+        now="",
+        heading=explanation,
+        when="",
+        next=() if proof is None else without_margin(settings["command"], run),
+        imitation=None,
         separable=None if proof is None else False,
         table=Table(()),
         winner=None,

@@ -136,6 +136,7 @@ def per_sample_adam(setting: Setting, decays: Decays) -> Prediction:
         batching=setting.batching,
         step_size=setting.schedule,
         seconds=SEARCH_SECONDS,
+        init=setting.init,
     )
     limit = found.reached
     if not limit.pace > 0 or not limit.converged:
