@@ -29,7 +29,13 @@ UNREADABLE = (
 
 
 class DataError(ValueError):
-    """Data that can't be read, or from which no classification problem can be made."""
+    """Data that can't be read, or from which no classification problem can be made.
+
+    Control characters, which a file can bring into a message, are shown as text.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(visible(message))
 
 
 def listing(
