@@ -15,14 +15,9 @@ import numpy as np
 import penchant as pn
 
 PLACES = (
-    "penchant",
-    *(
-        f"penchant.{name}"
-        for name in (
-            "norms optimizers losses batching schedules datasets margins theory "
-            "training flows estimators problems networks plotting pages diagnosis"
-        ).split()
-    ),
+    *("", ".norms", ".optimizers", ".losses", ".batching", ".schedules", ".datasets"),
+    *(".margins", ".theory", ".training", ".flows", ".estimators", ".problems"),
+    *(".networks", ".plotting", ".pages", ".diagnosis"),
 )
 JUNK = (
     *("x", "", b"x", None, -1, 2.5, float("nan"), float("inf"), 2**70, 1j, object()),
@@ -71,9 +66,7 @@ def functions():
     """Public functions and classes by their names."""
     found = {}
     for place in PLACES:
-        module = sys.modules.get(place) or getattr(
-            pn, place.removeprefix("penchant."), None
-        )
+        module = getattr(pn, place[1:], None) if place else pn
         if module is None:
             continue
         for name in getattr(module, "__all__", None) or dir(module):
@@ -141,9 +134,11 @@ def failures(seed, count):
                     repr(run())
                 finally:
                     signal.alarm(0)
-        except (TypeError, ValueError, NotImplementedError, _LongError):
+        except (TypeError, ValueError, FileNotFoundError, _LongError):
             continue
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
+            if type(error).__name__ in (names[name].__doc__ or ""):
+                continue  # it is documented
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{last.filename.rpartition('penchant/')[2]}:{last.lineno}"
             key = name, type(error).__name__, where
@@ -162,4 +157,4 @@ def _long(*_):
 
 if __name__ == "__main__":
     for line in failures(int(sys.argv[1]), int(sys.argv[2])):
-        print(line, flush=True)
+        print(line, flush=True)  # noqa: T201

@@ -21,6 +21,5 @@ def pytest_report_header(config):
 
 @pytest.fixture
 def fresh_seed(pytestconfig):
-    """Of the long run; shown where it fails."""
-    print(f"PENCHANT_FUZZ_SEED={pytestconfig.fuzz_seed}")
+    """Of the long run; the report's header shows it."""
     return pytestconfig.fuzz_seed

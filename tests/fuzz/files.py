@@ -172,7 +172,9 @@ def options(rng):
     all_of_them = {
         "target": lambda: pick("label", "class", "y", "c", "", "X", "\x1b[1m"),
         "features": lambda: pick("X", "x", "y", "", "a/b"),
-        "classes": lambda: pick((0, 1), ("no", "yes"), ("NA", "1"), ("up",), (), (1.5, "x")),
+        "classes": lambda: pick(
+            (0, 1), ("no", "yes"), ("NA", "1"), ("up",), (), (1.5, "x")
+        ),
         "skip": lambda: pick(("a",), ("x0",), ("nothing",), ("label",), ()),
         "rows": lambda: pick(1, 4, 10**6, "all", 5.0),
         "drop_missing": lambda: True,

@@ -32,7 +32,7 @@ def failure(folder, source, seed):
                 return None
             return f"{source}, seed {seed}, {asked}: unprintable {said!r}"
         return f"{source}, seed {seed}, {asked}: {traceback.format_exc()}"
-    except BaseException:
+    except Exception:  # noqa: BLE001
         return f"{source}, seed {seed}, {asked}: {traceback.format_exc()}"
     bad = not np.isfinite(data.X).all() or len(data.y) != len(data.X)
     return f"{source}, seed {seed}, {asked}: {data}" if bad else None

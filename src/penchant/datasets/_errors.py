@@ -1,5 +1,6 @@
 import http.client
 import lzma
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -20,6 +21,7 @@ UNREADABLE = (
     SyntaxError,
     TypeError,
     lzma.LZMAError,
+    struct.error,
     tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
