@@ -39,7 +39,7 @@ class Certificate(eqx.Module):
 
 
 def certify(
-    problem: LinearClassification, weights: Weights, norm: AbstractNorm | str
+    problem: LinearClassification, weights: Numbers, norm: AbstractNorm | str
 ) -> Certificate:
     r"""Bound the largest margin from both sides by the weights at hand.
 
@@ -104,10 +104,12 @@ def unit_margin(rows: PairRows, norm: AbstractNorm, W: Numbers) -> tuple[Array, 
     return unit, margin
 
 
-def upper_bound(rows: PairRows, norm: AbstractNorm, q: Numbers) -> float:
+def upper_bound(
+    rows: PairRows, norm: AbstractNorm, q: Numbers, fine: float = accurate.FINE
+) -> float:
     r"""$\|A^\top q\|_*/\sum q$, rounding errors included where they count."""
     q = np.asarray(q, dtype=float)
-    G, error, _ = accurate.mixture(rows, q)
+    G, error, _ = accurate.mixture(rows, q, fine)
     G, e = accurate.unit_scale(G)
     error = accurate.scaled(error, -e)
     upper = float(norm.dual(jnp.asarray(G)))

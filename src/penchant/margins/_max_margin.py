@@ -265,7 +265,7 @@ class _Best:
         q = _sparsest(
             self.problem, self.norm, np.asarray(q, dtype=float), self.lower, self.tol
         )
-        upper = upper_bound(self.rows, self.norm, q)
+        upper = upper_bound(self.rows, self.norm, q, fine=1e-14)
         if upper < self.upper:
             self.q, self.upper = q, upper
 

@@ -17,7 +17,7 @@ from penchant.diagnosis.linear._measure import MarginPath, Row, measure
 from penchant.diagnosis.linear._minimiser import Minimiser, find_minimiser
 from penchant.diagnosis.linear._verdict import judge, same
 from penchant.estimators import fit_convergence
-from penchant.margins import NotSeparableError
+from penchant.margins import NoMarginError, NotSeparableError
 from penchant.norms import L2, AbstractNorm, read
 from penchant.problems import LinearClassification
 from penchant.theory import Prediction, canonical, predict_from
@@ -29,11 +29,11 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
     problem, optimizer = asked.problem, asked.optimizer
     chosen = _norms(problem, asked.norms)
     catalogue = Catalogue(problem, asked.tell)
-    proof: NotSeparableError | None = None
+    none: NoMarginError | None = None
     try:
         catalogue.best(L2())
-    except NotSeparableError as error:
-        proof = error
+    except NoMarginError as error:
+        none = error
     run, settings = asked.train()
     early = (
         *ended_early(run, asked.steps),
@@ -42,11 +42,12 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
     )
     if run.outcome is Outcome.DIVERGED:
         run = _while_finite(run)
-    if proof is None:
-        catalogue.improve(run)
-    if proof is not None or float(catalogue.best(L2()).margin) <= 0:
-        asked.tell("minimiser of the loss")
-        return _unseparable(problem, run, proof, catalogue, settings, early)
+    proved = isinstance(none, NotSeparableError)
+    if none is not None and (proved or not catalogue.separates(run)):
+        if proved:
+            asked.tell("minimiser of the loss")
+        return _unseparable(problem, run, none, settings, early)
+    catalogue.improve(run)
 
     last = int(run.steps[-1])
     try:
@@ -54,8 +55,8 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
             catalogue.best, problem, optimizer, asked.batching, asked.step_size, run
         )
         rows, paths = _compare(problem, run, catalogue, chosen, prediction, asked.tell)
-    except NotSeparableError as error:  # by a hair in one norm, in another not
-        return _unseparable(problem, run, error, catalogue, settings, early)
+    except NoMarginError as error:  # decided in one norm, in another not
+        return _unseparable(problem, run, error, settings, early)
     verdict = judge(problem, rows, prediction, type(optimizer).__name__, last)
     leader = max(rows, key=lambda row: row.reading)
     fit = fit_convergence(
@@ -156,22 +157,18 @@ def _norms(
 def _unseparable(
     problem: LinearClassification,
     run: Trajectory,
-    proof: NotSeparableError | None,
-    catalogue: Catalogue,
+    none: NoMarginError,
     settings: dict[str, Any],
     early: tuple[Caution, ...],
 ) -> Diagnosis:
     name = type(run.rule.optimizer).__name__
+    proof = none if isinstance(none, NotSeparableError) else None
     if proof is None:
-        best = catalogue.best(L2())
         headline = (
             f"{name} has not separated the data, and it is not decided whether any "
             "weights do."
         )
-        explanation = (
-            f"The largest ℓ2 margin lies in [{float(best.margin):.3g}, "
-            f"{float(best.upper_bound):.3g}]. More steps may tell."
-        )
+        explanation = f"{none} A run that separates them would tell."
         minimiser = None
     else:
         minimiser = find_minimiser(problem, run, proof)

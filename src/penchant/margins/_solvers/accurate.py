@@ -138,10 +138,13 @@ def least(rows: PairRows, W: Array) -> tuple[float, float, int]:
     return float(flat[i]), float(flat[i] - (flat - bound).min()), e
 
 
-def mixture(rows: PairRows, q: Array) -> tuple[Array, Array, Array]:
+def mixture(
+    rows: PairRows, q: Array, fine: float = FINE
+) -> tuple[Array, Array, Array]:
     r"""$A^\top q$, a bound on its error, and $|A|^\top q$, which it is to be held against.
 
-    In the units of the features; `q` is 0 where no row exists.
+    In the units of the features; `q` is 0 where no row exists. Plain sums do where
+    their errors are below the share `fine` of the largest entry.
     """
     weighty = np.flatnonzero(q.any(axis=1))
     rows, q = rows.take(weighty), q[weighty]
@@ -166,7 +169,7 @@ def mixture(rows: PairRows, q: Array) -> tuple[Array, Array, Array]:
     error = count * EPS * size + count * SMALLEST * float(R.max(initial=0.0))
     back = lambda a: scaled(a, e).reshape(rows.weight_shape)
     largest = float(np.abs(back(G)).max(initial=0.0))
-    if float(back(error).sum()) > FINE * largest and R.size * X.shape[1] <= MOST:
+    if float(back(error).sum()) > fine * largest and R.size * X.shape[1] <= MOST:
         high, low = product(R, X)
         if rest is not None:
             low += rest @ X
