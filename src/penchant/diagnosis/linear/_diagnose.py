@@ -21,7 +21,7 @@ from penchant.diagnosis.linear._next import next_steps, without_margin
 from penchant.diagnosis.linear._progress import progress
 from penchant.diagnosis.linear._verdict import judge, leading, same
 from penchant.estimators import Imitation, fit_convergence, imitation
-from penchant.margins import NotSeparableError
+from penchant.margins import NoMarginError, NotSeparableError
 from penchant.norms import L2, AbstractNorm, read
 from penchant.problems import LinearClassification
 from penchant.theory import Prediction, canonical, predict_from
@@ -33,16 +33,17 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
     problem = asked.problem
     chosen = _norms(problem, asked.norms)
     catalogue = asked.catalogue or Catalogue(problem, asked.tell)
-    proof: NotSeparableError | None = None
+    none: NoMarginError | None = None
     margin = None
     try:
         margin = float(catalogue.best(L2()).margin)
-    except NotSeparableError as error:
-        proof = error
+    except NoMarginError as error:
+        none = error
     if asked.step_size is None:
         step_size = default_step_size(problem, asked.optimizer, asked.steps, margin)
         asked = dataclasses.replace(asked, step_size=step_size)
     run, settings = asked.train()
+    proved = isinstance(none, NotSeparableError)
     with noticed_interrupts():
         early = (
             *ended_early(run, asked.steps),
@@ -51,18 +52,19 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
         )
         if run.outcome is Outcome.DIVERGED:
             run = _while_finite(run)
-        if proof is None:
+        without = none is not None and (proved or not catalogue.separates(run))
+        if not without:
             catalogue.improve(run)
-    if proof is not None or float(catalogue.best(L2()).margin) <= 0:
-        return _unseparable(problem, run, proof, catalogue, settings, early)
+    if none is not None and without:
+        return _unseparable(problem, run, none, settings, early, asked.tell)
 
     try:
         prediction, missing = _foretold(asked, catalogue, run)
         rows, paths, left = _compare(
             problem, run, catalogue, chosen, prediction, asked.tell, cut=bool(missing)
         )
-    except NotSeparableError as error:  # by a hair in one norm, in another not
-        return _unseparable(problem, run, error, catalogue, settings, early)
+    except NoMarginError as error:  # decided in one norm, in another not
+        return _unseparable(problem, run, error, settings, early, asked.tell)
     missing = [*missing, *left]
     seen = None
     if not missing:
@@ -275,27 +277,24 @@ def _norms(
 def _unseparable(
     problem: LinearClassification,
     run: Trajectory,
-    proof: NotSeparableError | None,
-    catalogue: Catalogue,
+    none: NoMarginError,
     settings: dict[str, Any],
     early: tuple[Caution, ...],
+    tell: Callable[[str], None],
 ) -> Diagnosis:
     name = type(run.rule.optimizer).__name__
+    proof = none if isinstance(none, NotSeparableError) else None
     if proof is None:
-        best = catalogue.best(L2())
         headline = (
             f"{name} has not separated the data, and it is not decided whether any "
             "weights do."
         )
-        explanation = (
-            f"The largest ℓ2 margin lies in [{float(best.margin):.3g}, "
-            f"{float(best.upper_bound):.3g}]. More steps may tell."
-        )
+        explanation = f"{none} A run that separates them would tell."
         minimiser = None
     else:
         headline = "These data are not linearly separable: there is no margin to pick."
         try:
-            catalogue.report("minimiser of the loss")
+            tell("minimiser of the loss")
             minimiser = find_minimiser(problem, run, proof)
             explanation = _where_it_ends(minimiser, run, name)
         except KeyboardInterrupt:
