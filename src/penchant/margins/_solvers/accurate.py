@@ -138,7 +138,9 @@ def least(rows: PairRows, W: Array) -> tuple[float, float, int]:
     return float(flat[i]), float(flat[i] - (flat - bound).min()), e
 
 
-def mixture(rows: PairRows, q: Array, fine: float = FINE) -> tuple[Array, Array, Array]:
+def mixture(
+    rows: PairRows, q: Array, fine: float = FINE
+) -> tuple[Array, Array, Array]:
     r"""$A^\top q$, a bound on its error, and $|A|^\top q$, which it is to be held against.
 
     In the units of the features; `q` is 0 where no row exists. Plain sums do where
