@@ -52,7 +52,7 @@ BROKEN = {
     "truncated gzip": (truncated_idx, "can't be read"),
     "binary": (holding(bytes(range(256)) * 20), "is not text"),
     "other extension": (holding(b"1 2 3", "data.dat"), "'.dat' are not read"),
-    "pickled npy": (pickled, "can't be read"),
+    "pickled npy": (pickled, "never loaded"),
     "objects in npz": (objects, "never loaded"),
     "no parquet": (holding(b"PAR1 garbage PAR1", "data.parquet"), "can't be read"),
     "one row": (holding(b"a,b,label\n1,2,x\n"), "needs two classes"),

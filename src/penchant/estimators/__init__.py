@@ -14,4 +14,9 @@ from penchant.estimators._flow_rates import (
     surrogate_margins as surrogate_margins,
 )
 from penchant.estimators._gap_law import GapLaw as GapLaw, gap_law as gap_law
+from penchant.estimators._imitation import (
+    Exponent as Exponent,
+    Imitation as Imitation,
+    imitation as imitation,
+)
 from penchant.estimators._share_of_eps import share_of_eps as share_of_eps

@@ -1,5 +1,6 @@
 """Which norm's constrained minimiser some weights are, by Hölder's inequality."""
 
+import math
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -14,13 +15,19 @@ from penchant.problems import AbstractProblem, ScaledGradient
 
 
 class AlignmentRow(eqx.Module):
-    r"""How far weights are aligned with their gradient in one `norm`: $a_N\le1$."""
+    r"""How far weights are aligned with their gradient in one `norm`: $a_N\le1$.
+
+    `error` is the standard error that the spread of the gradients given makes, 0 with
+    one gradient.
+    """
 
     norm: AbstractNorm
-    alignment: float
+    alignment: float = eqx.field(static=True)
+    error: float = eqx.field(default=0.0, static=True)
 
     def __repr__(self) -> str:
-        return f"{self.norm.label}: alignment {self.alignment:.4f}"
+        error = f" ± {self.error:.1g}" if self.error else ""
+        return f"{self.norm.label}: alignment {self.alignment:.4f}{error}"
 
 
 def alignment(
@@ -37,14 +44,17 @@ def alignment(
     larger in $N$; elsewhere that is the first-order condition. Only directions matter,
     so that losses of $e^{-10^5}$ and weights of any size are read alike. It needs no
     separable data and speaks of the weights as they are, not of where they go; what is
-    near 1 in two norms doesn't tell them apart. It has no error bar.
+    near 1 in two norms doesn't tell them apart.
 
     Args:
         problem: What was trained.
         w: Weights, `(d,)` or `(k, d)`, or a network's parameters.
         norms: Norms that take such weights, `Layerwise` ones for a network's.
         gradients: Gradients whose mean is `g`, such as those of a run's last steps,
-            where steps oscillate; None for the gradient of the whole loss at `w`.
+            where steps oscillate; None for the gradient of the whole loss at `w`. Their
+            spread makes the error, by the jackknife: it is meant if they err
+            independently, as means over blocks of steps do that are long against
+            batches and memories.
 
     Returns:
         A row a norm. NaN where the weights or the gradient are 0 or not finite.
@@ -73,14 +83,38 @@ def alignment(
     if not gradients:
         raise ValueError("gradients must hold at least one gradient; got none.")
     w = _scaled(jax.tree.map(jnp.asarray, w))
-    g = _scaled(_mean(gradients))
-    products = jax.tree.map(lambda a, b: jnp.sum(a * b), w, g)
-    inner = -float(sum(jax.tree.leaves(products)))
+    means = jackknife(gradients)
+    products = [inner(w, g) for g in means]
     rows = []
     for norm in norms:
-        bound = float(norm(w)) * float(norm.dual(g))
-        rows.append(AlignmentRow(norm, inner / bound if bound > 0 else float("nan")))
+        length = float(norm(w))
+        bounds = [length * float(norm.dual(g)) for g in means]
+        values = np.array([
+            p / b if b > 0 else math.nan for p, b in zip(products, bounds, strict=True)
+        ])
+        rows.append(AlignmentRow(norm, float(values[0]), jackknife_error(values[1:])))
     return tuple(rows)
+
+
+def inner(w: Parameters, g: Parameters) -> float:
+    r"""$\langle w,-g\rangle$."""
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b), w, g)
+    return -float(sum(jax.tree.leaves(products)))
+
+
+def jackknife(gradients: Sequence[ScaledGradient]) -> list[Parameters]:
+    """The mean of all, and of all but one each, every one with largest entry 1."""
+    parts = [_mean(gradients)]
+    if len(gradients) > 1:
+        rest = list(gradients)
+        parts += [_mean(rest[:i] + rest[i + 1 :]) for i in range(len(rest))]
+    return [_scaled(g) for g in parts]
+
+
+def jackknife_error(values: np.ndarray) -> float:
+    """The standard error by values that leave one of `b` parts out each."""
+    b = len(values)
+    return float(np.sqrt((b - 1) * np.var(values))) if b else 0.0
 
 
 def _mean(gradients: Sequence[ScaledGradient]) -> Parameters:

@@ -11,7 +11,7 @@ from penchant.margins._solvers import accurate
 from penchant.margins._solvers.rows import PairRows
 from penchant.margins._solvers.separate import separates
 from penchant.norms import AbstractLp, AbstractNorm, AbstractSchatten, read
-from penchant.problems import LinearClassification
+from penchant.problems import LinearClassification, of_dataset
 
 Array = NDArray[np.float64]
 
@@ -39,7 +39,9 @@ class Certificate(eqx.Module):
 
 
 def certify(
-    problem: LinearClassification, weights: Numbers, norm: AbstractNorm | str
+    problem: LinearClassification | object,
+    weights: Numbers | object,
+    norm: AbstractNorm | str,
 ) -> Certificate:
     r"""Bound the largest margin from both sides by the weights at hand.
 
@@ -61,15 +63,18 @@ def certify(
     Certificate(margin=3, upper_bound=3, gap=0.00e+00)
 
     Args:
-        problem: Its data; the loss plays no part.
-        weights: Any weights but 0, of the problem's shape.
+        problem: Its data, or a `Dataset`; the loss plays no part.
+        weights: Any weights but 0, of the problem's shape. For those of
+            other frameworks, in every norm, there is [`examine`][penchant.examine].
         norm: The norm, or its name.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If the weights have another shape, are 0, or are not finite.
     """
+    problem = of_dataset(problem)
     check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    assert isinstance(problem, LinearClassification)
     norm = read(norm)
     W = np.asarray(weights, dtype=float)
     if W.shape != problem.weight_shape:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from penchant import pages
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
 from penchant._types import Numbers, PerSample, Scalar, Weights
@@ -32,7 +33,7 @@ from penchant.margins._solvers.steepest import by_steepest_steps
 from penchant.margins._solvers.vertex import vertex
 from penchant.margins._solvers.working_set import working_set
 from penchant.norms import AbstractNorm, AbstractSchatten, Mahalanobis, read
-from penchant.problems import LinearClassification
+from penchant.problems import LinearClassification, of_dataset
 
 LARGEST_SYSTEM = 3000
 """Weights up to which the interior-point method is the default."""
@@ -77,6 +78,32 @@ class MaxMargin(eqx.Module):
     support: Bool[Array, " n"]
     norm: AbstractNorm
     method: str = eqx.field(static=True)
+
+    def plot(self, **options: Any) -> Any:
+        """The dual weights of the samples in falling order: how many carry the margin.
+
+        Args:
+            **options: `size` in inches or `ax`, as `plotting.curves` takes them.
+        """
+        from penchant import plotting
+
+        heaviest = np.sort(np.asarray(self.dual))[::-1]
+        return plotting.curves(
+            {self.norm.label: (np.arange(1, len(heaviest) + 1), heaviest)},
+            xlabel="samples, the heaviest first",
+            ylabel="dual weight",
+            logx=False,
+            dots=True,
+            **options,
+        )
+
+    def _repr_html_(self) -> str:
+        text = (
+            f"No weights of norm 1 in {self.norm.label} have a margin above "
+            f"{float(self.upper_bound):.6g}, and these have {float(self.margin):.6g}; "
+            f"{int(self.support.sum())} samples decide it."
+        )
+        return pages.card(repr(self), text, draw=self.plot)
 
     def __repr__(self) -> str:
         return (
@@ -171,7 +198,7 @@ def promised_gap(norm: AbstractNorm) -> float:
 
 
 def max_margin(
-    problem: LinearClassification,
+    problem: LinearClassification | object,
     norm: AbstractNorm | str,
     *,
     tol: float = 1e-9,
@@ -188,7 +215,7 @@ def max_margin(
     2.12132
 
     Args:
-        problem: Separable data.
+        problem: Separable data, a problem or a `Dataset`.
         norm: Any norm, or its name; one of your own is computed to the first order.
         tol: Relative gap to stop at. A result may have a wider one; it is in `gap`.
         solver: `Exact()`, `FirstOrder()`, or one of your own; None takes
@@ -205,7 +232,9 @@ def max_margin(
         LooseMarginWarning: If the gap is wider than 1e-6 for p in {1, 2, inf} and
             Mahalanobis norms, or 1e-4 for other p, and wider than the `tol` asked for.
     """
+    problem = of_dataset(problem)
     check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    assert isinstance(problem, LinearClassification)
     norm = read(norm)
     check_number("tol", tol, above=0.0, below=1.0)
     norm(jnp.zeros(problem.weight_shape))  # a norm that doesn't fit says so here

@@ -8,3 +8,4 @@ from penchant.training._trajectory import (
     Trajectory as Trajectory,
     record_steps as record_steps,
 )
+from penchant.training._window import Window as Window, window as window

@@ -85,32 +85,54 @@ def advance(
     Blocks start at multiples of their length, so that a table's entry is computed in
     the same lane whatever step a call starts from: runs resume bit by bit.
     """
+    length = block_length(rule.batching, rule.problem.samples)
+
+    def one_block(state: RunState) -> RunState:
+        begin = (state.step // length) * length
+        return within(rule, state, tables(rule, begin), until, inline)
+
+    state = jax.lax.while_loop(lambda s: s.step < until, one_block, state)
+    return state, rule.problem.recorded(state.weights)
+
+
+class Tables(eqx.Module):
+    """Step sizes and batches of a block of steps, from number `begin` on."""
+
+    begin: Int[Array, ""]
+    etas: Float[Array, " t"]
+    batches: Batches | None
+
+
+def tables(rule: Rule, begin: Int[Array, ""]) -> Tables:
+    """The tables of the block that begins there, a multiple of the block's length."""
     samples = rule.problem.samples
     length = block_length(rule.batching, samples)
+    etas = table(rule.schedule, begin, length)
+    batches = rule.batching.batches(order_key(rule), begin, length, samples)
+    return Tables(begin, etas, batches)
+
+
+def within(
+    rule: Rule, state: RunState, seen: Tables, until: Int[Array, ""], inline: bool
+) -> RunState:
+    """Do steps up to number `until`, or to the end of the tables."""
     steps = rule.schedule if isinstance(rule.schedule, LossBased) else None
     # which entries exist is known here; in the loop only arrays go round
     parts = (rule.problem, rule.optimizer, steps)
     arrays, frozen = eqx.partition(parts, eqx.is_array)
-    epoch = rule.batching.steps_per_epoch(samples)
-
-    def one_block(state: RunState) -> RunState:
-        begin = (state.step // length) * length
-        etas = table(rule.schedule, begin, length)
-        batches = rule.batching.batches(order_key(rule), begin, length, samples)
-        first = state.step - begin
-        last = jnp.minimum(begin + length, until) - begin
-        loop = functools.partial(_steps, frozen, epoch)
-        carried = (state.weights, state.optimizer, state.pace)
-        key = rule.key if rule.problem.random else None
-        arguments = (arrays, etas, batches, key, begin, first, last, carried)
-        if inline and can_inline(loop, *arguments):
-            carried = call_inlined(loop, *arguments)
-        else:
-            carried = loop(*arguments)
-        return RunState(begin + last, *carried)
-
-    state = jax.lax.while_loop(lambda s: s.step < until, one_block, state)
-    return state, rule.problem.recorded(state.weights)
+    begin, length = seen.begin, len(seen.etas)
+    first = state.step - begin
+    last = jnp.minimum(begin + length, until) - begin
+    epoch = rule.batching.steps_per_epoch(rule.problem.samples)
+    loop = functools.partial(_steps, frozen, epoch)
+    carried = (state.weights, state.optimizer, state.pace)
+    key = rule.key if rule.problem.random else None
+    arguments = (arrays, seen.etas, seen.batches, key, begin, first, last, carried)
+    if inline and can_inline(loop, *arguments):
+        carried = call_inlined(loop, *arguments)
+    else:
+        carried = loop(*arguments)
+    return RunState(begin + last, *carried)
 
 
 Carried = tuple[Parameters, Any, Pace | None]

@@ -1,4 +1,6 @@
+import contextlib
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ import numpy as np
 
 from penchant import optimizers
 from penchant._checks import check_count, check_instance
+from penchant._files import held
 from penchant._types import Key, Parameters, StepSize
 from penchant.optimizers import AbstractOptimizer
-from penchant.problems import AbstractProblem
+from penchant.problems import AbstractProblem, of_dataset
 from penchant.training import _checkpoint as checkpoints
 from penchant.training._divergence import cause, is_finite
 from penchant.training._interrupt import noticed_interrupts
@@ -28,7 +31,7 @@ SAVE_SECONDS = 30.0
 
 
 def train(
-    problem: AbstractProblem,
+    problem: AbstractProblem | object,
     optimizer: AbstractOptimizer | str | object,
     *,
     steps: int,
@@ -51,8 +54,9 @@ def train(
     (`Outcome.DIVERGED`).
 
     Args:
-        problem: What is learned.
-        optimizer: The update rule; an optax transformation is taken as `FromOptax`.
+        problem: What is learned; a `Dataset` is a linear classifier.
+        optimizer: The update rule, or its name; an optax transformation is taken
+            as `FromOptax`.
         steps: Number of updates, $T\ge1$.
         step_size: A number, `schedules.power(...)`, or any function of the step
             $t=0,1,\dots$, such as an optax schedule; or `schedules.loss_based()`.
@@ -64,11 +68,14 @@ def train(
         progress: Show a bar with rate, log-loss and time left.
         checkpoint: A folder. The run is saved there every half minute and at its
             end; if it holds this same run, it goes on where that stopped, bit for bit.
+            If it can't be saved (a full disk, say) there is a warning, and the run
+            goes on.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range, `init` has the wrong shape, or the
-            checkpoint is of another run (the message says what differs).
+            checkpoint is of another run (the message says what differs), can't be
+            written, or is in use by another process.
     """
     steps = check_count("steps", steps)
     record = check_count("record", record, least=2)
@@ -76,13 +83,14 @@ def train(
     rule, initial = make_rule(problem, optimizer, step_size, batching, init, key)
     at = record_steps(steps, record)
     file = None if checkpoint is None else Path(checkpoint) / "checkpoint.npz"
-    run = _Run(rule, initial, at, file)
-    with (
-        progress_bar(progress, steps, int(run.state.step), "training") as report,
-        noticed_interrupts() as interrupted,
-    ):
-        outcome = run.go(report, interrupted)
-    run.finish()
+    with contextlib.nullcontext() if file is None else held("checkpoint:", file.parent):
+        run = _Run(rule, initial, at, file)
+        with (
+            progress_bar(progress, steps, int(run.state.step), "training") as report,
+            noticed_interrupts() as interrupted,
+        ):
+            outcome = run.go(report, interrupted)
+        run.finish()
     recorded = run.recorder.upto(steps)
     return Trajectory(
         steps=jnp.asarray(recorded.steps),
@@ -98,7 +106,7 @@ def train(
 
 
 def make_rule(
-    problem: AbstractProblem,
+    problem: AbstractProblem | object,
     optimizer: object,
     step_size: StepSize,
     batching: AbstractBatching,
@@ -111,12 +119,14 @@ def make_rule(
         TypeError: If an argument is of the wrong kind.
         ValueError: If `init` has the wrong shape or is not finite.
     """
+    problem = of_dataset(problem)
     check_instance(
         "problem",
         problem,
         AbstractProblem,
         "a LinearClassification, NetworkClassification, Regression or Objective",
     )
+    assert isinstance(problem, AbstractProblem)
     rule = optimizers.read(optimizer)
     if rule.needs_loss and not problem.has_batch_loss:
         raise TypeError(
@@ -137,10 +147,13 @@ def as_key(key: Key) -> Any:
 
     Raises:
         TypeError: If it is neither.
+        ValueError: If the seed does not fit into 64 bits.
     """
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        if not -(2**63) <= key < 2**63:
+            raise ValueError(f"key must lie between -2^63 and 2^63 - 1; got {key}.")
         return jax.random.key(int(key))
     raise TypeError(f"key must be an integer seed or a jax.random.key; got {key!r}.")
 
@@ -215,6 +228,7 @@ class _Run:
         self.call = Runner(rule)
         self.identity = {} if file is None else checkpoints.fingerprint(rule, initial)
         self.saved = time.monotonic()
+        self.told = False
         found = None if file is None else checkpoints.load(file)
         if file is not None and found is not None:
             self._resume(file, found)
@@ -245,13 +259,13 @@ class _Run:
             self.recorder.add(self.state, log_loss)
         if self.file is not None and time.monotonic() - self.saved > SAVE_SECONDS:
             if is_finite(self.state.weights):
-                _save(self.file, self.identity, self.state, self.recorder)
+                self._save(self.file)
             self.saved = time.monotonic()
 
     def finish(self) -> None:
         """Save the run, and record where it stopped."""
         if self.file is not None and self.recorder.steps:
-            _save(self.file, self.identity, self.state, self.recorder)
+            self._save(self.file)
         if not self.recorder.steps or self.recorder.steps[-1] < int(self.state.step):
             # not saved, so that a resumed run has the same records
             recorded = self.rule.problem.recorded(self.state.weights)
@@ -265,6 +279,20 @@ class _Run:
                 self.rule.problem, self.call.steps, self.before, int(self.state.step)
             )
         return why or outcome.value
+
+    def _save(self, file: Path) -> None:
+        """Save the run; a disk that is full ends no training."""
+        try:
+            _save(file, self.identity, self.state, self.recorder)
+        except OSError as error:
+            if self.told:
+                return
+            self.told = True
+            warnings.warn(
+                f"checkpoint: {file} can't be written: {error.strerror or error}. The "
+                "run goes on; what is kept of it is its last checkpoint, if any.",
+                stacklevel=4,
+            )
 
     def _resume(
         self, file: Path, found: tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -302,10 +330,21 @@ def _restore(
             f"{file} holds another run: its {part} differs. "
             "Give another checkpoint folder, or delete this one."
         )
-    state = checkpoints.tree_of("state", arrays, fresh)
-    weights = checkpoints.tree_of("weights", arrays, fresh.weights)
-    for i, step in enumerate(arrays["steps"]):
+    steps, log_loss = (arrays.get(name, np.zeros(0)) for name in ("steps", "log_loss"))
+    if not (
+        len(steps) and steps.shape == log_loss.shape and (np.diff(steps) > 0).all()
+    ):
+        raise ValueError(
+            f"{file} is no readable checkpoint: its records are at steps {steps}, with "
+            f"losses of shape {log_loss.shape}."
+        )
+    try:
+        state = checkpoints.tree_of("state", arrays, fresh)
+        weights = checkpoints.tree_of("weights", arrays, fresh.weights, len(steps))
+    except ValueError as error:
+        raise ValueError(f"{file} is {error}") from None
+    for i, step in enumerate(steps):
         recorder.steps.append(int(step))
         recorder.weights.append(jax.tree.map(lambda w: np.asarray(w[i]), weights))  # noqa: B023
-        recorder.log_loss.append(float(arrays["log_loss"][i]))
+        recorder.log_loss.append(float(log_loss[i]))
     return state
