@@ -5,7 +5,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -14,19 +14,37 @@ from rich.markup import escape
 import penchant as pn
 from penchant._visible import visible
 
-BAD_INPUT, NOT_SEPARABLE, DISAGREES, INTERRUPTED = 2, 3, 4, 130
+BAD_INPUT, NOT_SEPARABLE, DISAGREES, UNDECIDED, INTERRUPTED = 2, 3, 4, 5, 130
 
 app = typer.Typer(
     name="penchant",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    add_completion=False,
     help="Which solution does my optimizer pick, and why?\n\n"
     "Many weights fit the same training data. [bold]diagnose[/bold] trains a linear "
     "classifier on yours and says which of them your optimizer chose: the one with the "
     "largest margin in some norm, with a certificate, next to what theory foretells.",
     epilog="Start with:  penchant diagnose digits --optimizer adam --out report",
 )
+
+
+def _version(asked: bool) -> bool:
+    if asked:
+        print(f"penchant {pn.__version__}")  # noqa: T201
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
 
 
 @contextlib.contextmanager
@@ -37,8 +55,11 @@ def told(as_json: bool) -> Iterator[None]:
             yield
     except (ValueError, TypeError, MemoryError) as error:
         # a subclass of ValueError; asked for by name only once something was raised
-        separable = not isinstance(error, pn.NotSeparableError)
-        code = BAD_INPUT if separable else NOT_SEPARABLE
+        code = BAD_INPUT
+        if isinstance(error, pn.NotSeparableError):
+            code = NOT_SEPARABLE
+        elif isinstance(error, pn.UndecidedError):
+            code = UNDECIDED
         stop(str(error) or type(error).__name__, code, as_json)
     except KeyboardInterrupt:
         stop("interrupted", INTERRUPTED, as_json)

@@ -160,3 +160,5 @@ def _show(
             f"{escape(caution.detail)}",
             highlight=False,
         )
+    for command in says.next:
+        console.print(f"Next: [bold]{escape(command)}[/bold]", highlight=False)

@@ -1,5 +1,6 @@
 """Options that several commands share: written once, applied by a decorator."""
 
+import dataclasses
 import functools
 import hashlib
 import inspect
@@ -12,8 +13,8 @@ import typer
 import penchant as pn
 
 RULES = (
-    "gd, steepest, sign, signum, adam, adamw, rmsprop, adagrad, muon, spectral, "
-    "shampoo, lion"
+    "gd, sgd, momentum, steepest, sign, signum, adam, adamw, rmsprop, adagrad, muon, "
+    "spectral, shampoo, lion"
 )
 """Names of optimizers, as text: help needs no engine."""
 
@@ -94,9 +95,42 @@ Bias = Annotated[
 Loss = Annotated[
     str, typer.Option(help="logistic, exponential or pairlog.", rich_help_panel=_DATA)
 ]
+
+
+def _completed(names: str) -> Callable[[str], list[str]]:
+    """What a shell offers after the tab key: names, the last of a list too."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        options = [name.strip() for name in names.split(",")]
+        return [f"{before}{comma}{o}" for o in options if o.startswith(last)]
+
+    return complete
+
+
 Optimizer = Annotated[
     str,
-    typer.Option(help=RULES + ".", rich_help_panel=_RULE),
+    typer.Option(
+        help=RULES + ".", rich_help_panel=_RULE, autocompletion=_completed(RULES)
+    ),
+]
+Like = Annotated[
+    str | None,
+    typer.Option(
+        help="Defaults of torch, optax or keras; what stays different is said.",
+        rich_help_panel=_RULE,
+        autocompletion=_completed("torch, optax, keras"),
+    ),
+]
+Betas = Annotated[
+    str | None,
+    typer.Option(help="b1,b2 in one, as in .9,.95.", rich_help_panel=_RULE),
+]
+Initial = Annotated[
+    float | None,
+    typer.Option(
+        help="What adagrad's accumulators hold at the start.", rich_help_panel=_RULE
+    ),
 ]
 Norm = Annotated[
     str | None,
@@ -107,9 +141,15 @@ Norm = Annotated[
 ]
 Decay = Annotated[float | None, typer.Option(rich_help_panel=_RULE)]
 WeightDecay = Annotated[
-    float | None, typer.Option(help="Of adamw, decoupled.", rich_help_panel=_RULE)
+    float | None,
+    typer.Option(help="Of any rule, decoupled.", rich_help_panel=_RULE),
 ]
-Momentum = Annotated[float | None, typer.Option(help="Of gd.", rich_help_panel=_RULE)]
+Momentum = Annotated[
+    float | None,
+    typer.Option(
+        help="Of gd, sgd; of muon, signum, steepest it is b1.", rich_help_panel=_RULE
+    ),
+]
 Eps = Annotated[
     float | None,
     typer.Option(help="ε of adam, rmsprop, adagrad.", rich_help_panel=_RULE),
@@ -133,11 +173,15 @@ Polar = Annotated[
     ),
 ]
 Nesterov = Annotated[
-    bool | None, typer.Option("--nesterov", help="Of muon.", rich_help_panel=_RULE)
+    bool | None,
+    typer.Option("--nesterov", help="Of gd, sgd, muon.", rich_help_panel=_RULE),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(help="Samples an update sees; all by default.", rich_help_panel=_RUN),
+    typer.Option(
+        help="Samples an update sees; all by default, for sgd 32.",
+        rich_help_panel=_RUN,
+    ),
 ]
 Order = Annotated[
     str,
@@ -146,6 +190,8 @@ Order = Annotated[
 StepSize = Annotated[
     str | None,
     typer.Option(
+        "--step-size",
+        "--lr",
         help="0.01, or 0.1*t^-0.5. By default one that suits the data's scale.",
         rich_help_panel=_RUN,
     ),
@@ -176,13 +222,16 @@ OF_DATA: dict[str, tuple[Any, Any]] = {
 OF_RULE: dict[str, tuple[Any, Any]] = {
     "optimizer": (Optimizer, "adam"),
     "norm": (Norm, None),
+    "like": (Like, None),
     "b1": (Decay, None),
     "b2": (Decay, None),
+    "betas": (Betas, None),
     "eps": (Eps, None),
     "eps_inside": (EpsInside, None),
     "bias_correction": (BiasCorrection, None),
     "weight_decay": (WeightDecay, None),
     "momentum": (Momentum, None),
+    "initial": (Initial, None),
     "polar": (Polar, None),
     "nesterov": (Nesterov, None),
 }
@@ -233,8 +282,8 @@ def with_options(
     return decorate
 
 
-def read(given: Given) -> "tuple[pn.datasets.Dataset, dict[str, Any]]":
-    """The data, and the arguments of `diagnose` and `predict`, from the options."""
+def load(given: Given) -> "pn.datasets.Dataset":
+    """The data, from the options."""
     rows, one_hot = given["rows"], given["one_hot"]
     wanted = rows if rows in (None, "all") else whole("--rows", _float("--rows", rows))
     dataset = pn.datasets.load(
@@ -251,15 +300,56 @@ def read(given: Given) -> "tuple[pn.datasets.Dataset, dict[str, Any]]":
         scale=given["scale"],
         seed=given["seed"],
     )
-    if given["standardize"]:
-        dataset = dataset.standardized()
-    options = {name: given[name] for name in pn.optimizers.OPTIONS}
+    return dataset.standardized() if given["standardize"] else dataset
+
+
+def read(given: Given) -> "tuple[pn.datasets.Dataset, dict[str, Any]]":
+    """The data, and the arguments of `diagnose` and `predict`, from the options."""
+    dataset = load(given)
+    rule = given["optimizer"]
+    options = _rule_options(given)
+    steps = step_size(given["step_size"])
+    if given["like"] is not None:
+        framework = pn.optimizers.like(given["like"], rule)
+        options = {**framework.options, **options}
+        steps = framework.step_size if steps is None else steps
+        said = (f"{framework!r}.", *framework.differences)
+        dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *said))
+    size, order = given["batch_size"], given["order"]
     return dataset, {
         "problem": dataset.problem(pn.losses.read(given["loss"]), given["bias"]),
-        "optimizer": pn.optimizers.read(given["optimizer"], **options),
-        "batching": pn.batching.read(given["batch_size"], given["order"]),
-        "step_size": step_size(given["step_size"]),
+        "optimizer": pn.optimizers.read(rule, **options),
+        "batching": pn.batching.of_rule(rule, dataset.samples, order)
+        if size is None
+        else pn.batching.read(size, order),
+        "step_size": steps,
     }
+
+
+def _rule_options(given: Given) -> dict[str, Any]:
+    """The options of a rule that were given, under its own names for them."""
+    named = (*pn.optimizers.OPTIONS, "weight_decay")
+    options = {name: given[name] for name in named if given[name] is not None}
+    if given["betas"] is not None:
+        betas = listed(given["betas"], lambda text: _float("--betas", text))
+        if len(betas) != 2:
+            raise ValueError(
+                f"--betas must be two numbers, as in .9,.95; got {given['betas']!r}."
+            )
+        both = [name for name in ("b1", "b2") if name in options]
+        if both:
+            raise ValueError(f"--betas and --{both[0]} say the same; give one of them.")
+        options |= {"b1": betas[0], "b2": betas[1]}
+    entry = pn.optimizers.OPTIMIZERS.get(given["optimizer"].strip().lower())
+    takes = () if entry is None else entry[1]
+    if "momentum" in options and "momentum" not in takes and "b1" in takes:
+        if "b1" in options or "b2" in takes:
+            clash = "--b1" if "b1" in takes else "--b2"
+            raise ValueError(
+                f"--momentum is no option of {given['optimizer']}, which takes {clash}."
+            )
+        options["b1"] = options.pop("momentum")
+    return options
 
 
 def step_size(text: str | None) -> Any:
@@ -294,4 +384,5 @@ def _float(name: str, text: str | None) -> float:
     try:
         return float(text or "")
     except ValueError:
-        raise ValueError(f"{name} must be a number or all; got {text!r}.") from None
+        more = " or all" if name == "--rows" else ""
+        raise ValueError(f"{name} must be a number{more}; got {text!r}.") from None

@@ -49,6 +49,7 @@ def settings_of(
         ")",
     ]
     return {
+        **_labels(problem),
         **(about or {}),
         "samples": problem.samples,
         **_model(problem),
@@ -67,6 +68,16 @@ def settings_of(
             "device": jax.devices()[0].device_kind,
         },
     }
+
+
+def _labels(problem: AbstractClassification) -> dict[str, Any]:
+    """What labels are called, with the sign that each of two stands for."""
+    if not problem.names:
+        return {}
+    if problem.binary:
+        negative, positive = problem.names
+        return {"labels": f"{negative} (−1), {positive} (+1)"}
+    return {"labels": ", ".join(problem.names)}
 
 
 def _model(problem: AbstractClassification) -> dict[str, Any]:

@@ -29,6 +29,8 @@ class Asked:
     checkpoint: str | Path | None
     about: dict[str, Any] | None
     tell: Callable[[str], None]
+    catalogue: Any = None
+    """Largest margins that another diagnosis of the same problem has found."""
 
     def train(self) -> tuple[Trajectory, dict[str, Any]]:
         """The run, and all that makes it what it is, for a report."""

@@ -19,6 +19,7 @@ class Kind(enum.StrEnum):
     DIVERGED = "diverged"
     NOT_SEPARATED = "not-separated"
     STALLED = "stalled"
+    TIE = "tie"
     NOT_CONVERGED = "not-converged"
     STILL_TURNING = "still-turning"
     NO_LIMIT = "no-limit"

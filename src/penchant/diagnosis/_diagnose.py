@@ -15,15 +15,20 @@ from penchant.optimizers import AbstractOptimizer
 from penchant.problems import (
     AbstractClassification,
     LinearClassification,
+    sort_out,
 )
-from penchant.training.batching import AbstractBatching, FullBatch
+from penchant.problems.losses import AbstractLoss
+from penchant.training.batching import AbstractBatching, of_rule
 
 
 def diagnose(
-    problem: AbstractClassification,
-    optimizer: AbstractOptimizer | str | object,
-    *,
-    batching: AbstractBatching = FullBatch(),
+    problem: AbstractClassification | object,
+    *given: object,
+    optimizer: AbstractOptimizer | str | object | None = None,
+    loss: AbstractLoss | str | None = None,
+    bias: bool = False,
+    classes: int | None = None,
+    batching: AbstractBatching | None = None,
     steps: int | None = None,
     step_size: StepSize | None = None,
     norms: Iterable[AbstractNorm | str] | None = None,
@@ -49,16 +54,27 @@ def diagnose(
     margin problem its limit solves to first order. It needs a `step_size`; `norms`
     plays no part.
 
-    >>> import penchant as pn
+    >>> import numpy as np, penchant as pn
     >>> problem = pn.datasets.gaussian(10, 20, seed=0).problem()
     >>> says = pn.diagnose(problem, pn.optimizers.SignDescent(), steps=2_000)
     >>> says.winner, says.agrees
     (Linf(), True)
 
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(6, 8))
+    >>> pn.diagnose(X, ["no", "yes"] * 3, "sign", steps=2_000).winner
+    Linf()
+
     Args:
-        problem: Data, model and loss.
-        optimizer: The update rule, as `train` takes it.
-        batching: Which samples an update sees.
+        problem: Data, model and loss: a problem or a `Dataset`; or examples `X`, with
+            `y` after them, as [`problems.read`][penchant.problems.read] takes them.
+        *given: Labels where examples came first, then the rule.
+        optimizer: The update rule, as `train` takes it; `adam` if there is none.
+        loss: Of examples or a `Dataset`: a loss or its name, `logistic` by default.
+        bias: Of examples or a `Dataset`: append a feature that is 1.
+        classes: Of examples or a `Dataset`: 2 for two classes as two rows of weights.
+        batching: Which samples an update sees; None for all, and for batches of 32
+            where the rule is called `sgd`.
         steps: Number of updates; None for as many as a fixed amount of arithmetic
             allows, 3 000 to 300 000 by the size of the data.
         step_size: As `train` takes it; None for one that scaling the data does not
@@ -77,6 +93,8 @@ def diagnose(
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range.
     """
+    problem, rest = sort_out(problem, given, loss=loss, bias=bias, classes=classes)
+    optimizer = optimizers.only(rest, optimizer)
     check_instance(
         "problem",
         problem,
@@ -84,6 +102,9 @@ def diagnose(
         "a LinearClassification, NetworkClassification or another with margins",
     )
     rule = optimizers.read(optimizer)
+    assert isinstance(problem, AbstractClassification)
+    if batching is None:
+        batching = of_rule(optimizer, problem.samples)
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
     batching.check(problem.samples)
     linear = isinstance(problem, LinearClassification)
@@ -109,12 +130,13 @@ def diagnose(
         bar=progress is True,
         checkpoint=checkpoint,
         about=about,
-        tell=_teller(progress),
+        tell=teller(progress),
     )
     return diagnose_linear(asked) if linear else diagnose_network(asked)
 
 
-def _teller(progress: bool | Callable[[str], None]) -> Callable[[str], None]:
+def teller(progress: bool | Callable[[str], None]) -> Callable[[str], None]:
+    """Whom to tell of stages: a function given, stderr, or nobody."""
     if callable(progress):
         return progress
     if not progress:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import equinox as eqx
 import numpy as np
 
+from penchant import pages
 from penchant._files import replacing_in, write_text
 from penchant._plain import plain
 from penchant.diagnosis._cautions import Caution
@@ -86,7 +87,8 @@ class AbstractDiagnosis(eqx.Module):
     has a row a norm, `winner` is the norm that won (None where none did), `predicted`
     the one that theory expects after so many steps, `agrees` whether they are the same
     (None where either is missing). `regime` is the phase the run ended in, `warnings`
-    what else one must know, each with a `kind`, `headline` and `detail`.
+    what else one must know, each with a `kind`, `headline` and `detail`, and `next`
+    commands that would settle the verdict or change it.
     """
 
     headline: eqx.AbstractVar[str]
@@ -98,6 +100,7 @@ class AbstractDiagnosis(eqx.Module):
     agrees: eqx.AbstractVar[bool | None]
     regime: eqx.AbstractVar[str]
     warnings: eqx.AbstractVar[tuple[Caution, ...]]
+    next: eqx.AbstractVar[tuple[str, ...]]
     prediction: eqx.AbstractVar[Prediction | None]
     trajectory: eqx.AbstractVar[Trajectory]
     settings: eqx.AbstractVar[dict[str, Any]]
@@ -137,6 +140,7 @@ class AbstractDiagnosis(eqx.Module):
             "regime": str(self.regime),
             "table": [row.to_dict() for row in self.table],
             "warnings": [dataclasses.asdict(caution) for caution in self.warnings],
+            "next": list(self.next),
             "prediction": None
             if self.prediction is None
             else self.prediction.to_dict(),
@@ -172,6 +176,18 @@ class AbstractDiagnosis(eqx.Module):
             write_text(fresh / "report.html", page)
         return folder / "report.html"
 
+    def plot(self, **options: Any) -> Any:
+        """The picture of the verdict: the loss along the run where there is no other.
+
+        Args:
+            **options: `size` in inches or `ax`, as the functions of `plotting` take.
+        """
+        return self.trajectory.plot(**options)
+
+    def _repr_html_(self) -> str:
+        numbers = repr(self.table) if len(self.table) else ""
+        return pages.card(self.headline, self.explanation, numbers, self.plot)
+
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}: {self.headline}"]
         if self.explanation:
@@ -180,6 +196,7 @@ class AbstractDiagnosis(eqx.Module):
             lines += ["", *(f"  {line}" for line in repr(self.table).split("\n")), ""]
         lines += [f"  {line}" for line in self.footnotes()]
         lines += [f"  ! {caution!r}" for caution in self.warnings]
+        lines += [f"  Next: {command}" for command in self.next]
         return "\n".join(lines)
 
     def footnotes(self) -> list[str]:
@@ -220,7 +237,8 @@ KINDS["still_turning"] = "still-turning"
 def _from_first(old: dict[str, Any]) -> dict[str, Any]:
     network = "separated" in old
     headline = old.get("headline") or old["verdict"]
-    own = ("limit", "share_of_eps") if network else ("convergence", "minimiser")
+    linear = ("now", "heading", "when", "imitation", "convergence", "minimiser")
+    own = ("limit", "share_of_eps") if network else linear
     warnings = [w | {"kind": KINDS.get(w["kind"], w["kind"])} for w in old["warnings"]]
     return {
         "format": FORMAT,
@@ -231,6 +249,7 @@ def _from_first(old: dict[str, Any]) -> dict[str, Any]:
         "separable": (old["separated"] or None) if network else old["separable"],
         **{k: old[k] for k in ("winner", "predicted", "agrees", "regime", "table")},
         "warnings": warnings,
+        "next": [],
         "prediction": old["prediction"],
         "evidence": {name: old.get(name) for name in own},
         "run": old["run"],

@@ -6,11 +6,15 @@ from typing import TypeVar
 
 from penchant import optimizers
 from penchant._checks import check_instance
-from penchant._types import StepSize
+from penchant._types import Numbers, StepSize
 from penchant.margins import MaxMargin, max_margin
 from penchant.norms import L2, AbstractNorm, AbstractSchatten, Linf
 from penchant.optimizers import AbstractOptimizer, Lion, Muon, Shampoo
-from penchant.problems import AbstractClassification, LinearClassification
+from penchant.problems import (
+    AbstractClassification,
+    LinearClassification,
+    sort_out,
+)
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
 from penchant.theory.descent._rules import Descent, as_descent
@@ -29,17 +33,18 @@ from penchant.theory.papers import (
 from penchant.theory.regimes._adam_regimes import adam_regimes, sign_like
 from penchant.theory.regimes._decays import Decays
 from penchant.training import Trajectory
-from penchant.training.batching import AbstractBatching, FullBatch
+from penchant.training.batching import AbstractBatching, of_rule
 from penchant.training.schedules import as_schedule
 
 
 def predict(
-    problem: AbstractClassification,
-    optimizer: AbstractOptimizer | str | object,
-    *,
-    batching: AbstractBatching = FullBatch(),
+    problem: AbstractClassification | object,
+    *given: object,
+    optimizer: AbstractOptimizer | str | object | None = None,
+    batching: AbstractBatching | None = None,
     step_size: StepSize | None = None,
     trajectory: Trajectory | None = None,
+    init: Numbers | None = None,
 ) -> Prediction:
     r"""Which maximum margin the direction of the weights tends to, and why.
 
@@ -84,25 +89,35 @@ def predict(
     Linf()
 
     Args:
-        problem: Data, model and loss.
-        optimizer: The update rule, as `train` takes it.
-        batching: Which samples an update sees.
+        problem: Data, model and loss: a problem or a `Dataset`; or examples `X`, with
+            `y` after them, as [`problems.read`][penchant.problems.read] takes them.
+        *given: Labels where examples came first, then the rule.
+        optimizer: The update rule, as `train` takes it; `adam` if there is none.
+        batching: Which samples an update sees; None for all, and for batches of 32
+            where the rule is called `sgd`.
         step_size: As `train` takes it; None leaves assumptions on it unknown, and
             regimes without their steps.
         trajectory: A run of this optimizer, from which AdaGrad's norm is filled in,
             and for a network the regimes and whether it has separated the data.
+        init: Weights that a linear classifier starts from, zeros if None. Adam with
+            batches may have several limits, of which the start chooses one.
 
     Raises:
         NotSeparableError: If no weights classify every sample.
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range.
     """  # noqa: E501
+    problem, rest = sort_out(problem, given)
+    optimizer = optimizers.only(rest, optimizer)
     check_instance(
         "problem",
         problem,
         AbstractClassification,
         "a LinearClassification, NetworkClassification or another with margins",
     )
+    assert isinstance(problem, AbstractClassification)
+    if batching is None:
+        batching = of_rule(optimizer, problem.samples)
     seen: dict[Hashable, MaxMargin] = {}
 
     def best(norm: AbstractNorm) -> MaxMargin:
@@ -112,7 +127,7 @@ def predict(
             seen[name] = max_margin(problem, norm, tol=1e-6)
         return seen[name]
 
-    return predict_from(best, problem, optimizer, batching, step_size, trajectory)
+    return predict_from(best, problem, optimizer, batching, step_size, trajectory, init)
 
 
 def predict_from(
@@ -122,6 +137,7 @@ def predict_from(
     batching: AbstractBatching,
     step_size: StepSize | None,
     trajectory: Trajectory | None = None,
+    init: Numbers | None = None,
 ) -> Prediction:
     """As `predict`, with maximum margins that the caller computes.
 
@@ -138,7 +154,9 @@ def predict_from(
         check_instance("trajectory", trajectory, Trajectory, "what train returns")
         trajectory.require_problem(problem)
     schedule = None if step_size is None else as_schedule(step_size)
-    setting = Setting(problem, rule, batching, schedule, trajectory, best)
+    if not isinstance(problem, LinearClassification):
+        init = None  # a tree of parameters, on which no prediction here hangs
+    setting = Setting(problem, rule, batching, schedule, trajectory, best, init)
     if isinstance(problem, LinearClassification):
         best(canonical(Linf(), problem))  # data that no weights separate stop here
     return foretell(rule, setting)

@@ -14,7 +14,7 @@ from penchant._checks import check_count, check_instance
 from penchant._files import held
 from penchant._types import Key, Parameters, StepSize
 from penchant.optimizers import AbstractOptimizer
-from penchant.problems import AbstractProblem
+from penchant.problems import AbstractProblem, of_dataset
 from penchant.training import _checkpoint as checkpoints
 from penchant.training._divergence import cause, is_finite
 from penchant.training._interrupt import noticed_interrupts
@@ -31,7 +31,7 @@ SAVE_SECONDS = 30.0
 
 
 def train(
-    problem: AbstractProblem,
+    problem: AbstractProblem | object,
     optimizer: AbstractOptimizer | str | object,
     *,
     steps: int,
@@ -54,8 +54,9 @@ def train(
     (`Outcome.DIVERGED`).
 
     Args:
-        problem: What is learned.
-        optimizer: The update rule; an optax transformation is taken as `FromOptax`.
+        problem: What is learned; a `Dataset` is a linear classifier.
+        optimizer: The update rule, or its name; an optax transformation is taken
+            as `FromOptax`.
         steps: Number of updates, $T\ge1$.
         step_size: A number, `schedules.power(...)`, or any function of the step
             $t=0,1,\dots$, such as an optax schedule; or `schedules.loss_based()`.
@@ -105,7 +106,7 @@ def train(
 
 
 def make_rule(
-    problem: AbstractProblem,
+    problem: AbstractProblem | object,
     optimizer: object,
     step_size: StepSize,
     batching: AbstractBatching,
@@ -118,12 +119,14 @@ def make_rule(
         TypeError: If an argument is of the wrong kind.
         ValueError: If `init` has the wrong shape or is not finite.
     """
+    problem = of_dataset(problem)
     check_instance(
         "problem",
         problem,
         AbstractProblem,
         "a LinearClassification, NetworkClassification, Regression or Objective",
     )
+    assert isinstance(problem, AbstractProblem)
     rule = optimizers.read(optimizer)
     if rule.needs_loss and not problem.has_batch_loss:
         raise TypeError(

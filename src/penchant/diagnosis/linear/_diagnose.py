@@ -15,9 +15,11 @@ from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
 from penchant.diagnosis.linear._diagnosis import Diagnosis, Table
 from penchant.diagnosis.linear._measure import MarginPath, Row, measure
 from penchant.diagnosis.linear._minimiser import Minimiser, find_minimiser
-from penchant.diagnosis.linear._verdict import judge, same
-from penchant.estimators import fit_convergence
-from penchant.margins import NotSeparableError
+from penchant.diagnosis.linear._next import next_steps, without_margin
+from penchant.diagnosis.linear._progress import progress
+from penchant.diagnosis.linear._verdict import judge, leading, same
+from penchant.estimators import Imitation, fit_convergence, imitation
+from penchant.margins import NoMarginError, NotSeparableError
 from penchant.norms import L2, AbstractNorm, read
 from penchant.problems import LinearClassification
 from penchant.theory import Prediction, canonical, predict_from
@@ -28,12 +30,12 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
     """The diagnosis of what was asked of a linear classifier."""
     problem, optimizer = asked.problem, asked.optimizer
     chosen = _norms(problem, asked.norms)
-    catalogue = Catalogue(problem, asked.tell)
-    proof: NotSeparableError | None = None
+    catalogue = asked.catalogue or Catalogue(problem, asked.tell)
+    none: NoMarginError | None = None
     try:
         catalogue.best(L2())
-    except NotSeparableError as error:
-        proof = error
+    except NoMarginError as error:
+        none = error
     run, settings = asked.train()
     early = (
         *ended_early(run, asked.steps),
@@ -42,39 +44,63 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
     )
     if run.outcome is Outcome.DIVERGED:
         run = _while_finite(run)
-    if proof is None:
-        catalogue.improve(run)
-    if proof is not None or float(catalogue.best(L2()).margin) <= 0:
-        asked.tell("minimiser of the loss")
-        return _unseparable(problem, run, proof, catalogue, settings, early)
+    proved = isinstance(none, NotSeparableError)
+    if none is not None and (proved or not catalogue.separates(run)):
+        if proved:
+            asked.tell("minimiser of the loss")
+        return _unseparable(problem, run, none, settings, early)
+    catalogue.improve(run)
 
     last = int(run.steps[-1])
     try:
         prediction = predict_from(
-            catalogue.best, problem, optimizer, asked.batching, asked.step_size, run
+            catalogue.best,
+            problem,
+            optimizer,
+            asked.batching,
+            asked.step_size,
+            run,
+            asked.init,
         )
         rows, paths = _compare(problem, run, catalogue, chosen, prediction, asked.tell)
-    except NotSeparableError as error:  # by a hair in one norm, in another not
-        return _unseparable(problem, run, error, catalogue, settings, early)
-    verdict = judge(problem, rows, prediction, type(optimizer).__name__, last)
-    leader = max(rows, key=lambda row: row.reading)
+    except NoMarginError as error:  # decided in one norm, in another not
+        return _unseparable(problem, run, error, settings, early)
+    leader, close = leading(rows)
     fit = fit_convergence(
         np.asarray(run.steps),
         np.asarray(paths[leader.label].ratio),
         float(np.min(run.margins[-1])),
     )
+    state = progress(run, leader, fit)
+    seen = _imitated(run, asked)
+    verdict = judge(rows, prediction, run, state, fit, seen)
+    eps = cautions.reached_eps(run, prediction)
     found = (
         *early,
-        *cautions.step_too_large(run, leader, fit),
-        *cautions.reached_eps(run, prediction),
+        *cautions.not_separated(run, state),
+        *cautions.stalled(run, leader, state),
+        *cautions.alike(rows, close),
+        *eps,
         *cautions.precision_wall(run),
-        *cautions.not_converged(leader, fit),
+        *cautions.not_converged(leader, fit, state),
         *cautions.broken_assumptions(prediction),
         *cautions.loose_bounds(rows),
     )
     return Diagnosis(
         headline=verdict.headline,
         explanation=verdict.explanation,
+        now=verdict.now,
+        heading=verdict.heading,
+        when=verdict.when,
+        next=next_steps(
+            settings["command"],
+            run,
+            state,
+            fit,
+            eps_decides=bool(eps),
+            agrees=verdict.agrees,
+        ),
+        imitation=seen,
         separable=True,
         table=Table(rows),
         winner=verdict.winner,
@@ -122,7 +148,9 @@ def _compare(
     tell: Callable[[str], None],
 ) -> tuple[tuple[Row, ...], dict[str, MarginPath]]:
     """A row and a path a norm, those that theory names among them."""
-    for norm in (prediction.norm, prediction.at(int(run.steps[-1])).norm):
+    foretold = [prediction.norm, prediction.at(int(run.steps[-1])).norm]
+    foretold += [other.norm for other in prediction.alternatives]
+    for norm in foretold:
         if norm is not None and not any(same(norm, n, problem) for n in norms):
             norms = (*norms, canonical(norm, problem))
     rows, paths = [], {}
@@ -135,6 +163,14 @@ def _compare(
         rows.append(row)
         paths[label] = path
     return tuple(rows), paths
+
+
+def _imitated(run: Trajectory, asked: Asked) -> Imitation | None:
+    """What the weights imitate now; None of a run that made no steps or blew up."""
+    if run.outcome is Outcome.DIVERGED or not int(run.steps[-1]):
+        return None
+    asked.tell("what the weights imitate")
+    return imitation(run)
 
 
 def _norms(
@@ -156,22 +192,18 @@ def _norms(
 def _unseparable(
     problem: LinearClassification,
     run: Trajectory,
-    proof: NotSeparableError | None,
-    catalogue: Catalogue,
+    none: NoMarginError,
     settings: dict[str, Any],
     early: tuple[Caution, ...],
 ) -> Diagnosis:
     name = type(run.rule.optimizer).__name__
+    proof = none if isinstance(none, NotSeparableError) else None
     if proof is None:
-        best = catalogue.best(L2())
         headline = (
             f"{name} has not separated the data, and it is not decided whether any "
             "weights do."
         )
-        explanation = (
-            f"The largest ℓ2 margin lies in [{float(best.margin):.3g}, "
-            f"{float(best.upper_bound):.3g}]. More steps may tell."
-        )
+        explanation = f"{none} A run that separates them would tell."
         minimiser = None
     else:
         minimiser = find_minimiser(problem, run, proof)
@@ -180,6 +212,11 @@ def _unseparable(
     return Diagnosis(
         headline=headline,
         explanation=explanation,
+        now="",
+        heading=explanation,
+        when="",
+        next=() if proof is None else without_margin(settings["command"], run),
+        imitation=None,
         separable=None if proof is None else False,
         table=Table(()),
         winner=None,

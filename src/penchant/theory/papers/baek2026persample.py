@@ -131,6 +131,7 @@ def per_sample_adam(setting: Setting, decays: Decays) -> Prediction:
         setting.optimizer,
         batching=setting.batching,
         step_size=setting.schedule,
+        init=setting.init,
     )
     limit = found.reached
     if not limit.pace > 0 or not limit.converged:

@@ -31,8 +31,17 @@ def gradient_descent(setting: Setting) -> Prediction:
             setting.exponential_tail(),
             _constant(setting),
             _small_steps(setting),
+            *_heavy_ball(setting),
         ),
     )
+
+
+def _heavy_ball(setting: Setting) -> tuple[Assumption, ...]:
+    first = setting.character.first
+    if first is None or first.plain:
+        return ()
+    why = "Nesterov's is not treated"
+    return (Assumption("the momentum is heavy-ball", Verdict.UNKNOWN, why),)
 
 
 def _constant(setting: Setting) -> Assumption:
