@@ -1,10 +1,10 @@
-"""What `help` shows in a terminal: words in place of formulae and of array types."""
+"""What `help` shows in a terminal: words in place of formulae."""
 
 import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import ModuleType
 
 _SYMBOLS = {
@@ -30,13 +30,6 @@ _ACCENTS = {"hat": "̂", "bar": "̄", "tilde": "̃", "widehat": "̂", "overline"
 _POWERS = dict(zip("0123456789+-=()nit", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱᵗ", strict=True))
 _INDICES = dict(
     zip("0123456789+-=()aeoxhklmnpstij", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₒₓₕₖₗₘₙₚₛₜᵢⱼ", strict=True)
-)
-_ARRAY = re.compile(
-    r"(?:jaxtyping\.)?(\w+)\[(?:\w+\.)*(?:Array|ndarray|ArrayLike), '([^']*)'\]"
-)
-_KEY = re.compile(
-    r"(?:typing\.)?Union\[((?:jaxtyping\.)?Key\[Array, ''\](?:, "
-    r"(?:jaxtyping\.)?UInt32\[Array, '\d'\])*)"
 )
 
 
@@ -92,47 +85,6 @@ def plain_text(doc: str) -> str:
     return re.sub(r"\[([^\[\]]+)\]\[[\w.]+\]", r"\1", doc)
 
 
-def plain_signature(function: Callable[..., object]) -> inspect.Signature | None:
-    """A signature whose annotations are words: `array (n, d)` in place of a type."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return None
-    parameters = [
-        p.replace(annotation=_word(p.annotation)) for p in signature.parameters.values()
-    ]
-    result = _word(signature.return_annotation)
-    return signature.replace(parameters=parameters, return_annotation=result)
-
-
-class _Word:
-    """An annotation that prints as it reads."""
-
-    def __init__(self, text: str):
-        self.text = text
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def _word(annotation: object) -> object:
-    if annotation is inspect.Signature.empty:
-        return annotation
-    text = inspect.formatannotation(annotation)
-    text = _KEY.sub("Union[key", text)
-    text = _ARRAY.sub(lambda m: _array(m[2]), text)
-    text = re.sub(r"\b(?:typing|collections\.abc|pathlib|jaxlib\._jax)\.", "", text)
-    text = re.sub(r"\bpenchant(?:\.\w+)*\.(\w+)", r"\1", text)
-    return _Word(text.strip("'"))
-
-
-def _array(shape: str) -> str:
-    axes = shape.split()
-    if not axes:
-        return "number"
-    return f"array ({', '.join(axes)}{',' if len(axes) == 1 else ''})"
-
-
 _TIDIED: set[str] = set()
 
 
@@ -174,21 +126,11 @@ def _tidy(value: object) -> None:
             function = getattr(function, "method", function)  # as equinox keeps them
             if inspect.isfunction(function):
                 _words(function)
-                _sign(function)
     elif inspect.isfunction(value):
         _words(value)
-        _sign(value)
 
 
 def _words(value: object) -> None:
     doc = value.__dict__.get("__doc__") if inspect.isclass(value) else value.__doc__
     if isinstance(doc, str) and ("$" in doc or "][" in doc):
         value.__doc__ = plain_text(doc)
-
-
-def _sign(function: Callable[..., object]) -> None:
-    if "__signature__" in vars(function):
-        return
-    signature = plain_signature(function)
-    if signature is not None:
-        vars(function)["__signature__"] = signature

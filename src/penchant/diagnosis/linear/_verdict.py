@@ -286,14 +286,14 @@ def _heading(
         return f"{text}: {said}."
     if state is Progress.STOPPED:
         return f"{text}. A run that diverged says nothing about it."
-    if compared == 1:
-        return f"{text}. With no other norm compared, the run can't confirm it."
     if won:
         return f"{text}."
     if state is Progress.STALLED:
         return f"{text}. The run has stalled before it could confirm or refute it."
     if state in (Progress.SWINGING, Progress.SHORT):
         return f"{text}. Until the data are separated, the run has no say in it."
+    if compared == 1:
+        return f"{text}. With no other norm compared, the run can't confirm it."
     if state is Progress.ARRIVED:
         return f"{text}. Margins alike in several norms neither confirm nor refute it."
     return f"{text}. The run has not gone far enough to confirm or refute it."
