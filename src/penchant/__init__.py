@@ -38,8 +38,10 @@ if TYPE_CHECKING:
         KKT as KKT,
         Certificate as Certificate,
         MaxMargin as MaxMargin,
+        NoMarginError as NoMarginError,
         NotSeparableError as NotSeparableError,
         NotSeparatedError as NotSeparatedError,
+        UndecidedError as UndecidedError,
         certify as certify,
         kkt as kkt,
         max_margin as max_margin,
@@ -81,8 +83,8 @@ _NAMES = {
     ),
     "penchant.flows": "Limit limit",
     "penchant.margins": (
-        "KKT Certificate MaxMargin NotSeparableError NotSeparatedError certify kkt "
-        "max_margin"
+        "KKT Certificate MaxMargin NoMarginError NotSeparableError NotSeparatedError "
+        "UndecidedError certify kkt max_margin"
     ),
     "penchant.problems": (
         "LinearClassification NetworkClassification NotHomogeneousError Objective "

@@ -14,7 +14,7 @@ from rich.markup import escape
 import penchant as pn
 from penchant._visible import visible
 
-BAD_INPUT, NOT_SEPARABLE, DISAGREES, INTERRUPTED = 2, 3, 4, 130
+BAD_INPUT, NOT_SEPARABLE, DISAGREES, UNDECIDED, INTERRUPTED = 2, 3, 4, 5, 130
 
 app = typer.Typer(
     name="penchant",
@@ -55,8 +55,11 @@ def told(as_json: bool) -> Iterator[None]:
             yield
     except (ValueError, TypeError, MemoryError) as error:
         # a subclass of ValueError; asked for by name only once something was raised
-        separable = not isinstance(error, pn.NotSeparableError)
-        code = BAD_INPUT if separable else NOT_SEPARABLE
+        code = BAD_INPUT
+        if isinstance(error, pn.NotSeparableError):
+            code = NOT_SEPARABLE
+        elif isinstance(error, pn.UndecidedError):
+            code = UNDECIDED
         stop(str(error) or type(error).__name__, code, as_json)
     except KeyboardInterrupt:
         stop("interrupted", INTERRUPTED, as_json)

@@ -16,7 +16,8 @@ from penchant.cli._options import (
 )
 
 
-@app.command(epilog="Exit codes: 0 done · 2 bad input · 3 not linearly separable.")
+@app.command(epilog="Exit codes: 0 done · 2 bad input · 3 not linearly separable · "
+    "5 not decided whether.")
 @with_options(OF_DATA, OF_RULE, OF_RUN)
 def predict(
     given: Given,

@@ -1,5 +1,6 @@
 """Arrays: features and labels under keys of one file, or in two files."""
 
+import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from penchant.datasets._blocks import (
     AbstractRows,
     InMemory,
     Npy,
+    check_text,
     refuse_shape,
 )
 from penchant.datasets._dataset import Dataset
@@ -229,6 +231,7 @@ def read_arrays(
             f"Samples of shape {rows.shape[1:]} were flattened to {d} features."
         )
     check_labels(y.shape, y.dtype, rows.shape, name, where)
+    check_text(name, y)
     names = tuple(features) if features is not None else _numbered(d)
     if request.one_hot and cells is None:
         raise DataError(
@@ -293,7 +296,8 @@ class _ArrayChunk(AbstractChunk):
         return values.tolist(), codes
 
     def features(self, rows: np.ndarray) -> np.ndarray:
-        some = np.asarray(self.X[rows]).reshape(len(rows), -1)
+        d = math.prod(self.X.shape[1:])
+        some = np.asarray(self.X[rows]).reshape(len(rows), d)
         if len(self.kept) < some.shape[1]:
             some = some[:, self.kept]
         with np.errstate(over="ignore"):  # of long doubles: reported as infinite

@@ -3,6 +3,7 @@
 import abc
 import io
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -208,6 +209,19 @@ class _Counted:
         return data
 
 
+def check_text(name: str, values: np.ndarray) -> None:
+    """Refuse text of numbers that stand for no character, which Python can't hold.
+
+    Raises:
+        DataError: If there is one.
+    """
+    if values.dtype.kind != "U" or not values.size or not values.dtype.itemsize:
+        return
+    kind = np.dtype(np.uint32).newbyteorder(values.dtype.byteorder)
+    if np.ascontiguousarray(values).view(kind).max() > sys.maxunicode:
+        raise DataError(f"{name} is damaged: text in it is none.")
+
+
 def refuse_shape(name: str, X: AbstractRows) -> None:
     """Refuse arrays that are no samples of numbers.
 
@@ -221,7 +235,9 @@ def refuse_shape(name: str, X: AbstractRows) -> None:
     if X.dtype.kind not in "biuf":
         example = ""
         if 0 not in X.shape:
-            first = next(X.blocks(1)).ravel()[0]
+            block = next(X.blocks(1))
+            check_text(name, block)
+            first = block.ravel()[0]
             example = f" (e.g. {first!s})"
         raise DataError(
             f"{name}: X must hold real numbers; got dtype {X.dtype}{example}."

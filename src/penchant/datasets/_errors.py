@@ -1,5 +1,6 @@
 import http.client
 import lzma
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -20,6 +21,7 @@ UNREADABLE = (
     SyntaxError,
     TypeError,
     lzma.LZMAError,
+    struct.error,
     tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
@@ -29,7 +31,13 @@ UNREADABLE = (
 
 
 class DataError(ValueError):
-    """Data that can't be read, or from which no classification problem can be made."""
+    """Data that can't be read, or from which no classification problem can be made.
+
+    Control characters, which a file can bring into a message, are shown as text.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(visible(message))
 
 
 def listing(

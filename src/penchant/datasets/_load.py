@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from penchant._arrays import plain
+from penchant._types import Real
 from penchant._visible import visible
 from penchant.datasets._arrays import read_arrays, read_npz
 from penchant.datasets._csv import read_csv
@@ -76,7 +77,7 @@ def load(
     missing: Iterable[str] = (),
     one_hot: Iterable[str] | str = (),
     decimal: str = ".",
-    scale: float | None = None,
+    scale: Real | None = None,
     seed: int = 0,
 ) -> Dataset:
     """A data set from a file, a table, arrays or OpenML, or scikit-learn's digits.

@@ -20,7 +20,7 @@ def read_matlab(source: Source) -> Dataset:
     Raises:
         DataError: If it is damaged, or they are not there.
     """
-    import scipy.io
+    import scipy.io.matlab
 
     source.refuse_packed(_WHAT)
     name, request = source.request.name, source.request
@@ -46,7 +46,7 @@ def read_matlab(source: Source) -> Dataset:
         if isinstance(rows, Sparse):
             notes.append(rows.note)
         labels = _labels(y)
-    except UNREADABLE as error:
+    except (*UNREADABLE, scipy.io.matlab.MatReadError) as error:
         raise unreadable(name, _WHAT, error) from error
     return read_turned(rows, labels, source, repr(target), notes)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from penchant._checks import check_count, check_number
-from penchant._types import Numbers
+from penchant._types import Numbers, Real
 from penchant._visible import visible
 from penchant.datasets._errors import DataError, listing
 from penchant.datasets._labels import label_name, label_number
@@ -42,7 +42,7 @@ class Request:
         missing: Iterable[str] = (),
         one_hot: Iterable[str] | str = (),
         decimal: str = ".",
-        scale: float | None = None,
+        scale: Real | None = None,
         seed: int = 0,
     ) -> "Request":
         """A request whose arguments make sense."""

@@ -16,13 +16,19 @@ from penchant import pages
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
 from penchant._types import Numbers, PerSample, Scalar, Weights
-from penchant.margins._separability import SEPARABLE, NotSeparableError
+from penchant.margins._certificate import softmax, unit_margin, upper_bound
+from penchant.margins._separability import (
+    SEPARABLE,
+    NotSeparableError,
+    UndecidedError,
+)
 from penchant.margins._solvers.conjugates import Smooth
 from penchant.margins._solvers.first_order import first_order
 from penchant.margins._solvers.interior_point import Bounds, interior_point
 from penchant.margins._solvers.min_norm import min_norm
 from penchant.margins._solvers.plan import Plan, has_plan
 from penchant.margins._solvers.rows import PairRows
+from penchant.margins._solvers.separate import separability, separates
 from penchant.margins._solvers.steepest import by_steepest_steps
 from penchant.margins._solvers.vertex import vertex
 from penchant.margins._solvers.working_set import working_set
@@ -213,7 +219,8 @@ def max_margin(
             `Exact()` does not know, else `Exact()`.
 
     Raises:
-        NotSeparableError: If no weights classify every sample, with the certificate.
+        NotSeparableError: If no weights classify every sample, with the proof.
+        UndecidedError: If neither this nor the contrary could be proved.
         TypeError: If an argument is of the wrong kind.
         ValueError: If `tol` is not in (0, 1), or the norm does not fit the weights.
 
@@ -235,8 +242,8 @@ def max_margin(
         check_instance("solver", solver, AbstractSolver, "Exact() or FirstOrder()")
     found = solver.solve(problem, norm, tol)
     W = _read_weights(problem, found.weights)
-    q = _softmax(problem, norm, W) if found.pairs is None else found.pairs
-    return _certified(problem, norm, W, q, found.method, tol)
+    q = softmax(problem, norm, W) if found.pairs is None else found.pairs
+    return _certified(problem, norm, Attempt(W, q, found.method), tol, solver)
 
 
 def _read_weights(problem: LinearClassification, weights: Numbers) -> Weights:
@@ -248,23 +255,6 @@ def _read_weights(problem: LinearClassification, weights: Numbers) -> Weights:
             f"shape {W.shape}{'' if jnp.isfinite(W).all() else ', not finite'}."
         )
     return W
-
-
-def _softmax(
-    problem: LinearClassification, norm: AbstractNorm, W: Weights
-) -> np.ndarray:
-    """The best dual weights among softmaxes of the margins of `W`, as in `certify`."""
-    m = np.asarray(problem.pair_margins(W))
-    finite = np.isfinite(m)
-    spread = max(float(np.ptp(m[finite])), 1e-300)
-    best, least = np.where(finite, 1.0 / finite.sum(), 0.0), math.inf
-    for tau in np.geomspace(1e-2, 1e8, 96) / spread:
-        q = np.where(finite, np.exp(-tau * (np.where(finite, m, 0.0) - m.min())), 0.0)
-        q = q / q.sum()
-        bound = float(norm.dual(problem.pull(jnp.asarray(q))))
-        if bound < least:
-            best, least = q, bound
-    return best
 
 
 @contextlib.contextmanager
@@ -283,41 +273,93 @@ def _blas_threads(problem: LinearClassification) -> Iterator[None]:
         yield
 
 
+class _Best:
+    """The best of several attempts, measured on the problem in its own units."""
+
+    def __init__(self, problem: LinearClassification, norm: AbstractNorm, tol: float):
+        self.problem, self.norm, self.tol = problem, norm, tol
+        self.rows = PairRows.of(problem)
+        self.lower, self.upper = -math.inf, math.inf
+        self.W = np.zeros(problem.weight_shape)
+        self.q = np.where(self.rows.real, 1.0 / self.rows.count, 0.0)
+
+    def offer_weights(self, W: Numbers) -> bool:
+        W, margin = unit_margin(self.rows, self.norm, W)
+        better = margin > self.lower
+        if better:
+            self.W, self.lower = W, margin
+        return better
+
+    def offer_pairs(self, q: Numbers) -> None:
+        q = _sparsest(
+            self.problem, self.norm, np.asarray(q, dtype=float), self.lower, self.tol
+        )
+        upper = upper_bound(self.rows, self.norm, q, fine=1e-14)
+        if upper < self.upper:
+            self.q, self.upper = q, upper
+
+    @property
+    def separates(self) -> bool:
+        """Whether the weights' margin is positive for certain."""
+        return self.lower > 0 and separates(self.rows, self.W)
+
+    @property
+    def gap(self) -> float:
+        return 1.0 - self.lower / self.upper if self.upper > 0 else math.inf
+
+
 def _certified(
     problem: LinearClassification,
     norm: AbstractNorm,
-    W: Numbers,
-    q: Numbers,
-    method: str,
+    found: Attempt,
     tol: float,
+    solver: AbstractSolver,
 ) -> MaxMargin:
     """Bounds from weights and dual weights, computed afresh on the problem itself."""
-    W, q = jnp.asarray(W, dtype=float), np.asarray(q, dtype=float)
-    length = float(norm(W))
-    weights = W / length if length > 0 else W
-    margin = float(jnp.min(problem.margins(weights)))
-    q = _sparsest(problem, norm, q, margin, tol)
-    q_array = jnp.asarray(q)
-    upper = float(norm.dual(problem.pull(q_array)))
-    scale = _scale(problem, norm)
-    if upper <= SEPARABLE * scale:
-        raise NotSeparableError(PairRows.of(problem), q, margin, scale)
-    gap = 1.0 - margin / upper
-    if gap > max(tol, promised_gap(norm)):
+    best, method = _Best(problem, norm, tol), found.method
+    best.offer_weights(found.weights)
+    best.offer_pairs(found.pairs)
+    loose = max(tol, promised_gap(norm))
+    if not best.separates:
+        with _blas_threads(problem):
+            answer = separability(best.rows, best.W, best.q)
+        if answer.q is not None:
+            raise NotSeparableError(best.rows, answer.q, best.lower, answer.how)
+        if answer.W is None:
+            raise UndecidedError(
+                best.rows,
+                best.q,
+                best.lower,
+                upper=best.upper,
+                scale=_scale(problem, norm),
+                label=norm.label,
+            )
+        best.lower = -math.inf  # a sign that rounding may have made
+        best.offer_weights(answer.W)
+        method += " and exact separation"
+    if best.gap > loose and isinstance(solver, Exact):
+        with _blas_threads(problem):
+            for again in _again(problem, norm, best.W, tol):
+                if best.offer_weights(again.weights):
+                    method = again.method
+                best.offer_pairs(again.pairs)
+                if best.gap <= loose:
+                    break
+    if best.gap > loose:
         warnings.warn(
             f"The {norm.label} maximum margin is only known to lie in "
-            f"[{margin:.6g}, {upper:.6g}], a relative gap of {gap:.1e}.",
+            f"[{best.lower:.6g}, {best.upper:.6g}], a relative gap of {best.gap:.1e}.",
             LooseMarginWarning,
             stacklevel=3,
         )
-    dual = q.sum(axis=1)
+    dual = best.q.sum(axis=1)
     return MaxMargin(
-        weights=weights,
-        margin=jnp.asarray(margin),
-        upper_bound=jnp.asarray(upper),
-        gap=jnp.asarray(gap),
+        weights=jnp.asarray(best.W),
+        margin=jnp.asarray(best.lower),
+        upper_bound=jnp.asarray(best.upper),
+        gap=jnp.asarray(best.gap),
         dual=jnp.asarray(dual),
-        pairs=q_array,
+        pairs=jnp.asarray(best.q),
         support=jnp.asarray(dual > SUPPORT * dual.max()),
         norm=norm,
         method=method,
@@ -377,8 +419,19 @@ def _scale(problem: LinearClassification, norm: AbstractNorm) -> float:
     return float(np.max(duals, where=np.isfinite(duals), initial=0.0))  # a seminorm's
 
 
+def _again(
+    problem: LinearClassification, norm: AbstractNorm, W: np.ndarray, tol: float
+) -> Iterator[Attempt]:
+    """Attempts at data that are separable, though a method lost sight of it."""
+    with contextlib.suppress(np.linalg.LinAlgError, FloatingPointError):
+        yield Attempt(*_by_exact(problem, norm, tol, stop_at=0.0))
+
+
 def _by_exact(
-    problem: LinearClassification, norm: AbstractNorm, tol: float
+    problem: LinearClassification,
+    norm: AbstractNorm,
+    tol: float,
+    stop_at: float = SEPARABLE,
 ) -> tuple[Any, Any, str]:
     rows = PairRows.of(problem)
     scale = np.abs(rows.X).max()
@@ -387,7 +440,7 @@ def _by_exact(
         return np.zeros(rows.weight_shape), uniform, "inspection"
     plan = Plan(rows.with_features(rows.X / scale), norm)
     tol = 0.5 * tol  # a little is lost in rounding on the way back
-    floor = 0.5 * SEPARABLE * plan.scale()
+    floor = 0.5 * stop_at * plan.scale()
     plan.refuse_unbounded()
     if plan.binary_quadratic:
         best = min_norm(plan.rows, tol=tol, floor=floor)
@@ -402,28 +455,10 @@ def _by_exact(
         method = "interior point on a working set"
     else:
         best, method = solve(plan.rows), "interior point"
-    if best.upper > floor and best.lower <= 0:
-        _decide(plan, best)
     if best.gap > tol and plan.polyhedral and best.upper > floor:
         vertex(plan.rows, best, sum_norm=plan.p == 1.0, tol=tol)
         method += " and linear program"
     return plan.back(best.W), plan.cancel(best.q), method
-
-
-def _decide(plan: Plan, best: Bounds) -> None:
-    """Whether the data are separable at all, where the method could not tell.
-
-    A linear program answers exactly, in the max norm; its weights, or its certificate,
-    bound the margin in any norm.
-    """
-    rows = plan.rows
-    largest = np.abs(best.W).max()
-    W = best.W / largest if largest > 0 else best.W
-    trial = Bounds(W, best.q, rows.least(W).min(), np.abs(rows.adjoint(best.q)).sum())
-    vertex(rows, trial, sum_norm=False, tol=1e-6)
-    length = plan.norm(trial.W)
-    lower = trial.lower * float(np.abs(trial.W).max()) / length if length > 0 else 0.0
-    best.offer(trial.W, lower, trial.q, plan.dual(rows.adjoint(trial.q)))
 
 
 def _interior(plan: Plan, rows: PairRows, *, tol: float, floor: float) -> Bounds:

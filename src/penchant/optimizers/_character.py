@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from penchant._checks import is_traced
+from penchant._checks import check_instance, is_traced
 from penchant._types import Real, Scalar
 from penchant.norms import L2, AbstractNorm
 
@@ -165,6 +165,15 @@ class Character(eqx.Module):
     decay: Real | None = None
     steepest: bool = eqx.field(default=False, static=True)
     evidence: Grades = Grades()
+
+    def __check_init__(self):
+        kinds = {"steps": AbstractNorm, "first": Memory, "second": Divisor}
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            # what JAX puts in the place of leaves while it takes a rule apart is no norm
+            if isinstance(value, (str, bytes, int, float, complex, list, tuple, dict)):
+                check_instance(name, value, kind, f"a {kind.__name__} or None")
+        check_instance("evidence", self.evidence, Grades, "a Grades")
 
     @classmethod
     def unknown(cls) -> "Character":

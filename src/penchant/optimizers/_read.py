@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from penchant import norms
+from penchant._checks import check_instance
 from penchant._words import look_up, read_whole
 from penchant.optimizers._adagrad import AdaGrad
 from penchant.optimizers._adam import Adam
@@ -146,6 +147,7 @@ def read_polar(polar: AbstractPolar | str) -> AbstractPolar:
     """
     if isinstance(polar, AbstractPolar):
         return polar
+    check_instance("polar", polar, str, "a polar map or its name")
     kind, _, steps = polar.strip().lower().partition(":")
     count = read_whole("polar steps", steps) if steps else None
     if kind == "exact" and count is None:

@@ -3,7 +3,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from penchant.plotting._style import FAINT, colour, house_style, own_axes
+from penchant.plotting._style import FAINT, colour, house_style, own_axes, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +29,10 @@ def ratio_bars(
     """
     with house_style():
         ax = own_axes(ax, size)
+        labels = list(labels)
+        _, ratios = series(range(len(labels)), ratios=ratios)
+        if lowest is not None:
+            _, lowest = series(range(len(labels)), lowest=lowest)
         places = np.arange(len(labels))[::-1]
         lowest = ratios if lowest is None else lowest
         for i, (y, label) in enumerate(zip(places, labels, strict=True)):

@@ -150,6 +150,7 @@ def predict_from(
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
     batching.check(problem.samples)
     if trajectory is not None:
+        check_instance("trajectory", trajectory, Trajectory, "what train returns")
         trajectory.require_problem(problem)
     schedule = None if step_size is None else as_schedule(step_size)
     if not isinstance(problem, LinearClassification):

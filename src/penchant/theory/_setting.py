@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from penchant._checks import check_instance
 from penchant._types import Numbers, Scalar, Vector
 from penchant.margins import MaxMargin
 from penchant.norms import L2, AbstractNorm, AbstractSchatten, Lp, Mahalanobis, lp
@@ -194,6 +195,8 @@ def longest_row(problem: LinearClassification, norm: AbstractNorm) -> float:
 
     A step of length $\eta$ in the norm moves no margin by more than $\eta R_*$.
     """
+    check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    check_instance("norm", norm, AbstractNorm, "one of penchant.norms")
     X = problem.X
     if isinstance(norm, AbstractSchatten):  # (e_y - e_c) x' has one singular value
         longest = jnp.max(jnp.linalg.norm(X, axis=1))

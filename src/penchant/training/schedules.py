@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from penchant._checks import check_number
+from penchant._checks import check_instance, check_number
 from penchant._leaves import as_leaf
 from penchant._pretty import pretty
 from penchant._types import Real, StepSize, Tree
@@ -207,6 +207,7 @@ def read(text: str) -> Schedule:
     Raises:
         ValueError: If it is neither.
     """
+    check_instance("step_size", text, str, "text such as 0.1*t^-0.5")
     scale, star, exponent = text.replace(" ", "").partition("*t^-")
     if not star:
         return constant(read_number("step size", scale))

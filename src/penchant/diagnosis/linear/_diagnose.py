@@ -19,7 +19,7 @@ from penchant.diagnosis.linear._next import next_steps, without_margin
 from penchant.diagnosis.linear._progress import progress
 from penchant.diagnosis.linear._verdict import judge, leading, same
 from penchant.estimators import Imitation, fit_convergence, imitation
-from penchant.margins import NotSeparableError
+from penchant.margins import NoMarginError, NotSeparableError
 from penchant.norms import L2, AbstractNorm, read
 from penchant.problems import LinearClassification
 from penchant.theory import Prediction, canonical, predict_from
@@ -31,11 +31,11 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
     problem, optimizer = asked.problem, asked.optimizer
     chosen = _norms(problem, asked.norms)
     catalogue = asked.catalogue or Catalogue(problem, asked.tell)
-    proof: NotSeparableError | None = None
+    none: NoMarginError | None = None
     try:
         catalogue.best(L2())
-    except NotSeparableError as error:
-        proof = error
+    except NoMarginError as error:
+        none = error
     run, settings = asked.train()
     early = (
         *ended_early(run, asked.steps),
@@ -44,11 +44,12 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
     )
     if run.outcome is Outcome.DIVERGED:
         run = _while_finite(run)
-    if proof is None:
-        catalogue.improve(run)
-    if proof is not None or float(catalogue.best(L2()).margin) <= 0:
-        asked.tell("minimiser of the loss")
-        return _unseparable(problem, run, proof, catalogue, settings, early)
+    proved = isinstance(none, NotSeparableError)
+    if none is not None and (proved or not catalogue.separates(run)):
+        if proved:
+            asked.tell("minimiser of the loss")
+        return _unseparable(problem, run, none, settings, early)
+    catalogue.improve(run)
 
     last = int(run.steps[-1])
     try:
@@ -62,8 +63,8 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
             asked.init,
         )
         rows, paths = _compare(problem, run, catalogue, chosen, prediction, asked.tell)
-    except NotSeparableError as error:  # by a hair in one norm, in another not
-        return _unseparable(problem, run, error, catalogue, settings, early)
+    except NoMarginError as error:  # decided in one norm, in another not
+        return _unseparable(problem, run, error, settings, early)
     leader, close = leading(rows)
     fit = fit_convergence(
         np.asarray(run.steps),
@@ -191,22 +192,18 @@ def _norms(
 def _unseparable(
     problem: LinearClassification,
     run: Trajectory,
-    proof: NotSeparableError | None,
-    catalogue: Catalogue,
+    none: NoMarginError,
     settings: dict[str, Any],
     early: tuple[Caution, ...],
 ) -> Diagnosis:
     name = type(run.rule.optimizer).__name__
+    proof = none if isinstance(none, NotSeparableError) else None
     if proof is None:
-        best = catalogue.best(L2())
         headline = (
             f"{name} has not separated the data, and it is not decided whether any "
             "weights do."
         )
-        explanation = (
-            f"The largest ℓ2 margin lies in [{float(best.margin):.3g}, "
-            f"{float(best.upper_bound):.3g}]. More steps may tell."
-        )
+        explanation = f"{none} A run that separates them would tell."
         minimiser = None
     else:
         minimiser = find_minimiser(problem, run, proof)
