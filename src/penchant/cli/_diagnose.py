@@ -42,7 +42,7 @@ from penchant.cli._options import (
     epilog="Exit codes: 0 done · 2 bad input or options, or the report can't be "
     "written (it is shown) · 3 the data are not linearly separable (a report is "
     "written) · 4 with --check, theory is not confirmed · "
-    "130 interrupted during training (a report of what was reached is written)."
+    "130 interrupted (once training has begun with a report of what there is)."
 )
 @with_options(OF_DATA, OF_RULE, OF_RUN)
 def diagnose(
@@ -123,8 +123,7 @@ def diagnose(
             else:
                 _show(says, dataset)
             page = written(says, out)
-            interrupted = pn.training.Outcome.INTERRUPTED
-            finished = says.trajectory.outcome is not interrupted
+            finished = not says.interrupted
             if finished and page is not None:
                 _forget(unfinished)
     if page is None:

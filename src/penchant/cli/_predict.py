@@ -33,7 +33,9 @@ def predict(
     """
     with told(as_json):
         dataset, setting = read(given)
-        foretold = pn.predict(**setting)
+        with pn.training.Stages(None if not as_json else False) as stages:
+            stages("what theory foretells")
+            foretold = pn.predict(**setting)
     if as_json:
         print(as_text(foretold.to_dict()))  # noqa: T201
     else:

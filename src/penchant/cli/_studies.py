@@ -79,15 +79,17 @@ def reproduce(
             chosen.check_reads(figure)
             real = pn.datasets.load(data)
         wanted = _preset(preset)
-        with held("--out", out):
+        shown = not (quiet or as_json)
+        with held("--out", out), pn.training.Stages(shown) as stages:
             result = chosen.run(
                 seed=seed,
                 preset=wanted,
                 figure=figure,
                 data=real,
                 out=out,
-                report=None if quiet or as_json else _progress,
+                report=stages,
             )
+            stages.close()
             if as_json:
                 print(as_text(result.to_dict()))  # noqa: T201
             else:
@@ -108,7 +110,3 @@ def _preset(name: str) -> Any:
     if name not in have:
         raise ValueError(f"--preset must be one of {', '.join(have)}; got {name!r}.")
     return Preset(name)
-
-
-def _progress(figure: str) -> None:
-    Console(stderr=True).print(f"[dim]{figure} …[/dim]")

@@ -46,6 +46,16 @@ class Caution(eqx.Module):
         return f"{self.headline} {self.detail}"
 
 
+def cut_short(what: str) -> Caution:
+    """The diagnosis was interrupted after the run: what is not in it."""
+    return Caution(
+        Kind.INTERRUPTED,
+        "The diagnosis was interrupted after its run was made.",
+        f"It lacks {what}. The same command, or the same call with the same checkpoint "
+        "folder, takes the run as it is and computes the rest.",
+    )
+
+
 def ended_early(run: Trajectory, steps: int) -> list[Caution]:
     """The run was interrupted or blew up."""
     if run.outcome is Outcome.COMPLETE:

@@ -12,8 +12,9 @@ import numpy as np
 
 from penchant import pages
 from penchant._files import replacing_in, write_text
+from penchant._interrupt import noticed_interrupts
 from penchant._plain import plain
-from penchant.diagnosis._cautions import Caution
+from penchant.diagnosis._cautions import Caution, Kind
 from penchant.norms import AbstractNorm
 from penchant.theory import Prediction
 from penchant.training import Trajectory
@@ -113,6 +114,11 @@ class AbstractDiagnosis(eqx.Module):
         """The headline and what theory says to it."""
         return f"{self.headline} {self.explanation}".strip()
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C came before all was done, in the run or after it."""
+        return any(caution.kind is Kind.INTERRUPTED for caution in self.warnings)
+
     @abc.abstractmethod
     def page(self) -> str:
         """The report, one HTML page that needs nothing else to be read."""
@@ -160,12 +166,16 @@ class AbstractDiagnosis(eqx.Module):
 
         The page needs nothing else to be read, offline too. Files of an earlier
         diagnosis in the folder are replaced once all new ones are on the disk. Returns
-        the path of the page.
+        the path of the page. Ctrl-C meanwhile waits until all is written; a second one
+        does not.
 
         Raises:
             OSError: If they can't be written; the folder is then as it was.
         """
-        folder = Path(folder)
+        with noticed_interrupts():
+            return self._write(Path(folder))
+
+    def _write(self, folder: Path) -> Path:
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
         page = self.page()
         with replacing_in(folder) as fresh:

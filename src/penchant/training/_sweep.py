@@ -18,13 +18,13 @@ from jax.flatten_util import ravel_pytree
 
 from penchant._checks import check_count
 from penchant._files import held
+from penchant._progress import progress_bar
 from penchant._types import Key, Parameters, StepSize, Tree
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractClassification, AbstractProblem
 from penchant.training import _checkpoint as checkpoints
 from penchant.training._grid import Axis, blocks, lanes, points_in, read_grid
 from penchant.training._loop import Rule, RunState, advance, start
-from penchant.training._progress import progress_bar
 from penchant.training._store import (
     Box,
     Layout,
@@ -59,7 +59,7 @@ def sweep(
     key: Key = 0,
     record: int = 50,
     weights: bool = True,
-    progress: bool = False,
+    progress: bool | None = None,
     save: str | Path | None = None,
 ) -> "xarray.Dataset":
     r"""Run every combination of a grid of hyper-parameters, vectorised.
@@ -96,7 +96,7 @@ def sweep(
         record: Number of log-spaced records.
         weights: Keep the weights of every record; a network's as one flat axis
             `parameter`, of which the problem's `unflat` makes a pytree again.
-        progress: Show a bar.
+        progress: Show a bar; None for one on a terminal or in a notebook.
         save: Path of a Zarr store. Records are written there as the sweep proceeds,
             with a checkpoint; if the store holds this same sweep, unfinished, it goes
             on from its last checkpoint, whatever ended it. Records that are no longer

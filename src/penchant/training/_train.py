@@ -12,14 +12,14 @@ import numpy as np
 from penchant import optimizers
 from penchant._checks import check_count, check_instance
 from penchant._files import held
+from penchant._interrupt import noticed_interrupts
+from penchant._progress import progress_bar
 from penchant._types import Key, Parameters, StepSize
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractProblem, of_dataset
 from penchant.training import _checkpoint as checkpoints
 from penchant.training._divergence import cause, is_finite
-from penchant.training._interrupt import noticed_interrupts
 from penchant.training._loop import Rule, RunState, advance_jit, start
-from penchant.training._progress import progress_bar
 from penchant.training._trajectory import Outcome, Trajectory, record_steps
 from penchant.training.batching import AbstractBatching, FullBatch
 from penchant.training.schedules import LossBased, as_schedule
@@ -40,7 +40,7 @@ def train(
     init: Parameters | None = None,
     key: Key = 0,
     record: int = 200,
-    progress: bool = False,
+    progress: bool | None = None,
     checkpoint: str | Path | None = None,
 ) -> Trajectory:
     r"""Run `optimizer` on `problem` and record it at log-spaced steps.
@@ -65,7 +65,8 @@ def train(
             the `params` it was given if it is a network.
         key: An integer seed, or a JAX key, for the order of samples.
         record: Number of records, from step 1 to `steps`, with `steps // 2`.
-        progress: Show a bar with rate, log-loss and time left.
+        progress: Show a bar with the time gone and left; None for one on a terminal
+            or in a notebook, and none in files, pipes and tests.
         checkpoint: A folder. The run is saved there every half minute and at its
             end; if it holds this same run, it goes on where that stopped, bit for bit.
             If it can't be saved (a full disk, say) there is a warning, and the run

@@ -1,5 +1,6 @@
 r"""Step sizes $\eta_t$, $t=0,1,2,\dots$: numbers, power laws, or any optax schedule."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -61,9 +62,11 @@ class LossBased(eqx.Module):
     scale: Real = eqx.field(converter=as_leaf)
     grow: Real = eqx.field(converter=as_leaf)
     shrink: Real = eqx.field(converter=as_leaf)
+    largest: Real = eqx.field(default=math.inf, converter=as_leaf)
 
     def __check_init__(self):
         check_number("scale", self.scale, above=0.0, finite=True)
+        check_number("largest", self.largest, above=0.0)
         check_number("grow", self.grow, above=1.0, finite=True)
         check_number("shrink", self.shrink, above=1.0, finite=True)
 
@@ -91,7 +94,11 @@ class LossBased(eqx.Module):
 
 
 def loss_based(
-    scale: Real = 0.1, *, grow: Real = 2.0**0.2, shrink: Real = 2.0**0.1
+    scale: Real = 0.1,
+    *,
+    grow: Real = 2.0**0.2,
+    shrink: Real = 2.0**0.1,
+    largest: Real = math.inf,
 ) -> LossBased:
     r"""Steps $\eta_t=\alpha_t/\mathcal L$ of `lyu2020gradient`, for gradient descent.
 
@@ -99,7 +106,8 @@ def loss_based(
     that falls, where constant ones all but stop. The rate
     $\alpha$ starts at `scale`. After each epoch the full loss is taken: if it fell,
     the epoch stands and $\alpha$ is multiplied by `grow`; if not, it is undone and
-    tried again with $\alpha$ divided by `shrink`. Steps undone count as steps. Once the
+    tried again with $\alpha$ divided by `shrink`, momentum starting from 0. Steps
+    undone count as steps. Once the
     direction has settled every larger rate will do, and the loss falls ever faster; at
     $e^{-10^{12}}$, where float64 can't tell support vectors from others, a run rests.
 
@@ -107,11 +115,14 @@ def loss_based(
         scale: $\alpha_0>0$.
         grow: $>1$.
         shrink: $>1$.
+        largest: The rate grows no further than this. Without an end it outruns the
+            direction on data that are easily separated. A batch then counts no more
+            than if all of the loss were its own.
 
     Raises:
         ValueError: If an argument is out of its range.
     """
-    return LossBased(scale, grow, shrink)
+    return LossBased(scale, grow, shrink, largest)
 
 
 def constant(scale: Real) -> Constant:

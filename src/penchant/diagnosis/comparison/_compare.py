@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from penchant._checks import check_count, check_instance
+from penchant._progress import Stages
 from penchant._types import StepSize
 from penchant.diagnosis._asked import Asked
-from penchant.diagnosis._defaults import default_step_size, default_steps
-from penchant.diagnosis._diagnose import teller
+from penchant.diagnosis._defaults import default_steps
 from penchant.diagnosis._result import AbstractDiagnosis
 from penchant.diagnosis.comparison._comparison import (
     ComparedRule,
@@ -23,7 +23,6 @@ from penchant.estimators import imitation
 from penchant.norms import AbstractNorm, read as read_norm
 from penchant.problems import LinearClassification, sort_out
 from penchant.problems.losses import AbstractLoss
-from penchant.training import Outcome
 
 Rules = Mapping[str, object] | Sequence[object] | str
 
@@ -43,7 +42,7 @@ def compare(
     norms: Iterable[AbstractNorm | str] | None = None,
     key: int = 0,
     record: int = 200,
-    progress: bool | Callable[[str], None] = False,
+    progress: bool | Callable[[str], None] | None = None,
     folder: str | Path | None = None,
     about: dict[str, Any] | None = None,
 ) -> Comparison:
@@ -103,9 +102,7 @@ def compare(
     chosen = usual_norms(found) if norms is None else tuple(map(read_norm, norms))
     for recipe in recipes:  # what does not fit says so before the first run
         recipe.batching(found.samples).check(found.samples)
-    work = _Work(
-        found, chosen, teller(progress), None if folder is None else Path(folder)
-    )
+    where = None if folder is None else Path(folder)
     settings = {
         **(about or {}),
         "samples": found.samples,
@@ -115,26 +112,41 @@ def compare(
         "loss": repr(found.loss),
         "seeds": seeds,
     }
+    with Stages(progress) as stages:
+        work = _Work(found, chosen, stages, where)
+        result = _run_all(work, recipes, seeds, key, steps, record, settings)
+        work.finish(result)
+    return result
+
+
+def _run_all(
+    work: "_Work",
+    recipes: Sequence[Recipe],
+    seeds: int,
+    key: int,
+    steps: int | None,
+    record: int,
+    settings: dict[str, Any],
+) -> Comparison:
+    """Every rule with every seed, until Ctrl-C."""
+    samples = work.problem.samples
     done: list[tuple[Recipe, tuple[int, ...], list[AbstractDiagnosis]]] = []
     complete = True
     for recipe in recipes:
-        batching = recipe.batching(found.samples)
-        random = batching.covers(found.samples) is not True
+        random = recipe.batching(samples).covers(samples) is not True
         each = tuple(range(key, key + (seeds if random else 1)))
         runs: list[AbstractDiagnosis] = []
         done.append((recipe, each, runs))
         for seed in each:
-            says = work.run(recipe, seed, steps, record, bar=progress is True)
+            says = work.run(recipe, seed, steps, record)
             runs.append(says)
-            complete = says.trajectory.outcome is not Outcome.INTERRUPTED
+            complete = not says.interrupted
             work.keep(recipe.name, seed, says, _gather(done, work, settings, False))
             if not complete:
                 break
         if not complete:
             break
-    result = _gather(done, work, settings, complete)
-    work.finish(result)
-    return result
+    return _gather(done, work, settings, complete)
 
 
 class _Work:
@@ -144,39 +156,40 @@ class _Work:
         self,
         problem: LinearClassification,
         norms: tuple[AbstractNorm, ...],
-        tell: Callable[[str], None],
+        stages: Stages,
         folder: Path | None,
     ):
-        self.problem, self.norms, self.tell, self.folder = problem, norms, tell, folder
-        self.catalogue = Catalogue(problem, tell)
+        self.problem, self.norms, self.tell, self.folder = (
+            problem,
+            norms,
+            stages,
+            folder,
+        )
+        self.catalogue = Catalogue(problem, stages)
         self.aligned: dict[tuple[str, int], dict[str, float]] = {}
 
     def run(
-        self, recipe: Recipe, seed: int, steps: int | None, record: int, *, bar: bool
+        self, recipe: Recipe, seed: int, steps: int | None, record: int
     ) -> AbstractDiagnosis:
         """The diagnosis of one rule with one seed."""
         self.tell(f"{recipe.name}, seed {seed}")
         batching = recipe.batching(self.problem.samples)
-        step_size = recipe.step_size
-        if step_size is None:
-            step_size = default_step_size(self.problem, recipe.optimizer)
         if steps is None:
-            steps = default_steps(self.problem, batching)
+            steps = default_steps(self.problem, batching, recipe.optimizer)
         says = diagnose_linear(
             Asked(
                 problem=self.problem,
                 optimizer=recipe.optimizer,
                 batching=batching,
                 steps=check_count("steps", steps),
-                step_size=step_size,
+                step_size=recipe.step_size,
                 norms=self.norms,
                 init=None,
                 key=seed,
                 record=record,
-                bar=bar,
                 checkpoint=self._unfinished(recipe.name, seed),
                 about={"rule": recipe.name, "notes": list(recipe.notes)},
-                tell=self.tell,
+                stages=self.tell,
                 catalogue=self.catalogue,
             )
         )

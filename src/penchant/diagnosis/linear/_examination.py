@@ -243,11 +243,7 @@ def _rows(
             except NotSeparableError:
                 separable = False
             except UndecidedError:
-<<<<<<< ours
                 pass  # the row stays without a best margin, `separable` open
-=======
-                pass  # the weights' own bounds are all there is
->>>>>>> theirs
             else:
                 best = max(float(most.margin), reached)
                 upper = max(min(float(most.upper_bound), float(seen.upper_bound)), best)

@@ -141,11 +141,7 @@ def least(rows: PairRows, W: Array) -> tuple[float, float, int]:
 
 
 def mixture(rows: PairRows, q: Array, fine: float = FINE) -> tuple[Array, Array, Array]:
-<<<<<<< ours
     r"""$A^\top q$, a bound on its error, and $|A|^\top q$, to hold it against.
-=======
-    r"""$A^\top q$, a bound on its error, and $|A|^\top q$, which it is to be held against.
->>>>>>> theirs
 
     In the units of the features; `q` is 0 where no row exists. Plain sums do where
     their errors are below the share `fine` of the largest entry.
