@@ -83,7 +83,7 @@ def check_count(name: str, value: object, *, least: int = 1) -> int:
 
     Raises:
         TypeError: If `value` is no integer.
-        ValueError: If it is too small.
+        ValueError: If it is too small, or does not fit into 64 bits.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         if isinstance(value, float) and value.is_integer():
@@ -95,6 +95,8 @@ def check_count(name: str, value: object, *, least: int = 1) -> int:
             )
     if value < least:
         raise ValueError(f"{name} must be at least {least}; got {value}.")
+    if value >= 2**63:
+        raise ValueError(f"{name} must be below 2^63; got {value}.")
     return int(value)
 
 

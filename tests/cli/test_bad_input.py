@@ -80,8 +80,14 @@ def test_broken_files_are_a_sentence(run, here, kind, command):
 
 
 OPTIONS = [
-    ("--optimizer adan", "no optimizer 'adan'; have: gd, steepest, sign,"),
-    ("--optimizer sign --b1 .9", "--b1 is no option of sign, which takes: none"),
+    (
+        "--optimizer adan",
+        "no optimizer 'adan'; have: gd, sgd, momentum, steepest, sign,",
+    ),
+    (
+        "--optimizer sign --b1 .9",
+        "--b1 is no option of sign, which takes: --weight-decay",
+    ),
     ("--optimizer adam --momentum .9", "takes: --b1, --b2, --eps, --eps-inside"),
     ("--optimizer steepest", "steepest needs --norm"),
     ("--optimizer steepest --norm l9", "no norm 'l9'; have: l1, l2, linf"),

@@ -44,13 +44,13 @@ def test_several_rules_on_one_page(run, here, blank_pages):
 def test_seeds_give_intervals_where_there_is_chance(run, here, blank_pages):
     name = table(here / "data.csv")
     told = run(
-        "compare", name, "--optimizers", "adam:batch=2,sign", "--seeds", 3,
+        "compare", name, "--optimizers", "adam:batch=2,sign", "--seeds", 2,
         "--steps", 300, "--json",
     )  # fmt: skip
     found = json.loads(told.stdout)
     jsonschema.validate(found, SCHEMA)
     drawn, fixed = found["rules"]
-    assert (drawn["seeds"], fixed["seeds"]) == ([0, 1, 2], [0])
+    assert (drawn["seeds"], fixed["seeds"]) == ([0, 1], [0])
     share = drawn["shares"]["ℓ2"]
     assert share["low"] <= share["mean"] <= share["high"] <= 1.0
     assert fixed["shares"]["ℓ2"]["low"] is None

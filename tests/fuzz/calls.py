@@ -137,7 +137,10 @@ def failures(seed, count):
         except (TypeError, ValueError, FileNotFoundError, _LongError):
             continue
         except Exception as error:  # noqa: BLE001
-            if type(error).__name__ in (names[name].__doc__ or ""):
+            if any(
+                k.__name__ in (names[name].__doc__ or "")
+                for k in type(error).mro()[:-3]
+            ):
                 continue  # it is documented
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{last.filename.rpartition('penchant/')[2]}:{last.lineno}"

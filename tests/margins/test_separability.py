@@ -107,9 +107,7 @@ def mixed_units(r, n, d):
 
 
 def times(r, n, d):
-    return np.column_stack([
-        1.7e12 + r.integers(0, 10**10, n), r.normal(size=(n, d))
-    ])
+    return np.column_stack([1.7e12 + r.integers(0, 10**10, n), r.normal(size=(n, d))])
 
 
 def integers(r, n, d):
@@ -258,9 +256,7 @@ def test_copies_order_and_swapped_labels_change_nothing(norm):
 def test_rotations_leave_euclidean_margins():
     X, y = separable_data(1)
     U, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(4, 4)))
-    one, other = (
-        pn.max_margin(problem_of(Z, y, 2), norms.L2()) for Z in (X, X @ U)
-    )
+    one, other = (pn.max_margin(problem_of(Z, y, 2), norms.L2()) for Z in (X, X @ U))
     assert np.isclose(float(one.margin), float(other.margin), rtol=1e-9)
     assert np.allclose(np.asarray(one.weights) @ U, other.weights, atol=1e-7)
 

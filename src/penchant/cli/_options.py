@@ -342,12 +342,9 @@ def _rule_options(given: Given) -> dict[str, Any]:
         options |= {"b1": betas[0], "b2": betas[1]}
     entry = pn.optimizers.OPTIMIZERS.get(given["optimizer"].strip().lower())
     takes = () if entry is None else entry[1]
-    if "momentum" in options and "momentum" not in takes and "b1" in takes:
-        if "b1" in options or "b2" in takes:
-            clash = "--b1" if "b1" in takes else "--b2"
-            raise ValueError(
-                f"--momentum is no option of {given['optimizer']}, which takes {clash}."
-            )
+    # of a rule with one memory, b1 is what people call momentum
+    one_memory = "b1" in takes and not {"b2", "momentum"} & set(takes)
+    if one_memory and "momentum" in options and "b1" not in options:
         options["b1"] = options.pop("momentum")
     return options
 

@@ -109,13 +109,14 @@ def _market_header(stream: Tree) -> tuple[dict[str, str], list[int]]:
     words = stream.readline(2**16).decode("utf-8", "replace").lower().split()
     if len(words) != 5 or words[:2] != ["%%matrixmarket", "matrix"]:
         raise ValueError("it must start with '%%MatrixMarket matrix'")
-    head = dict(zip(("form", "field", "symmetry"), words[2:], strict=True))
-    allowed = {
+    head: dict[str, str] = {}
+    allowed: dict[str, tuple[str, ...]] = {
         "form": ("coordinate", "array"),
         "field": ("real", "double", "integer", "unsigned-integer", "pattern"),
         "symmetry": ("general", "symmetric"),
     }
-    for part, known in allowed.items():
+    for (part, known), word in zip(allowed.items(), words[2:], strict=True):
+        head[part] = word
         if head[part] not in known:
             raise ValueError(f"its {part} is {head[part]!r}; read are {known}")
     line = b"%"

@@ -100,13 +100,13 @@ def unit_margin(rows: PairRows, norm: AbstractNorm, W: Numbers) -> tuple[Array, 
     length = float(norm(jnp.asarray(V)))
     if not length > 0:
         return V, 0.0
-    m, error, e = accurate.least(rows, V)
-    margin = float(np.ldexp(m / length, e))
     unit = V / length
-    near = m > 0 and m < 1e3 * (error + accurate.EPS * np.abs(rows.apply(V)).max())
-    if near and separates(rows, V) and not separates(rows, unit):
-        return V, margin
-    return unit, margin
+    # the margin of the weights that are shown, whose entries division has rounded
+    m, error, e = accurate.least(rows, unit)
+    if m - error <= 0 and separates(rows, V):
+        m, _, e = accurate.least(rows, V)
+        return V, float(np.ldexp(m / length, e))
+    return unit, float(np.ldexp(m, e))
 
 
 def upper_bound(

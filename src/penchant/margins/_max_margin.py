@@ -159,7 +159,11 @@ class Exact(AbstractSolver):
                 "solver: Exact() knows the norms of penchant.norms, lp, Schatten and "
                 f"Mahalanobis; got {norm!r}, for which there is FirstOrder()."
             )
-        with _blas_threads(problem):
+        # rows of 1e20 overflow on the way; what is not finite betters no bound
+        with (
+            _blas_threads(problem),
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        ):
             return Attempt(*_by_exact(problem, norm, tol))
 
 
@@ -284,6 +288,8 @@ class _Best:
         self.q = np.where(self.rows.real, 1.0 / self.rows.count, 0.0)
 
     def offer_weights(self, W: Numbers) -> bool:
+        if not np.isfinite(np.asarray(W)).all():
+            return False
         W, margin = unit_margin(self.rows, self.norm, W)
         better = margin > self.lower
         if better:
@@ -339,7 +345,7 @@ def _certified(
         method += " and exact separation"
     if best.gap > loose and isinstance(solver, Exact):
         with _blas_threads(problem):
-            for again in _again(problem, norm, best.W, tol):
+            for again in _again(problem, norm, tol):
                 if best.offer_weights(again.weights):
                     method = again.method
                 best.offer_pairs(again.pairs)
@@ -420,10 +426,11 @@ def _scale(problem: LinearClassification, norm: AbstractNorm) -> float:
 
 
 def _again(
-    problem: LinearClassification, norm: AbstractNorm, W: np.ndarray, tol: float
+    problem: LinearClassification, norm: AbstractNorm, tol: float
 ) -> Iterator[Attempt]:
     """Attempts at data that are separable, though a method lost sight of it."""
-    with contextlib.suppress(np.linalg.LinAlgError, FloatingPointError):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        # what is not finite is no better than what is there
         yield Attempt(*_by_exact(problem, norm, tol, stop_at=0.0))
 
 

@@ -60,7 +60,7 @@ class NotSeparableError(NoMarginError):
         super().__init__(
             f"The data are not linearly separable: {weighed} weighted samples cancel, "
             f"proved {proof}; with weights rounded to doubles, as they are in "
-            f".certificate, to {left_over(rows, q):.1e} of their size in every feature.",
+            f".certificate, to {left_over(rows, q):.1e} of their size in each feature.",
             rows,
             q,
             margin,

@@ -170,8 +170,7 @@ class Character(eqx.Module):
         kinds = {"steps": AbstractNorm, "first": Memory, "second": Divisor}
         for name, kind in kinds.items():
             value = getattr(self, name)
-            # what JAX puts in the place of leaves while it takes a rule apart is no norm
-            if isinstance(value, (str, bytes, int, float, complex, list, tuple, dict)):
+            if value is not None:
                 check_instance(name, value, kind, f"a {kind.__name__} or None")
         check_instance("evidence", self.evidence, Grades, "a Grades")
 

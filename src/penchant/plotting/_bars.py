@@ -30,18 +30,17 @@ def ratio_bars(
     with house_style():
         ax = own_axes(ax, size)
         labels = list(labels)
-        _, ratios = series(range(len(labels)), ratios=ratios)
-        if lowest is not None:
-            _, lowest = series(range(len(labels)), lowest=lowest)
+        order = range(len(labels))
+        _, best = series(order, ratios=ratios)
+        least = best if lowest is None else series(order, lowest=lowest)[1]
         places = np.arange(len(labels))[::-1]
-        lowest = ratios if lowest is None else lowest
         for i, (y, label) in enumerate(zip(places, labels, strict=True)):
             hue = colour(label, i)
-            sure = 100 * max(lowest[i], 0.0)
-            shown = 100 * max(ratios[i], 0.0)
+            sure = 100 * max(least[i], 0.0)
+            shown = 100 * max(best[i], 0.0)
             ax.barh(y, shown, height=0.62, color=hue, alpha=0.35, linewidth=0)
             ax.barh(y, min(sure, shown), height=0.62, color=hue, linewidth=0)
-            text = "not separated" if ratios[i] <= 0 else f"{100 * ratios[i]:.1f} %"
+            text = "not separated" if best[i] <= 0 else f"{100 * best[i]:.1f} %"
             ax.text(shown + 1, y, text, va="center", fontweight="bold")
         ax.axvline(100, color=FAINT, linewidth=1, linestyle=(0, (3, 2)))
         ax.set_yticks(places, list(labels))

@@ -146,6 +146,7 @@ def predict_from(
         TypeError: If an argument is of the wrong kind.
         ValueError: If the trajectory is of another problem.
     """
+    check_instance("problem", problem, AbstractClassification, "one with margins")
     rule = optimizers.read(optimizer)
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
     batching.check(problem.samples)

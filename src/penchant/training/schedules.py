@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from penchant._checks import check_instance, check_number
+from penchant._checks import as_numbers, check_instance, check_number
 from penchant._leaves import as_leaf
 from penchant._pretty import pretty
 from penchant._types import Real, StepSize, Tree
@@ -178,7 +178,12 @@ def as_schedule(step_size: StepSize) -> Schedule:
 
 
 def values(schedule: Schedule, t: jax.Array) -> jax.Array:
-    r"""$\eta_t$ at each of the whole numbers `t`."""
+    r"""$\eta_t$ at each of the whole numbers `t`.
+
+    Raises:
+        TypeError: If `t` holds no numbers.
+    """
+    t = as_numbers("t", t) if not isinstance(t, jax.Array) else t
     if isinstance(schedule, Constant):
         return jnp.broadcast_to(jnp.asarray(schedule.scale), t.shape)
     if isinstance(schedule, Power):
@@ -188,6 +193,7 @@ def values(schedule: Schedule, t: jax.Array) -> jax.Array:
 
 def table(schedule: Schedule, start: Tree, length: int) -> jax.Array:
     r"""$\eta_t$ for `length` steps from `start`."""
+    as_numbers("start", start)
     return values(schedule, start + jnp.arange(length))
 
 
@@ -197,6 +203,7 @@ def cumulative(step_size: StepSize, steps: np.ndarray) -> np.ndarray:
     Closed form for constants; sums in blocks else, so that memory stays small.
     """
     schedule = as_schedule(step_size)
+    check_number("steps", steps, least=0.0, below=2.0**63)
     steps = np.asarray(steps, dtype=np.int64)
     if isinstance(schedule, Constant):
         return float(np.asarray(schedule.scale)) * steps.astype(float)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 import equinox as eqx
 import jax.numpy as jnp
 
+from penchant._types import Weights
 from penchant.margins import (
     FirstOrder,
     LooseMarginWarning,
@@ -18,7 +19,6 @@ from penchant.margins import (
 from penchant.norms import L1, L2, AbstractNorm, Linf, Nuclear, Spectral
 from penchant.problems import LinearClassification
 from penchant.training import Trajectory
-from penchant._types import Weights
 
 TOLERANCE = 1e-6
 

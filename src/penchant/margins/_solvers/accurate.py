@@ -7,6 +7,8 @@ with their rounding errors (`ogita2005accurate`), and every result comes with a 
 on what is left of them.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -82,7 +84,7 @@ def unit_scale(a: Array) -> tuple[Array, int]:
     return scaled(a, -e), e
 
 
-def scaled(a: Array, e: int | NDArray[np.intp]) -> Array:
+def scaled(a: Array, e: int | NDArray[np.integer[Any]]) -> Array:
     """`a 2^e`, in two halves: 2^1074 itself is no double."""
     half = e // 2
     return np.ldexp(np.ldexp(a, half), e - half)
@@ -138,10 +140,8 @@ def least(rows: PairRows, W: Array) -> tuple[float, float, int]:
     return float(flat[i]), float(flat[i] - (flat - bound).min()), e
 
 
-def mixture(
-    rows: PairRows, q: Array, fine: float = FINE
-) -> tuple[Array, Array, Array]:
-    r"""$A^\top q$, a bound on its error, and $|A|^\top q$, which it is to be held against.
+def mixture(rows: PairRows, q: Array, fine: float = FINE) -> tuple[Array, Array, Array]:
+    r"""$A^\top q$, a bound on its error, and $|A|^\top q$, to hold it against.
 
     In the units of the features; `q` is 0 where no row exists. Plain sums do where
     their errors are below the share `fine` of the largest entry.

@@ -259,9 +259,9 @@ def _orthonormal(A: Array) -> tuple[Array, Callable[[Array], Array]] | None:
     n, size = A.shape
     first = None
     if size > n:  # no more features than rows are needed
-        first, R = linalg.qr(A.T, mode="economic", check_finite=False)
+        first, R = np.linalg.qr(A.T)
         A = R.T
-    Q, R, order = linalg.qr(A, mode="economic", pivoting=True, check_finite=False)
+    Q, R, order = _pivoted(A)
     own = np.abs(np.diagonal(R))
     rank = int((own > DEPENDENT * own[0]).sum()) if len(own) else 0
     if rank == 0:
@@ -274,6 +274,12 @@ def _orthonormal(A: Array) -> tuple[Array, Callable[[Array], Array]] | None:
         return w if first is None else first @ w
 
     return Q[:, :rank], back
+
+
+def _pivoted(A: Array) -> tuple[Array, Array, Indices]:
+    """`QR` of the columns in an order of falling rest."""
+    found: Any = linalg.qr(A, mode="economic", pivoting=True, check_finite=False)
+    return found
 
 
 def _few(Q: Array, weights: Array) -> Indices | None:
@@ -304,7 +310,7 @@ def _cancelling(B: Array) -> Array | None:
     count, size = B.shape
     if count <= size or size == 0:
         return None
-    R = linalg.qr(B, mode="r", check_finite=False)[0][:size]
+    R = np.linalg.qr(B, mode="r")
     if np.abs(np.diagonal(R)).min() == 0:
         return None
     T = linalg.solve_triangular(R, np.eye(size), check_finite=False)
@@ -319,20 +325,23 @@ def _cancelling(B: Array) -> Array | None:
     reach = (np.linalg.norm(Y, axis=1) + np.linalg.norm(F, axis=1)) * (1.0 + 1e-9)
     rows = PairRows(B, None, 1)
     # nearest to equal weights among those that cancel; positive if any are, nearly
-    start, *_ = linalg.lstsq(
+    start = np.linalg.lstsq(
         np.vstack([Y.T, np.ones((1, count))]), np.append(np.zeros(size), 1.0)
-    )
-    for u in _positive(Y, start):
-        for _ in range(3):
-            G, error, _ = accurate.mixture(rows, u[:, None])
+    )[0]
+    for u in _positive(Y, np.asarray(start, dtype=float)):
+        proved, least = None, np.inf
+        for _ in range(4):
+            G, error, _ = accurate.mixture(rows, u[:, None], fine=0.0)
             along = T.T @ G
             rest = np.abs(T).T @ (error + 2.0 * size * eps * np.abs(G))
-            miss = np.linalg.norm(np.abs(along) + rest) / (1.0 - spread)
-            if (u > 1.01 * reach * miss).all() and u.min() > 0:
-                return u / u.sum()
+            miss = float(np.linalg.norm(np.abs(along) + rest)) / (1.0 - spread)
+            if miss < least and (u > 1.01 * reach * miss).all() and u.min() > 0:
+                proved, least = u, miss
             u = u - Y @ along
             if not u.min() > 0:
                 break
+        if proved is not None:
+            return proved / proved.sum()
     return None
 
 
@@ -371,7 +380,7 @@ def _independent(B: Array) -> Indices:
     size = B.shape[1]
     if not size:
         return np.arange(0)
-    _, R, order = linalg.qr(B, mode="economic", pivoting=True, check_finite=False)
+    _, R, order = _pivoted(B)
     own = np.abs(np.diagonal(R))
     rank = int((own > DEPENDENT * max(own[0], 1e-300)).sum())
     if rank == size:
