@@ -30,8 +30,8 @@ LAST = 0.1
 
 Margins of about 1 decide whether data are separated, so the last steps must be small
 against that; the sum of all steps, which is what margins grow by, is then as large as
-it can be. Values from 0.03 to 1 were tried on digits, MNIST's 3 against 8, wine, iris and
-random data; `benchmarks/defaults.py` runs the defaults that came of it.
+it can be. Values from 0.03 to 1 were tried on digits, MNIST's 3 against 8, wine, iris
+and random data; `benchmarks/defaults.py` runs the defaults that came of it.
 """
 
 BARE = 0.03
