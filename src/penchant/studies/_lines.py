@@ -3,8 +3,6 @@
 import dataclasses
 import math
 
-Number = float | int
-
 
 @dataclasses.dataclass(frozen=True)
 class Line:
@@ -20,10 +18,10 @@ class Line:
     """
 
     what: str
-    expected: Number
-    low: Number
-    high: Number
-    measured: Number
+    expected: float
+    low: float
+    high: float
+    measured: float
     certificate: str = ""
 
     @classmethod
@@ -31,11 +29,11 @@ class Line:
         cls,
         what: str,
         *,
-        expected: Number,
-        within: Number,
-        measured: Number,
+        expected: float,
+        within: float,
+        measured: float,
         certificate: str = "",
-        most: Number = math.inf,
+        most: float = math.inf,
     ) -> "Line":
         """At most `within` from what is expected, and nowhere above `most`.
 
@@ -49,11 +47,11 @@ class Line:
     def between(
         cls,
         what: str,
-        low: Number,
-        high: Number,
+        low: float,
+        high: float,
         *,
-        expected: Number,
-        measured: Number,
+        expected: float,
+        measured: float,
         certificate: str = "",
     ) -> "Line":
         """From `low` to `high`, where `expected` is no more than a typical value.
@@ -67,10 +65,10 @@ class Line:
     def least(
         cls,
         what: str,
-        low: Number,
+        low: float,
         *,
-        expected: Number,
-        measured: Number,
+        expected: float,
+        measured: float,
         certificate: str = "",
     ) -> "Line":
         """`low` or more; what is above it passes, however large.
@@ -82,7 +80,7 @@ class Line:
 
     @classmethod
     def most(
-        cls, what: str, high: Number, *, measured: Number, certificate: str = ""
+        cls, what: str, high: float, *, measured: float, certificate: str = ""
     ) -> "Line":
         """A size that should be 0, such as a gap or a residual: from 0 to `high`.
 

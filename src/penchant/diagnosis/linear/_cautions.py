@@ -124,6 +124,9 @@ def not_converged(row: Row, fit: Convergence) -> list[Caution]:
     if fit.gap <= fit.target or row.reading <= 0:
         return []
     gap = f"{100 * fit.gap:.2g} % below the best {row.label} margin"
+    if math.isfinite(fit.error) and fit.exponent <= 0.0:
+        detail = "Over the last decade of steps the gap has not fallen."
+        return [Caution(Kind.NOT_CONVERGED, f"The run ends {gap}.", detail)]
     if not math.isfinite(fit.error):
         rate = "the run is too short to fit a rate"
     else:
