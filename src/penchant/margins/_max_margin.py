@@ -429,9 +429,12 @@ def _again(
     problem: LinearClassification, norm: AbstractNorm, tol: float
 ) -> Iterator[Attempt]:
     """Attempts at data that are separable, though a method lost sight of it."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        # what is not finite is no better than what is there
-        yield Attempt(*_by_exact(problem, norm, tol, stop_at=0.0))
+    try:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            again = _by_exact(problem, norm, tol, stop_at=0.0)
+    except OverflowError:
+        return  # margins of 1e-300 have no square; the bounds at hand stand
+    yield Attempt(*again)
 
 
 def _by_exact(

@@ -16,7 +16,7 @@ from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
 from penchant.diagnosis.linear._measure import cosine
 from penchant.diagnosis.linear._verdict import NEAR, REACHED
 from penchant.estimators import alignment
-from penchant.margins import NotSeparableError, certify, is_unique
+from penchant.margins import NotSeparableError, UndecidedError, certify, is_unique
 from penchant.norms import AbstractNorm, read as read_norm
 from penchant.pages import percent
 from penchant.problems import LinearClassification, read_head, sort_out
@@ -236,10 +236,14 @@ def _rows(
         seen = certify(problem, w, norm)
         reached, best, upper, angle = float(seen.margin), None, None, None
         if separable is not False:
+            if reached > 0:
+                catalogue.separating = w  # an answer where no solver has one
             try:
                 most = catalogue.best(norm)
             except NotSeparableError:
                 separable = False
+            except UndecidedError:
+                pass  # the row stays without a best margin, `separable` open
             else:
                 best = max(float(most.margin), reached)
                 upper = max(min(float(most.upper_bound), float(seen.upper_bound)), best)
