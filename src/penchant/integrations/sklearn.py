@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from penchant._types import Numbers
-from penchant.margins import NotSeparableError, max_margin
+from penchant.margins import NotSeparableError, UndecidedError, max_margin
 from penchant.norms import read
 from penchant.problems import LinearClassification
 
@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 
 class NotSeparableWarning(UserWarning):
-    """No weights separate the data, so that a classifier has no margin."""
+    """No weights separate the data, or none are known to: there is no margin."""
 
 
 class MaxMarginClassifier(ClassifierMixin, BaseEstimator):
@@ -69,7 +69,7 @@ class MaxMarginClassifier(ClassifierMixin, BaseEstimator):
         ValueError: On `fit`, if an argument or the data can't be used.
 
     Warns:
-        NotSeparableWarning: On `fit`, if no weights separate the data.
+        NotSeparableWarning: On `fit`, if no weights separate the data, or that is open.
     """
 
     def __init__(
@@ -89,7 +89,8 @@ class MaxMarginClassifier(ClassifierMixin, BaseEstimator):
         """Find the largest margin of examples `(n, d)` with labels `(n,)`.
 
         Raises:
-            NotSeparableError: If no weights separate them, unless told otherwise.
+            NotSeparableError: If no weights separate them, where that is asked for.
+            UndecidedError: If that is open, where it is asked for.
             ValueError: If an argument or the data can't be used.
         """
         if self.not_separable not in ("warn", "raise"):
@@ -113,7 +114,7 @@ class MaxMarginClassifier(ClassifierMixin, BaseEstimator):
         )
         try:
             best = max_margin(problem, norm, tol=self.tol)
-        except NotSeparableError as error:
+        except (NotSeparableError, UndecidedError) as error:
             if self.not_separable == "raise":
                 raise
             warnings.warn(

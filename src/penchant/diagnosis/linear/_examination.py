@@ -16,7 +16,7 @@ from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
 from penchant.diagnosis.linear._measure import cosine
 from penchant.diagnosis.linear._verdict import NEAR, REACHED
 from penchant.estimators import alignment
-from penchant.margins import NotSeparableError, certify, is_unique
+from penchant.margins import NotSeparableError, UndecidedError, certify, is_unique
 from penchant.norms import AbstractNorm, read as read_norm
 from penchant.pages import percent
 from penchant.problems import LinearClassification, read_head, sort_out
@@ -240,6 +240,8 @@ def _rows(
                 most = catalogue.best(norm)
             except NotSeparableError:
                 separable = False
+            except UndecidedError:
+                pass  # the weights' own bounds are all there is
             else:
                 best = max(float(most.margin), reached)
                 upper = max(min(float(most.upper_bound), float(seen.upper_bound)), best)
