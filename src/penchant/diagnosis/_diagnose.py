@@ -6,7 +6,7 @@ from penchant import optimizers
 from penchant._checks import check_count, check_instance
 from penchant._progress import Stages
 from penchant._types import Key, StepSize, Tree
-from penchant.diagnosis._asked import Asked
+from penchant.diagnosis._asked import Asked, hold_out
 from penchant.diagnosis._defaults import default_steps
 from penchant.diagnosis._result import AbstractDiagnosis
 from penchant.diagnosis.linear._diagnose import diagnose_linear
@@ -29,6 +29,8 @@ def diagnose(
     loss: AbstractLoss | str | None = None,
     bias: bool = False,
     classes: int | None = None,
+    image: tuple[int, ...] | str | None = None,
+    holdout: float | None = None,
     batching: AbstractBatching | None = None,
     steps: int | None = None,
     step_size: StepSize | None = None,
@@ -75,6 +77,11 @@ def diagnose(
         loss: Of examples or a `Dataset`: a loss or its name, `logistic` by default.
         bias: Of examples or a `Dataset`: append a feature that is 1.
         classes: Of examples or a `Dataset`: 2 for two classes as two rows of weights.
+        image: Of examples or a `Dataset`: the shape of the images that samples are,
+            `(28, 28)` or `"28x28"`, for pictures of the weights.
+        holdout: Of a linear classifier: the share of samples, such as .2, that no
+            training sees, drawn class by class with `key`. `held_out` of the answer
+            says on which of them the optima differ, and how often each is right.
         batching: Which samples an update sees; None for all, and for batches of 32
             where the rule is called `sgd`.
         steps: Number of updates; None for as many as a fixed amount of arithmetic
@@ -100,7 +107,9 @@ def diagnose(
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range.
     """
-    problem, rest = sort_out(problem, given, loss=loss, bias=bias, classes=classes)
+    problem, rest = sort_out(
+        problem, given, loss=loss, bias=bias, classes=classes, image=image
+    )
     optimizer = optimizers.only(rest, optimizer)
     check_instance(
         "problem",
@@ -109,6 +118,7 @@ def diagnose(
         "a LinearClassification, NetworkClassification or another with margins",
     )
     rule = optimizers.read(optimizer)
+    problem, held = hold_out(problem, holdout, key)
     assert isinstance(problem, AbstractClassification)
     if batching is None:
         batching = of_rule(optimizer, problem.samples)
@@ -137,5 +147,6 @@ def diagnose(
             stages=stages,
             checkpoint=checkpoint,
             about=about,
+            held=held,
         )
         return diagnose_linear(asked) if linear else diagnose_network(asked)

@@ -3,12 +3,15 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from penchant import pages
 from penchant.diagnosis._figures import Figures, about, add_figure, add_loss, judged
 from penchant.diagnosis._result import AbstractDiagnosis
+from penchant.diagnosis.linear._chosen import Chosen
+from penchant.diagnosis.linear._held_out import PICTURED, HeldOut
 from penchant.diagnosis.linear._measure import MarginPath
 from penchant.diagnosis.linear._minimiser import Minimiser
 from penchant.estimators import Imitation
@@ -19,6 +22,8 @@ def render(
     paths: dict[str, MarginPath],
     minimiser: Minimiser | None,
     seen: Imitation | None,
+    chosen: Chosen,
+    held_out: HeldOut | None,
 ) -> str:
     """The report's HTML."""
     return pages.render(
@@ -26,8 +31,47 @@ def render(
         figures=_figures(diagnosis, paths, minimiser, seen),
         badge=_badge(diagnosis),
         heaviest=_heaviest(minimiser),
+        **chosen_parts(chosen, held_out),
         **about(diagnosis),
     )
+
+
+def chosen_parts(chosen: Chosen, held_out: HeldOut | None) -> dict[str, Any]:
+    """What the page's parts on weights and on samples held out ask for."""
+    weights: Figures = []
+    draw = lambda inches: chosen.plot(width=inches)
+    if chosen.plane and held_out is not None:
+        others = held_out.problem
+        draw = lambda inches: chosen.plane_with(others, width=inches)
+    heading = "Where each draws the line" if chosen.plane else "The weights themselves"
+    add_figure(weights, "chosen", heading, chosen.caption, draw)
+    held: Figures = []
+    if held_out is not None:
+        add_figure(
+            held,
+            "accuracy",
+            "On samples that no training saw",
+            "Share of held-out samples that each classifier has right; lines are exact "
+            f"95 % intervals. All were trained on the other {held_out.trained:,} "
+            "samples.",
+            lambda inches: held_out.accuracies(width=inches),
+        )
+        if held_out.problem.image is not None and len(held_out.flips):
+            count = min(PICTURED, len(held_out.flips))
+            of = f"{len(held_out.flips):,} held-out samples that not all call the same"
+            add_figure(
+                held,
+                "flips",
+                "Samples that flip",
+                f"{count} of the {of}, most divided first. Above: the label, and the "
+                "row, from 0. Below: who says what.",
+                lambda inches: held_out.plot(width=inches),
+            )
+    entries = () if chosen.plane or chosen.image else chosen.top()
+    return {"chosen": chosen, "weights": weights, "entries": entries} | {
+        "held_out": held_out,
+        "held": held,
+    }
 
 
 def _figures(
