@@ -85,9 +85,9 @@ def complete(page, says):
 
 def test_each_figure_is_there_wide_and_narrow(saved):
     for made, figures in (
-        (separable, ["ratios", "imitation", "paths", "loss"]),
-        (overlapping, ["excess", "loss"]),
-        (open_question, ["loss"]),
+        (separable, ["ratios", "imitation", "paths", "loss", "chosen"]),
+        (overlapping, ["excess", "loss", "chosen"]),
+        (open_question, ["loss", "chosen"]),
     ):
         page = saved[made].read_text(encoding="utf-8")
         assert re.findall(r'<figure id="(\w+)">', page) == figures

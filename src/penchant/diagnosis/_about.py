@@ -10,6 +10,7 @@ import numpy as np
 
 from penchant import norms, optimizers
 from penchant._types import Key, StepSize
+from penchant.diagnosis._hold_out import Held
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import (
     AbstractClassification,
@@ -35,16 +36,19 @@ def settings_of(
     steps: int,
     key: Key,
     about: dict[str, Any] | None,
+    held: Held | None,
 ) -> dict[str, Any]:
     """Everything that makes a diagnosis what it is, for its report."""
+    samples = problem.samples + (0 if held is None else len(held.rows))
     schedule = schedules.as_schedule(step_size)
     again = [
         "pn.diagnose(",
-        f"    problem,  # {problem.samples} samples, loss={problem.loss!r}",
+        f"    problem,  # {samples} samples, loss={problem.loss!r}",
         f"    {_typed(optimizer)},",
         f"    batching={_typed(batching)},",
         f"    step_size={_typed(schedule)},",
         f"    steps={steps},",
+        *([] if held is None else [f"    holdout={held.share!r},"]),
         f"    key={key!r},",
         ")",
     ]
@@ -52,6 +56,7 @@ def settings_of(
         **_labels(problem),
         **(about or {}),
         "samples": problem.samples,
+        **({} if held is None else {"held out": held.said}),
         **_model(problem),
         "classes": 2 if problem.binary else problem.classes,
         "loss": repr(problem.loss),

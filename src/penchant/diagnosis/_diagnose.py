@@ -6,8 +6,9 @@ from penchant import optimizers
 from penchant._checks import check_count, check_instance
 from penchant._progress import Stages
 from penchant._types import Key, StepSize, Tree
-from penchant.diagnosis._asked import Asked, hold_out
+from penchant.diagnosis._asked import Asked
 from penchant.diagnosis._defaults import default_steps
+from penchant.diagnosis._hold_out import hold_out
 from penchant.diagnosis._result import AbstractDiagnosis
 from penchant.diagnosis.linear._diagnose import diagnose_linear
 from penchant.diagnosis.network._diagnose import diagnose_network

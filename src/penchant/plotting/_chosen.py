@@ -85,7 +85,7 @@ def weight_pictures(
     with house_style(9.0 if width > NARROW else 8.0):
         left = 0.45 if rows else 0.05
         side = (width - left) / across - 0.08
-        side = min(side, 1.75)
+        side = min(side, 1.75 if k < 4 else 0.75)  # of many classes, the page is long
         lines = 1 if under else 0
         titled = down if k == 1 else 1
         height = (

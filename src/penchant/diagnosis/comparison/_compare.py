@@ -7,8 +7,9 @@ from typing import Any
 from penchant._checks import check_count, check_instance
 from penchant._progress import Stages
 from penchant._types import StepSize
-from penchant.diagnosis._asked import Asked, Held, hold_out
+from penchant.diagnosis._asked import Asked
 from penchant.diagnosis._defaults import default_steps
+from penchant.diagnosis._hold_out import Held, hold_out
 from penchant.diagnosis._result import AbstractDiagnosis
 from penchant.diagnosis.comparison._comparison import (
     ComparedRule,

@@ -156,6 +156,8 @@ class LinearClassification(AbstractClassification):
         >>> problem.classify(jnp.array([3.0]))
         Array([ 1, -1,  0], dtype=int32)
         """
+        # lengths change nothing, and large ones would overflow
+        w = jnp.ldexp(w, -jnp.frexp(jnp.max(jnp.abs(w)))[1])
         if self.binary:
             return jnp.sign(_scores(self.X, w)).astype(self.y.dtype)
         Z = self.X @ w.T
