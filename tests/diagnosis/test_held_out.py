@@ -36,7 +36,7 @@ def held(k):
     return pn.diagnose(X, y, SIGN, steps=300, holdout=0.3, key=4)
 
 
-@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("k", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_flips_are_those_that_a_plain_loop_counts(k):
     says = held(k)
     X, y = data(k)
@@ -141,6 +141,7 @@ def test_words_say_no_more_than_the_counts():
     assert "<svg" in seen._repr_html_()
 
 
+@pytest.mark.slow
 def test_problems_without_a_margin_have_samples_held_out_too():
     rng = np.random.default_rng(1)
     X, y = rng.normal(size=(80, 2)), np.where(rng.random(80) < 0.5, -1, 1)
@@ -158,6 +159,7 @@ def test_networks_refuse():
         pn.diagnose(network(), SIGN, steps=5, step_size=0.1, holdout=0.2)
 
 
+@pytest.mark.slow
 def test_rules_are_compared_on_the_same_samples():
     X, y = data(2)
     found = pn.compare(X, y, "sign,gd", steps=200, holdout=0.3, key=4)

@@ -22,7 +22,7 @@ def split(y: Numbers, share: Real, seed: int = 0) -> Split:
     least one is left. The same labels, share and seed give the same rows.
 
     >>> split([0, 0, 0, 0, 1, 1], 0.5, seed=1).held
-    array([1, 2, 4])
+    array([0, 2, 4])
 
     Args:
         y: `(n,)` labels.

@@ -26,7 +26,7 @@ class Held:
         return f"{len(self.rows)} samples, drawn class by class, seed {self.seed}"
 
 
-def hold_out(problem: object, share: object, key: object) -> tuple[Any, "Held | None"]:
+def hold_out(problem: object, share: Any, key: object) -> tuple[Any, "Held | None"]:
     """The problem to train on, and the samples held out; all and None without a share.
 
     Raises:
@@ -44,7 +44,7 @@ def hold_out(problem: object, share: object, key: object) -> tuple[Any, "Held | 
     y = np.asarray(problem.y)
     if problem.names:
         y = np.array(problem.names)[(y + 1) // 2 if problem.binary else y]
-    parts = split(y, share, seed)  # type: ignore[arg-type]
+    parts = split(y, share, seed)
     return problem.take(parts.train), Held(
         parts.held, problem.take(parts.held), share, seed
     )
