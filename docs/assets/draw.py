@@ -121,6 +121,17 @@ def regimes() -> None:
     _write(ax.get_figure(), "regimes.svg")
 
 
+def what_was_chosen() -> None:
+    """The weights that two rules pick, beside those that three norms pick."""
+    rules = {
+        "gradient descent": pn.optimizers.SteepestDescent(pn.norms.L2()),
+        "sign descent": pn.optimizers.SignDescent(),
+    }
+    digits = pn.datasets.digits(("3", "8"))
+    found = pn.compare(digits, rules, steps=100_000)
+    _write(found.chosen.plot().figure, "what_was_chosen.svg")
+
+
 def _write(figure: Figure, name: str) -> None:
     """Beside this file; the same bytes each time."""
     figure.set_facecolor("white")
@@ -132,3 +143,4 @@ if __name__ == "__main__":
     which_norm_wins()
     batch_size()
     regimes()
+    what_was_chosen()
