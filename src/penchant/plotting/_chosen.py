@@ -61,6 +61,8 @@ def weight_pictures(
     """
     check_instance("columns", columns, Mapping, "a mapping of names to weights")
     check_number("width", width, above=0.0, finite=True)
+    if not isinstance(ends, (tuple, list)) or len(ends) != 2:
+        raise TypeError(f"ends must be two names; got {ends!r:.100}.")
     drawn = {name: numbers("columns", w) for name, w in columns.items()}
     shapes = {w.shape for w in drawn.values()}
     shape = next(iter(shapes), ())
@@ -308,6 +310,14 @@ def plane(
     for name, value in (("points", points), ("lines", lines), ("held", held or {})):
         check_instance(name, value, Mapping, "a mapping of names")
     check_number("width", width, above=0.0, finite=True)
+    window = [
+        None if side is None else numbers("low, high", side) for side in (low, high)
+    ]
+    for side in window:
+        if side is not None and side.shape != (2,):
+            raise ValueError(
+                f"low and high must hold two numbers each; got shape {side.shape}."
+            )
     wide = width > NARROW
     marks = {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(points)}
     with house_style(10.0 if wide else 8.5):
