@@ -79,6 +79,13 @@ WORDS = (
         ("own divisor",),
     ),
     Word(
+        "Mahalanobis",
+        "A Euclidean norm in which features, or pairs of them, count by weights of "
+        "their own. Those of AdaGrad, and of Adam on single samples, are what they "
+        "divide by in the end, so that data and run choose the norm.",
+        ("Mahalanobis",),
+    ),
+    Word(
         "increment",
         "What the second half of the run added to the weights. What stays bounded, "
         "such as the start, has dropped out of it; large steps show in it most.",
@@ -125,11 +132,18 @@ WORDS = (
         ("log-loss",),
     ),
     Word(
+        "VI gap",
+        "How far a direction is from being a limit of Adam with single samples a step: "
+        "the samples that weigh anything must all gain alike on it, and the gap is by "
+        "how much they don't, 0 for a limit. VI is short for variational inequality.",
+        ("VI gap",),
+    ),
+    Word(
         "KKT point",
         "A point where a margin can't be improved to first order. For a network it is "
         "what theory promises of the limit; it need not be the largest margin. The "
         "KKT gap and residual say how far weights are from one.",
-        ("KKT point", "KKT points", "KKT gap", "KKT gaps", "residual"),
+        ("KKT point", "KKT points", "KKT gap", "KKT gaps", "KKT residual"),
     ),
 )
 """In the order in which one explains the next."""
@@ -142,6 +156,14 @@ _FOUND = re.compile(
 )
 # x^-.5, 10^8, t^(1/L - 1); a schedule such as 0.1*t^-0.5 is typed as it stands
 _POWER = re.compile(r"(?<!\*t)\^(\([^()]*\)|[-−]?[\w./]*\w)")
+
+
+_PROGRAM = re.compile(r"\b(\d(?:\.\d+)?)e([+-]\d+)\b")
+
+
+def _written(found: re.Match[str]) -> str:
+    digits = "" if found[1] == "1" else f"{found[1]} × "
+    return f"{digits}10^{int(found[2])}".replace("^-", "^−")
 
 
 def raised(text: str) -> Markup:
@@ -158,6 +180,10 @@ class Glossary:
     def link(self, text: str) -> Markup:
         """The text as HTML, each word linked where the page has it first."""
         return Markup(_FOUND.sub(self._linked, raised(text)))
+
+    def link_numbers(self, text: str) -> Markup:
+        """The same of text whose numbers are those of a program, as 4e-15."""
+        return self.link(_PROGRAM.sub(_written, text))
 
     @property
     def met(self) -> Iterable[Word]:

@@ -35,7 +35,7 @@ def _environment() -> "Environment":
 def _power(value: float) -> str:
     """One digit and a power of ten, as in 9 × 10^-7."""
     digit, exponent = f"{value:.0e}".split("e")
-    return f"{digit} × 10^{int(exponent)}".replace("1 × ", "").replace("^-", "^−")
+    return f"{digit} × 10^{int(exponent)}".removeprefix("1 × ").replace("^-", "^−")
 
 
 def render(template: str, **context: Any) -> str:
