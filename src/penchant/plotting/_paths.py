@@ -97,7 +97,7 @@ def loss_path(
 ) -> "Axes":
     r"""The training loss along a run, falling: both axes logarithmic.
 
-    Below $10^{-20}$ equal heights are equal factors of the *exponent*, so that a loss
+    Below $10^{-50}$ equal heights are equal factors of the *exponent*, so that a loss
     of $e^{-1000}$ and what came before both have room; ticks say the loss itself.
 
     Args:
@@ -136,7 +136,7 @@ def loss_path(
     return ax
 
 
-DEEP = -20.0
+DEEP = -50.0
 """Power of ten of a loss below which its axis is one of exponents."""
 
 

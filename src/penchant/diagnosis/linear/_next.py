@@ -106,8 +106,32 @@ def _base(command: str | None, run: Trajectory) -> str | None:
     return None if typed is None else f"penchant diagnose DATA --optimizer {typed}"
 
 
+OWN = {"optimizer", "weight_decay", "betas", "like", "lr", "step_size", "batch_size"}
+OWN |= {"order", "out", "check", "quiet", "json"}
+"""Options of one run; those of the data go with a comparison too."""
+
+
 def _compare(base: str) -> str:
-    return f"penchant compare {shlex.split(base)[2]} --optimizers gd,adam,sign"
+    """Others beside it, on the same data: with the options that say which those are."""
+    own = OWN.union(*(takes for _, takes in optimizers.OPTIMIZERS.values()))
+    words, kept = shlex.split(base)[2:], list[str]()
+    rule, dropped = "", False
+    for word in words:
+        if word.startswith("--"):
+            name = word[2:].partition("=")[0].replace("-", "_")
+            dropped = name in own
+        elif dropped:
+            rule, dropped = rule or word, False
+            continue
+        if not dropped:
+            kept.append(word)
+    rules = dict.fromkeys([*([rule] if rule in optimizers.OPTIMIZERS else []), *USUAL])
+    given = ["penchant", "compare", *kept, "--optimizers", ",".join(list(rules)[:3])]
+    return shlex.join(given)
+
+
+USUAL = ("gd", "adam", "sign")
+"""Rules to hold one's own against."""
 
 
 def _steps_times(run: Trajectory, factor: float) -> dict[str, str]:
