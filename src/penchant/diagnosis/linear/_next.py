@@ -125,8 +125,9 @@ def _compare(base: str) -> str:
             continue
         if not dropped:
             kept.append(word)
-    rules = dict.fromkeys([*([rule] if rule in optimizers.OPTIMIZERS else []), *USUAL])
-    given = ["penchant", "compare", *kept, "--optimizers", ",".join(list(rules)[:3])]
+    first = [rule] if rule in optimizers.OPTIMIZERS else []
+    rules = [*first, *(other for other in USUAL if other != rule)][:3]
+    given = ["penchant", "compare", *kept, "--optimizers", ",".join(rules)]
     return shlex.join(given)
 
 
