@@ -22,7 +22,9 @@ class Word:
     @property
     def anchor(self) -> str:
         """Where it stands on a page, as in `#word-largest-margin`."""
-        return "word-" + re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+        return "word-" + re.sub(
+            r"[^a-z0-9]+", "-", self.name.lower().replace("ε", "epsilon")
+        ).strip("-")
 
 
 WORDS = (
