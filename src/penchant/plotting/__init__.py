@@ -18,6 +18,7 @@ from penchant.plotting._curves import (
 )
 from penchant.plotting._panels import ratio_panels as ratio_panels
 from penchant.plotting._paths import (
+    DEEP as DEEP,
     excess_path as excess_path,
     loss_path as loss_path,
     ratio_paths as ratio_paths,

@@ -55,7 +55,8 @@ class Spread(eqx.Module):
     def __repr__(self) -> str:
         if self.low is None or self.high is None:
             return percent(self.mean)
-        return f"{percent(self.mean)} ({100 * self.low:.0f}–{100 * self.high:.0f})"
+        low, high = f"{100 * self.low:z.0f}", f"{100 * self.high:z.0f}"
+        return percent(self.mean) + ("" if low == high else f" ({low}–{high})")
 
 
 class ComparedRule(eqx.Module):
@@ -178,7 +179,7 @@ class Comparison(eqx.Module):
                 )
             else:
                 aligned = rule.alignments[label].mean
-                parts.append(f"{rule.name}: {label} by alignment, {aligned:.2f}")
+                parts.append(f"{rule.name}: {label} by alignment, {aligned:z.2f}")
         what = "Largest share of a margin" if self.by_margins else "Largest alignment"
         return f"{what}. {'; '.join(parts)}."
 
@@ -215,7 +216,7 @@ class Comparison(eqx.Module):
                     line.append(repr(rule.shares[label]))
                 else:
                     aligned = rule.alignments.get(label)
-                    line.append("–" if aligned is None else f"a = {aligned.mean:.2f}")
+                    line.append("–" if aligned is None else f"a = {aligned.mean:z.2f}")
             cells.append(tuple(line))
         return columns(cells)
 

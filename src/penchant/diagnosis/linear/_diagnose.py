@@ -22,7 +22,7 @@ from penchant.diagnosis.linear._measure import MarginPath, Row, measure
 from penchant.diagnosis.linear._minimiser import Minimiser, find_minimiser
 from penchant.diagnosis.linear._next import next_steps, without_margin
 from penchant.diagnosis.linear._progress import progress
-from penchant.diagnosis.linear._verdict import judge, leading, same
+from penchant.diagnosis.linear._verdict import judge, leading, same, ties
 from penchant.estimators import Imitation, fit_convergence, imitation
 from penchant.margins import NoMarginError, NotSeparableError
 from penchant.norms import L2, AbstractNorm, read
@@ -145,7 +145,7 @@ def _told(
         *early,
         *cautions.not_separated(run, state),
         *cautions.stalled(run, leader, state),
-        *cautions.alike(rows, close),
+        *cautions.alike(rows, ties(leader, close)),
         *eps,
         *cautions.precision_wall(run),
         *cautions.not_converged(leader, fit, state),
@@ -165,6 +165,7 @@ def _told(
             fit,
             eps_decides=bool(eps),
             agrees=verdict.agrees,
+            phase=prediction.at(last),
         ),
         imitation=seen,
         separable=True,

@@ -33,7 +33,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     best = f"{row.best:.6g}"
     if row.upper > row.best * 1.0001:
         best += f"…{row.upper:.4g}"
-    cosine = "–" if row.cosine is None else f"{row.cosine:.4f}"
+    cosine = "–" if row.cosine is None else f"{row.cosine:z.4f}"
     return (
         row.label,
         f"{row.reached:.6g}",

@@ -16,6 +16,9 @@ from penchant.diagnosis.linear._measure import MarginPath
 from penchant.diagnosis.linear._minimiser import Minimiser
 from penchant.estimators import Imitation
 
+FEW = 10
+"""Steps from which a figure that leaves the first ones out says so."""
+
 
 def render(
     diagnosis: AbstractDiagnosis,
@@ -108,16 +111,23 @@ def _figures(
         if seen is not None:
             _add_imitation(add, seen)
         marks = {} if diagnosis.prediction is None else _marks(diagnosis)
+        leader = _leader(diagnosis)
+        first = int(run.steps[np.argmax(np.asarray(paths[leader].ratio) > 0)])
+        begun = (
+            f" It begins where all samples are first classified, at step {first:,}."
+            if first > FEW
+            else ""
+        )
         add(
             "paths",
             "Along the run",
-            "Margin of the weights over the largest margin in each norm. The shaded "
-            "band reaches down to what the run's own weights prove without any solver "
-            "(softmax duality).",
+            f"The share of each norm's largest margin, step by step.{begun} The shaded "
+            f"band below {leader} is what the run's own weights leave open; its lower "
+            "edge is proved by them, without any solver.",
             lambda inches: plotting.ratio_paths(
                 run.steps,
                 {label: path.ratio for label, path in paths.items()},
-                {label: path.proved for label, path in paths.items()},
+                {leader: paths[leader].proved},
                 marks=marks,
                 size=(inches, 3.3),
             ),
@@ -166,7 +176,16 @@ def _add_imitation(add: Callable[..., None], seen: Imitation) -> None:
 def _marks(diagnosis: AbstractDiagnosis) -> dict[str, float]:
     assert diagnosis.prediction is not None
     regimes = diagnosis.prediction.regimes
-    return {r.name: r.start for r in regimes if r.start > 0 and math.isfinite(r.start)}
+    if len(regimes) < 2:
+        return {}
+    return {r.name: r.start for r in regimes if math.isfinite(r.start)}
+
+
+def _leader(diagnosis: AbstractDiagnosis) -> str:
+    """The label of the norm that won, or of the largest share."""
+    if diagnosis.winner is not None:
+        return diagnosis.table[diagnosis.winner].label
+    return max(diagnosis.table, key=lambda row: row.ratio).label
 
 
 def _badge(diagnosis: AbstractDiagnosis) -> tuple[str, str, str]:
