@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import numpy as np
 
 from penchant._arrays import plain
@@ -90,6 +91,11 @@ def read(
     if y is None:
         raise TypeError(
             f"problem must be {_ON_OFFER}; got {type(data).__name__} and no labels."
+        )
+    if isinstance(y, eqx.Module):  # a rule, a norm: the next argument
+        raise TypeError(
+            f"problem must be {_ON_OFFER}; got {type(data).__name__} and, where labels "
+            f"belong, {y!r:.100}."
         )
     X, labels, features = _columns(data, y)
     codes, names = number_labels(labels)
