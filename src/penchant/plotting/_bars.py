@@ -72,6 +72,9 @@ def alignment_bars(
     """
     with house_style():
         ax = own_axes(ax, size)
+        labels = list(labels)
+        order = range(len(labels))
+        _, alignments, errors = series(order, alignments=alignments, errors=errors)
         places = np.arange(len(labels))[::-1]
         for i, (y, label) in enumerate(zip(places, labels, strict=True)):
             shown = max(alignments[i], 0.0)
