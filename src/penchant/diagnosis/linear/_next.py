@@ -1,4 +1,4 @@
-"""What to do next: commands that would settle a verdict, or change it."""
+"""What to do next: commands that may settle a verdict, or change it."""
 
 import math
 import shlex

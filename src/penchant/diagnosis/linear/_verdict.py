@@ -82,6 +82,9 @@ def judge(
         headline = _not_separated(name, run, seen)
     else:
         headline = _headline(name, first, close, rows, won, state)
+        does = "" if won or len(rows) == 1 else _does(seen)
+        if does:
+            headline = f"{name} so far {does}. {headline}"
     return Judgement(
         winner=first.norm if won else None,
         expected=expected,
@@ -194,10 +197,24 @@ def _not_separated(name: str, run: Trajectory, seen: Imitation | None) -> str:
         f"{run.rule.problem.samples:,} samples are misclassified), so no margin is "
         "reached"
     )
-    best = None if seen is None else _imitated(seen)
-    if best is None:
-        return f"{text}."
-    return f"{text}; so far it does what a penalty on the {best} norm would."
+    does = _does(seen)
+    return f"{text}; so far it {does}." if does else f"{text}."
+
+
+def _does(seen: Imitation | None) -> str:
+    """What the weights do at the moment, as a penalty that would do it; or nothing."""
+    if seen is None:
+        return ""
+    best = _imitated(seen)
+    if best is not None:
+        return f"does what a penalty on the {best} norm would"
+    own = seen.own
+    if own is not None and own.alignment >= IMITATES:
+        return (
+            "does what a penalty on no usual norm would, but one on the Euclidean norm "
+            "with each feature weighed by the rule's own divisor"
+        )
+    return ""
 
 
 def _imitated(seen: Imitation) -> str | None:
