@@ -48,8 +48,12 @@ Larger steps would be noise, and outrun the memory of a rule on data that are ea
 separated; at a margin of 300 what the start leaves is some per cent.
 """
 
-FASTEST = 100.0
-"""Largest rate of loss-based steps, in units of 1/R²."""
+FASTEST = 10.0
+"""Largest rate of loss-based steps, in units of 1/R².
+
+Of 10, 30 and 100, tried on the same data, 10 separates as soon, and its gradients swing
+least: they say which norm the weights imitate.
+"""
 
 
 def default_step_size(
@@ -70,7 +74,7 @@ def default_step_size(
     |---|---|
     | steps of a fixed length: sign, Adam, Muon, Lion, … | $\frac{a}{R_*}\sqrt{T/(t+2)}$, so that the last step moves no margin by more than $a$ |
     | sums of squares: AdaGrad, whose steps fall like $t^{-1/2}$ by themselves | the constant $\frac{a}{R_*}\sqrt T$ |
-    | gradient descent, momentum, batches | $\alpha/\mathcal L$ by [`loss_based`][penchant.schedules.loss_based], $\alpha$ from $1/R_*^2$ to at most a hundred times that |
+    | gradient descent, momentum, batches | $\alpha/\mathcal L$ by [`loss_based`][penchant.schedules.loss_based], $\alpha$ from $1/R_*^2$ to at most ten times that |
     | unnormalised steps in other norms | the constant $1/(R_*^2\mathcal L(0))$ |
     | a rule that does not say in which norm it steps, optax's among them | 1: it brings its own |
 

@@ -74,15 +74,15 @@ def alignment_bars(
         ax = own_axes(ax, size)
         labels = list(labels)
         order = range(len(labels))
-        _, alignments, errors = series(order, alignments=alignments, errors=errors)
+        _, values, spread = series(order, alignments=alignments, errors=errors)
         places = np.arange(len(labels))[::-1]
         for i, (y, label) in enumerate(zip(places, labels, strict=True)):
-            shown = max(alignments[i], 0.0)
+            shown = max(values[i], 0.0)
             ax.barh(y, shown, height=0.62, color=colour(label, i), linewidth=0)
-            if errors[i] > 0:
-                ax.errorbar(shown, y, xerr=1.96 * errors[i], color=FAINT, capsize=2)
-            end = shown + 1.96 * errors[i] + 0.01
-            ax.text(end, y, f"{alignments[i]:z.2f}", va="center", fontweight="bold")
+            if spread[i] > 0:
+                ax.errorbar(shown, y, xerr=1.96 * spread[i], color=FAINT, capsize=2)
+            end = shown + 1.96 * spread[i] + 0.01
+            ax.text(end, y, f"{values[i]:z.2f}", va="center", fontweight="bold")
         ax.axvline(1.0, color=FAINT, linewidth=1, linestyle=(0, (3, 2)))
         ax.set_yticks(places, list(labels))
         ax.set_xlim(0, 1.14)
