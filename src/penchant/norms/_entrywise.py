@@ -22,13 +22,16 @@ def conjugate_exponent(p: float) -> float:
     return 1.0 if math.isinf(p) else p / (p - 1.0)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def p_norm(x: Weights, p: float) -> Scalar:
     r"""$(\sum_i|x_i|^p)^{1/p}$; nothing over- or underflows on the way.
 
     Its derivative is the dual ball's steepest point, which is 0 at 0.
     """
-    x = as_numbers("x", x)
+    return _p_norm(as_numbers("x", x), p)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _p_norm(x: Weights, p: float) -> Scalar:
     if x.size == 0:
         return jnp.zeros((), x.dtype)
     size = jnp.abs(x)
@@ -43,11 +46,11 @@ def p_norm(x: Weights, p: float) -> Scalar:
     return largest * jnp.sum(share**p) ** (1.0 / p)
 
 
-@p_norm.defjvp
+@_p_norm.defjvp
 def _(p: float, primals: Tree, tangents: Tree) -> Any:
     (x,), (dx,) = primals, tangents
     slope = p_steepest(x, conjugate_exponent(p))
-    return p_norm(x, p), jnp.sum(slope * dx)
+    return _p_norm(x, p), jnp.sum(slope * dx)
 
 
 def p_steepest(g: Weights, p: float) -> Weights:
