@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from penchant._checks import check_instance
-from penchant._types import Parameters
+from penchant._types import Parameters, Tree
 from penchant.norms import AbstractNorm, read
 from penchant.problems import AbstractProblem, ScaledGradient
 
@@ -65,7 +65,7 @@ def alignment(
 
     Raises:
         TypeError: If an argument is of another type.
-        ValueError: If `norms` or `gradients` is empty.
+        ValueError: If `norms` or `gradients` is empty, or `w` of another shape.
 
     Source: derived here; `test_is_1_at_the_constrained_minimiser_and_only_there`
     checks it against an independent solver.
@@ -81,11 +81,13 @@ def alignment(
         raise ValueError("norms must name at least one norm; got none.")
     named = [read(norm) for norm in norms]
     if gradients is None:
+        _check_shapes(w, jax.tree.map(np.shape, problem.start), "the parameters")
         gradients = [problem.scaled_gradient(jax.tree.map(jnp.asarray, w))]
     if not gradients:
         raise ValueError("gradients must hold at least one gradient; got none.")
     w = scaled(jax.tree.map(jnp.asarray, w))
     means = jackknife(gradients)
+    _check_shapes(w, jax.tree.map(lambda g: g.shape[1:], means), "its gradients")
     products, lengths, duals = _measured(tuple(named), w, means)
     bounds = np.asarray(lengths)[:, None] * np.asarray(duals)
     values = np.full(bounds.shape, math.nan)
@@ -94,6 +96,12 @@ def alignment(
         AlignmentRow(norm, float(row[0]), jackknife_error(row[1:]))
         for norm, row in zip(named, values, strict=True)
     )
+
+
+def _check_shapes(w: Parameters, needs: Tree, of: str) -> None:
+    has = jax.tree.map(np.shape, w)
+    if has != needs:
+        raise ValueError(f"w must have the shapes of {of}, {needs}; got {has}.")
 
 
 @eqx.filter_jit

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from penchant._checks import as_numbers
+from penchant._checks import as_numbers, check_number
 from penchant._types import Real, Scalar, Tree, Weights
 
 
@@ -27,7 +27,12 @@ def p_norm(x: Weights, p: float) -> Scalar:
 
     Its derivative is the dual ball's steepest point, which is 0 at 0.
     """
-    return _p_norm(as_numbers("x", x), p)
+    return _p_norm(as_numbers("x", x), _exponent(p))
+
+
+def _exponent(p: float) -> float:
+    check_number("p", p, least=1.0)
+    return float(p)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -59,7 +64,7 @@ def p_steepest(g: Weights, p: float) -> Weights:
     $p=1$: one coordinate, the first of the largest. $p=\infty$: the signs, 0 where
     $g_i=0$. Else $\mathrm{sign}(g)|g|^{q-1}$ scaled to length one. 0 at $g=0$.
     """
-    g = as_numbers("g", g)
+    g, p = as_numbers("g", g), _exponent(p)
     if g.size == 0:
         return g
     if math.isinf(p):
@@ -84,7 +89,7 @@ def p_steepest(g: Weights, p: float) -> Weights:
 
 def p_project(x: Weights, p: float, radius: Real = 1.0) -> Weights:
     r"""The nearest point of $\{\|x\|_p\le r\}$ in the Euclidean distance."""
-    x = as_numbers("x", x)
+    x, p = as_numbers("x", x), _exponent(p)
     if math.isinf(p):
         return jnp.clip(x, -radius, radius)
     if p == 1.0:
