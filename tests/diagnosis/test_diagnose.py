@@ -213,9 +213,10 @@ def test_adagrad_which_slows_down_by_itself_gets_a_constant_step():
     problem = multiclass(0)
     step_size = default_step_size(problem, optimizers.AdaGrad(), 10_000)
     assert isinstance(step_size, pn.schedules.Constant)
-    # what it divides by grows like the root of the steps: a tenth at the end again
+    # by bounded gradients its divisor grows like the root of the steps: ten times the
+    # tenth that others move margins by at the end, since gradients fall with the loss
     R = longest_row(problem, norms.Linf())
-    assert np.isclose(float(step_size.scale) * R / np.sqrt(10_000), 0.1, rtol=6e-3)
+    assert np.isclose(float(step_size.scale) * R / np.sqrt(10_000), 1.0, rtol=6e-3)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
