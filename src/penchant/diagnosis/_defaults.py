@@ -59,8 +59,10 @@ as it comes from 10 on.
 FASTEST = 10.0
 """Largest rate of loss-based steps, in units of 1/R².
 
-Of 10, 30 and 100, tried on the same data, 10 separates as soon, and its gradients swing
-least: they say which norm the weights imitate.
+Of 10, 30 and 100, tried with gradient descent, momentum and batches on digits, iris,
+wine and random data, all separate the same data, the last sometimes in two thirds of
+the steps. With 10 the gradients swing least on most of them, so that they say which
+norm the weights imitate (digits: alignment .99 in ℓ2, against .56 with 100).
 """
 
 

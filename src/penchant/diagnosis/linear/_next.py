@@ -55,12 +55,15 @@ def next_steps(
 
 
 def _past(phase: Regime, run: Trajectory) -> list[dict[str, str]]:
-    """Out of a phase in which Adam divides by gradients of long ago."""
-    memory = getattr(run.rule.optimizer, "b2", None)
-    if phase.name != RegimeName.THROTTLED or memory is None:
+    """Out of a phase in which a rule divides by gradients of long ago."""
+    second = run.rule.optimizer.character().second
+    if phase.name != RegimeName.THROTTLED or second is None:
         return []
+    typed = optimizers.as_options(run.rule.optimizer) or ""
+    _, takes = optimizers.OPTIMIZERS.get(typed.partition(" ")[0], (None, ()))
     # a shorter memory ends it sooner: after ∝ (1 - b2)^(-1/a) steps η0 t^-a
-    sooner = [{"--b2": "0.95"}] if float(np.asarray(memory)) > 0.95 else []
+    long = second.kind == "mean" and float(np.asarray(second.decay)) > 0.95
+    sooner = [{"--b2": "0.95"}] if long and "b2" in takes else []
     if phase.end < MOST * int(run.steps[-1]):
         sooner.append({"--steps": _number(2 * phase.end)})
     return sooner

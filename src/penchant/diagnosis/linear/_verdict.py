@@ -1,7 +1,8 @@
 """From the table to sentences: which norm won, what theory says to it, and when."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import equinox as eqx
 import numpy as np
@@ -15,6 +16,8 @@ from penchant.pages import percent
 from penchant.problems import LinearClassification
 from penchant.theory import Prediction, Verdict, canonical
 from penchant.training import Trajectory
+
+R = TypeVar("R")
 
 REACHED = 0.98
 """A ratio from which a margin counts as reached."""
@@ -105,10 +108,10 @@ def leading(rows: tuple[Row, ...]) -> tuple[Row, tuple[Row, ...]]:
     may do so: what stays bounded in the weights has dropped out of it.
     """
     first = max(rows, key=lambda row: row.ratio)
-    close = _not_told_apart(first, rows, lambda row: row.ratio)
+    close = not_told_apart(first, rows, lambda row: row.ratio)
     if close and first.reached > 0:
         ahead = max(rows, key=lambda row: row.increment_ratio)
-        clear = not _not_told_apart(ahead, rows, lambda row: row.increment_ratio)
+        clear = not not_told_apart(ahead, rows, lambda row: row.increment_ratio)
         if ahead.increment_ratio >= NEAR and clear and ahead in (first, *close):
             return ahead, ()
     return first, close
@@ -125,9 +128,10 @@ def ties(first: Row, close: tuple[Row, ...]) -> tuple[Row, ...]:
     return tuple(row for row in close if first.ratio - row.ratio < LEVEL)
 
 
-def _not_told_apart(
-    first: Row, rows: tuple[Row, ...], share: Callable[[Row], float]
-) -> tuple[Row, ...]:
+def not_told_apart(
+    first: R, rows: Sequence[R], share: Callable[[R], float]
+) -> tuple[R, ...]:
+    """Rows whose gap is below twice that of the first, by a share of theirs."""
     allowed = max(2.0 * (1.0 - share(first)), 1e-6)
     return tuple(r for r in rows if r is not first and 1.0 - share(r) < allowed)
 
@@ -179,7 +183,7 @@ def _headline(
         f"{name} {verb} the {first.label} margin: it has {share} of the largest "
         "there is"
     )
-    if _not_told_apart(first, rows, lambda row: row.ratio):
+    if not_told_apart(first, rows, lambda row: row.ratio):
         most = max(row.increment_ratio for row in rest)
         return (
             f"{text}, and what the second half of the run added has "
