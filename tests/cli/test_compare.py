@@ -193,6 +193,18 @@ def test_torchs_files_are_read_by_weights_only(run, here, head):
     assert "it has 2 that may be" in told.stderr.replace("\n", " ")
 
 
+def test_safetensors_are_read(run, here, head):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    layer = {"fc.weight": head[None, :-1].copy(), "fc.bias": head[-1:].copy()}
+    safetensors.save_file(layer, here / "model.safetensors")
+    found = certified(run, "model.safetensors")
+    assert found["winner"] == "ℓ2"
+    (here / "broken.safetensors").write_bytes(b"no tensors")
+    told = run("certify", "data.npz", "broken.safetensors")
+    assert told.exit_code == 2
+    assert "can't be read as weights" in told.stderr.replace("\n", " ")
+
+
 def test_weights_that_do_not_fit_are_said(run, here, head):
     np.save(here / "short.npy", np.ones(7))
     for file, said in (
