@@ -84,8 +84,9 @@ def judge(
     if not standing:
         headline = _not_separated(name, run, seen)
     else:
-        headline = _headline(name, first, close, rows, won, state)
         does = "" if won or len(rows) == 1 else _does(seen)
+        who = "It" if does else name
+        headline = _headline(who, first, close, rows, won, state)
         if does:
             headline = f"{name} so far {does}. {headline}"
     return Judgement(
@@ -257,10 +258,11 @@ def _now(name: str, seen: Imitation | None) -> str:
             f"norms, which can't be told apart ({first.norm.label} {shown})."
         )
     own = seen.own
-    if own is not None and own.alignment >= IMITATES:
+    if own is not None and own.alignment >= max(FAINT, first.alignment):
+        how = "nearly" if own.alignment >= IMITATES else "partly"
         return (
             f"Now its weights are those of no usual norm ({first.norm.label} {shown}), "
-            "but nearly those of least loss for their size in the Euclidean norm that "
+            f"but {how} those of least loss for their size in the Euclidean norm that "
             f"its own divisor weighs (alignment {own.alignment:z.2f}; read off the "
             "run)."
         )
@@ -277,8 +279,9 @@ def _now(name: str, seen: Imitation | None) -> str:
         )
     return (
         f"Now its weights are those of least loss for their size in no norm "
-        f"({first.norm.label} {shown}): so low everywhere where steps are too large, "
-        "or a step sees too few samples."
+        f"({first.norm.label} {shown}). That is so where steps are too large, where a "
+        "step sees too few samples, and where weights still hold what the much larger "
+        "gradients of early steps made."
     )
 
 
