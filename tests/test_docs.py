@@ -43,6 +43,8 @@ FOLDERS = (
     "penchant.theory.descent",
     "penchant.theory.regimes",
     "penchant.estimators",
+    "penchant.estimators.penalties",
+    "penchant.estimators.interventions",
     "penchant.diagnosis",
     "penchant.pages",
     "penchant.plotting",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         diagnose as diagnose,
         examine as examine,
     )
+    from penchant.estimators import penalties as penalties
     from penchant.flows import Limit as Limit, limit as limit
     from penchant.margins import (
         KKT as KKT,
@@ -81,6 +82,7 @@ _NAMES = {
     "penchant.diagnosis": (
         "Comparison Diagnosis Examination NetworkDiagnosis compare diagnose examine"
     ),
+    "penchant.estimators": "penalties",
     "penchant.flows": "Limit limit",
     "penchant.margins": (
         "KKT Certificate MaxMargin NoMarginError NotSeparableError NotSeparatedError "

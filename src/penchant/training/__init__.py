@@ -2,6 +2,7 @@
 
 from penchant._progress import Stages as Stages
 from penchant.training import batching as batching, schedules as schedules
+from penchant.training._replay import Replayed as Replayed, replay as replay
 from penchant.training._sweep import sweep as sweep
 from penchant.training._train import train as train
 from penchant.training._trajectory import (
