@@ -13,6 +13,10 @@ from penchant.estimators.matching._interventions import (
     marginal as marginal,
     match_interventions as match_interventions,
 )
+from penchant.estimators.matching._logs import (
+    LoggedGradient as LoggedGradient,
+    load_log as load_log,
+)
 from penchant.estimators.matching._match import (
     Kink as Kink,
     Match as Match,

@@ -46,8 +46,8 @@ def match_dual(
     still says which norm the solution is least in.
 
     For gradient flow on $w=u^2-v^2$ from $u=v=\alpha$ it finds
-    [`Hypentropy`][penchant.estimators.penalties.Hypentropy] of width $2\alpha^2$ with coefficient
-    ¼; for finite steps up to a part of the order of $\eta$.
+    [`Hypentropy`][penchant.estimators.penalties.Hypentropy] of width $2\alpha^2$ with
+    coefficient ¼; for finite steps up to a part of the order of $\eta$.
 
     >>> import jax.numpy as jnp
     >>> import penchant as pn

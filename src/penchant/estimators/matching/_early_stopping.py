@@ -61,7 +61,8 @@ def early_stopping_matrix(
 ) -> Float[np.ndarray, "p p"]:
     r"""$Q_t=V\operatorname{diag}(q_i(t))V^\top$ for a Hessian $A=VSV^\top$.
 
-    With a fixed preconditioner, $\theta\leftarrow\theta-\eta D^{-1}g$, it is $D^{1/2}q_t(D^{-1/2}AD^{-1/2})D^{1/2}$: a ridge weighted with $D$ at first. Adam,
+    With a fixed preconditioner, $\theta\leftarrow\theta-\eta D^{-1}g$, it is
+    $D^{1/2}q_t(D^{-1/2}AD^{-1/2})D^{1/2}$: a ridge weighted with $D$ at first. Adam,
     whose divisor moves, has no such form.
 
     Args:

@@ -7,7 +7,7 @@ from penchant._types import Real
 from penchant.estimators.penalties import AbstractPenalty, Free, read
 from penchant.problems import AbstractProblem
 
-Given = Sequence[AbstractPenalty | Free | Callable[..., Any]]
+Given = Sequence[AbstractPenalty | Free | Callable[..., Any] | str]
 """What a user may give for the penalties of a match."""
 
 
@@ -32,7 +32,7 @@ def listed(penalties: Given | AbstractPenalty | Free | Callable[..., Any]) -> Li
         TypeError: If something is no penalty.
         ValueError: If there is none, or more than one has a free shape.
     """
-    if isinstance(penalties, (AbstractPenalty, Free)) or callable(penalties):
+    if isinstance(penalties, (AbstractPenalty, Free, str)) or callable(penalties):
         penalties = [penalties]
     given = list(penalties)
     if not given:

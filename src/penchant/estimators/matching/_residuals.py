@@ -350,7 +350,7 @@ class FlowReference(AbstractResidual):
         def flow(w: Parameters, time: Scalar) -> Parameters:
             h = time / self.substeps
 
-            def one(_: int, w: Parameters) -> Parameters:
+            def one(_: Any, w: Parameters) -> Parameters:
                 a = slope(w)
                 b = slope(add(w, 0.5 * h, a))
                 c = slope(add(w, 0.5 * h, b))

@@ -47,8 +47,11 @@ LONGEST = 4096
 ENTRIES = 20_000_000
 """Entries of weights that are kept at most: 160 MB of them, and of gradients."""
 
-PASSES = 12
+PASSES = 30
 """Of Gauss and Newton, at most."""
+
+SHORTEST = 1e-3
+"""Part of a step of theirs below which none is tried."""
 
 SETTLED = 1e-10
 """Change of a coefficient, relative to its size or error, that ends them."""
@@ -377,23 +380,39 @@ def _rows(
 def _fitted(
     rows: Callable[[Any], Rows], k: int, linear: bool, start: np.ndarray | None = None
 ) -> tuple[np.ndarray, Rows, int]:
-    """Coefficients at which nothing more is to be added, and the equations there."""
+    """Coefficients at which nothing more is to be added, and the equations there.
+
+    Gauss and Newton's steps, halved while they make it worse: a rule's first steps are
+    signs, and turn with the coefficients.
+    """
     x, count = np.zeros(k) if start is None else start, 0
-    while True:
-        found, count = rows(jnp.asarray(x)), count + 1
+    found = rows(jnp.asarray(x))
+    while count < PASSES:
+        count += 1
         solution = solve(factor_of_gram(np.asarray(found.grams).sum(axis=0)))
-        change = solution.coefficients
+        change, cost = solution.coefficients, _cost(found)
         if not np.isfinite(change).all():
-            break
-        x = x + change
+            return x, found, PASSES
         noise = solution.left * np.where(
             np.isfinite(solution.bounds), solution.bounds, 0.0
         )
-        if (np.abs(change) <= SETTLED * (np.abs(x) + noise)).all():
-            break
-        if count == PASSES or (linear and count == 2):
-            break
+        if count > 1 and (np.abs(change) <= SETTLED * (np.abs(x) + noise)).all():
+            return x, found, count
+        part = 1.0
+        tried = rows(jnp.asarray(x + change))
+        while not linear and not _cost(tried) <= cost and part > SHORTEST:
+            part *= 0.5
+            tried = rows(jnp.asarray(x + part * change))
+        if not linear and count > 1 and not _cost(tried) < cost:
+            return x, found, count  # rounding is all that is left to lower
+        x, found = x + part * change, tried
+        if linear:
+            return x, found, count
     return x, found, count
+
+
+def _cost(found: Rows) -> float:
+    return float(np.asarray(found.grams)[:, -1, -1].sum())
 
 
 def _result(
@@ -426,7 +445,7 @@ def _result(
     mismatch = _mismatch(seen, way, solution)
     if mismatch is not None:
         ok, reason = False, mismatch
-    if passes == PASSES:
+    if passes >= PASSES:
         ok, reason = (
             False,
             (

@@ -13,6 +13,9 @@ from penchant._types import Numbers
 
 DEGREE = 3
 
+KINKED = 1e-3
+"""Share of the square that a curve of one direction may leave at a kink."""
+
 
 class WeightProfile(eqx.Module):
     r"""$\rho'(|w|)$ of a penalty $\sum_j\rho(|w_j|)$, by splines.
@@ -72,9 +75,10 @@ class WeightProfile(eqx.Module):
 def weight_profile(
     weights: Numbers, forces: Numbers, *, knots: int = 9
 ) -> WeightProfile:
-    r"""Read $\rho'$ off the scatter of forces against weights, without a family.
+    r"""Read $\rho'$ off the scatter of forces against weights: no family needed.
 
-    At a minimiser of $\mathcal L+\sum_j\rho(|w_j|)$ the force $-\partial_j\mathcal L$ is
+    At a minimiser of $\mathcal L+\sum_j\rho(|w_j|)$ the force
+    $-\partial_j\mathcal L$ is
     $\rho'(|w_j|)\operatorname{sign}w_j$: a curve through the scatter *is* the penalty's
     derivative. An odd cubic spline is fitted by least squares, its knots at quantiles
     of the sizes; then one that only rises (a convex penalty) and one that only falls (a
@@ -129,6 +133,10 @@ def weight_profile(
         rests[0] / degrees * (basis.shape[1] + 3.0 * math.sqrt(2.0 * basis.shape[1]))
     )
     up, down = (rest <= rests[0] + slack + 1e-12 * whole for rest in rests[1:])
+    if not (up or down):
+        # splines overshoot at kinks, where one that only rises can't follow
+        kinked = [rest <= rests[0] + KINKED * whole for rest in rests[1:]]
+        up, down = kinked[0] and rests[1] <= rests[2], kinked[1] and rests[2] < rests[1]
     kind = {
         (True, True): "constant",
         (True, False): "convex",

@@ -3,7 +3,6 @@
 from penchant.estimators.penalties._base import (
     AbstractPenalty as AbstractPenalty,
     Custom as Custom,
-    read as read,
 )
 from penchant.estimators.penalties._entrywise import (
     L1 as L1,
@@ -26,6 +25,7 @@ from penchant.estimators.penalties._penalised import (
     Penalised as Penalised,
     noise_scaled as noise_scaled,
 )
+from penchant.estimators.penalties._read import read as read
 from penchant.estimators.penalties._wrapped import (
     Anchored as Anchored,
     Free as Free,

@@ -111,15 +111,6 @@ class Custom(AbstractPenalty):
         return f"Custom({self.name})"
 
 
-def read(penalty: object) -> AbstractPenalty:
-    """A penalty from one, or from a function of the weights.
-
-    Raises:
-        TypeError: If it is neither.
-    """
-    return penalty if isinstance(penalty, AbstractPenalty) else Custom(penalty)  # pyright: ignore[reportArgumentType]
-
-
 def as_matrix(x: jax.Array) -> jax.Array:
     """A leaf as a matrix, last axis as columns; one of a single axis is one row."""
     return x if x.ndim == 2 else jnp.reshape(x, (-1, x.shape[-1] if x.ndim else 1))

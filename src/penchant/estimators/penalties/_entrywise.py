@@ -45,7 +45,7 @@ class ScaledRidge(AbstractPenalty):
 
     With $s=\sqrt v+\varepsilon$ of Adam's memory it is the *noise-scaled ridge*: what
     decoupled decay adds to the loss where Adam comes to rest
-    ([`noise_scaled`][penchant.estimators.penalties.noise_scaled] takes them from a run). With
+    ([`noise_scaled`][penchant.estimators.penalties.noise_scaled] has that). With
     $s_j=\frac1n\sum_ix_{ij}^2$ it is dropout's penalty of a linear model.
 
     Args:

@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from penchant._arrays import numbers
 from penchant._checks import check_instance
 from penchant._types import Numbers, Parameters, Scalar
-from penchant.estimators.penalties._base import AbstractPenalty, read
+from penchant.estimators.penalties._base import AbstractPenalty
 from penchant.estimators.penalties._entrywise import ScaledRidge
+from penchant.estimators.penalties._read import read
 from penchant.problems import AbstractProblem, ScaledGradient
 from penchant.training import Trajectory
 

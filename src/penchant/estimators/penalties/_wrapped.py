@@ -11,8 +11,9 @@ from penchant._checks import check_instance, check_number
 from penchant._leaves import as_leaf
 from penchant._trees import leaf_names
 from penchant._types import Parameters, Real, Scalar
-from penchant.estimators.penalties._base import AbstractPenalty, Kept, read
+from penchant.estimators.penalties._base import AbstractPenalty, Kept
 from penchant.estimators.penalties._entrywise import Ridge
+from penchant.estimators.penalties._read import read
 from penchant.problems import AbstractProblem
 
 
