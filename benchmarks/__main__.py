@@ -11,6 +11,7 @@ from benchmarks import (
     equilibrium,
     full_batch,
     growth,
+    matching,
     max_margin,
     networks,
     scale,
@@ -26,6 +27,7 @@ MODULES = {
     "diagnose": diagnose,
     "scale": scale,
     "networks": networks,
+    "matching": matching,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"
