@@ -156,6 +156,12 @@ def foretell(optimizer: AbstractOptimizer, setting: Setting) -> Prediction:
     if what.adaptive is not None:
         if what.adaptive.kind == "sum":
             return qian2019adagrad.adagrad(setting)
+        if what.first is not None and not what.first.plain:
+            return setting.unknown(
+                f"{setting.name} steps along a mix of its memory and the gradient, "
+                "which no theorem here on Adam covers.",
+                candidates=(Linf(),),
+            )
         return _adam(setting, Decays.of(what))
     if what.steps is None or what.second is not None or not what.steepest:
         return setting.unknown(
@@ -283,8 +289,11 @@ def _(optimizer: Muon, setting: Setting) -> Prediction:
 
 @foretell.register(Shampoo)
 def _(optimizer: Shampoo, setting: Setting) -> Prediction:
-    memory = optimizer.character().second is not None
-    if not memory or setting.network:
+    second = optimizer.character().second
+    other = second is not None and (
+        float(optimizer.exponent) != 0.25 or float(optimizer.eps) > 0
+    )
+    if second is None or other or setting.network:
         return foretell.dispatch(AbstractOptimizer)(optimizer, setting)
     if not setting.full_batch:
         return _with_batches(setting)

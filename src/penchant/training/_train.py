@@ -1,3 +1,4 @@
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,7 @@ def train(
     record: int = 200,
     progress: bool = False,
     checkpoint: str | Path | None = None,
+    after: Trajectory | None = None,
 ) -> Trajectory:
     r"""Run `optimizer` on `problem` and record it at log-spaced steps.
 
@@ -64,19 +66,27 @@ def train(
         progress: Show a bar with rate, log-loss and time left.
         checkpoint: A folder. The run is saved there every half minute and at its
             end; if it holds this same run, it goes on where that stopped, bit for bit.
+        after: A run of the same rule on weights of this shape: this one is its next
+            stage, from its last weights and with its optimizer's memory, on another
+            problem or with other step sizes. A stage without noise is a cool-down.
+            Steps count from 0 again.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If one is out of its range, `init` has the wrong shape, or the
-            checkpoint is of another run (the message says what differs).
+        ValueError: If one is out of its range, `init` has the wrong shape, `after` is
+            of another kind of rule, or the checkpoint is of another run (the message
+            says what differs).
     """
     steps = check_count("steps", steps)
     record = check_count("record", record, least=2)
     begun = time.monotonic()
     rule, initial = make_rule(problem, optimizer, step_size, batching, init, key)
+    memory = None
+    if after is not None:
+        initial, memory = _stage(rule, after, init)
     at = record_steps(steps, record)
     file = None if checkpoint is None else Path(checkpoint) / "checkpoint.npz"
-    run = _Run(rule, initial, at, file)
+    run = _Run(rule, initial, at, file, memory)
     with (
         progress_bar(progress, steps, int(run.state.step), "training") as report,
         noticed_interrupts() as interrupted,
@@ -95,6 +105,23 @@ def train(
         advice=run.advice(outcome),
         seconds=time.monotonic() - begun,
     )
+
+
+def _stage(
+    rule: Rule, after: Trajectory, init: Parameters | None
+) -> tuple[Parameters, Any]:
+    """Where a stage begins: the last weights of the run before, and its memory."""
+    check_instance("after", after, Trajectory, "a run, as train returns it")
+    if init is not None:
+        raise ValueError("init and after are both a start: give one of them.")
+    initial = rule.problem.read(after.state.weights, "after")
+    memory = start(rule, initial).optimizer
+    if jax.tree.structure(memory) != jax.tree.structure(after.state.optimizer):
+        raise ValueError(
+            "after must be a run of the same kind of rule, whose memory goes on: "
+            f"{rule.optimizer!r}; got one of {after.rule.optimizer!r}."
+        )
+    return initial, after.state.optimizer
 
 
 def make_rule(
@@ -207,10 +234,17 @@ class _Run:
     """A run under way: its state, what is recorded of it, and when it was saved."""
 
     def __init__(
-        self, rule: Rule, initial: Parameters, at: np.ndarray, file: Path | None
+        self,
+        rule: Rule,
+        initial: Parameters,
+        at: np.ndarray,
+        file: Path | None,
+        memory: Any = None,
     ):
         self.rule, self.at, self.file = rule, at, file
         self.state, self.recorder = start(rule, initial), _Recorder()
+        if memory is not None:
+            self.state = dataclasses.replace(self.state, optimizer=memory)
         self.before = self.state
         self.call = Runner(rule)
         self.identity = {} if file is None else checkpoints.fingerprint(rule, initial)
