@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         estimators as estimators,
         flows as flows,
         margins as margins,
+        measures as measures,
         norms as norms,
         optimizers as optimizers,
         pages as pages,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         kkt as kkt,
         max_margin as max_margin,
     )
+    from penchant.measures import Estimate as Estimate
     from penchant.problems import (
         LinearClassification as LinearClassification,
         NetworkClassification as NetworkClassification,
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
 _moved.install()
 
 _FOLDERS = (
-    "datasets diagnosis estimators flows margins norms optimizers pages plotting "
+    "datasets diagnosis estimators flows margins measures norms optimizers pages plotting "
     "problems studies theory training"
 )
 _NAMES = {
@@ -76,6 +78,7 @@ _NAMES = {
         "KKT Certificate MaxMargin NotSeparableError NotSeparatedError certify kkt "
         "max_margin"
     ),
+    "penchant.measures": "Estimate",
     "penchant.problems": (
         "LinearClassification NetworkClassification NotHomogeneousError Objective "
         "Regression losses networks"

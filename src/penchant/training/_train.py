@@ -10,6 +10,7 @@ import numpy as np
 
 from penchant import optimizers
 from penchant._checks import check_count, check_instance
+from penchant._keys import as_key
 from penchant._types import Key, Parameters, StepSize
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractProblem
@@ -157,19 +158,6 @@ def make_rule(
     if isinstance(schedule, LossBased):
         schedule.check(rule)
     return Rule(problem, rule, schedule, batching, as_key(key)), initial
-
-
-def as_key(key: Key) -> Any:
-    """A typed JAX key from an integer seed or a key.
-
-    Raises:
-        TypeError: If it is neither.
-    """
-    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return key
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-        return jax.random.key(int(key))
-    raise TypeError(f"key must be an integer seed or a jax.random.key; got {key!r}.")
 
 
 class Runner:
