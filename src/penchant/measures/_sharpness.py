@@ -31,7 +31,7 @@ Flat = Float[Array, " p"]
 DRAWS = 8
 """Independent draws behind the traces of a large problem: each costs a gradient."""
 
-PROBES = 7
+PROBES = 8
 """Random sign vectors behind the trace of a large Hessian: each costs a product."""
 
 PARTS = 16
@@ -89,7 +89,7 @@ def sharpness(
     Exact for at most 2 000 parameters. Above, $\operatorname{tr}G$ and the root's trace
     come from 8 gradients with resampled residuals, whose squares have mean
     $\operatorname{diag}G$ (`_products`), the bias of the square root removed by the
-    jackknife over the draws; $\operatorname{tr}H$ from 7 products with random signs;
+    jackknife over the draws; $\operatorname{tr}H$ from 8 products with random signs;
     eigenvalues from 12 products of Lanczos each, whose error is the residual's and no
     statistical one. $\operatorname{Diag}(G)$ stands for $\operatorname{Diag}(H)$ there:
     they agree on networks that are linear by pieces, and where residuals are 0.
