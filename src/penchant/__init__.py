@@ -67,8 +67,8 @@ if TYPE_CHECKING:
 _moved.install()
 
 _FOLDERS = (
-    "datasets diagnosis estimators flows margins measures norms optimizers pages plotting "
-    "problems studies theory training"
+    "datasets diagnosis estimators flows margins measures norms optimizers pages "
+    "plotting problems studies theory training"
 )
 _NAMES = {
     "penchant._cite": "cite",

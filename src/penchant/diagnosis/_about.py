@@ -13,6 +13,7 @@ from penchant._types import Key, StepSize
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import (
     AbstractClassification,
+    AbstractProblem,
     LinearClassification,
     NetworkClassification,
 )
@@ -28,7 +29,7 @@ HOMES = {
 
 
 def settings_of(
-    problem: AbstractClassification,
+    problem: AbstractProblem,
     optimizer: AbstractOptimizer,
     batching: AbstractBatching,
     step_size: StepSize,
@@ -40,7 +41,7 @@ def settings_of(
     schedule = schedules.as_schedule(step_size)
     again = [
         "pn.diagnose(",
-        f"    problem,  # {problem.samples} samples, loss={problem.loss!r}",
+        f"    problem,  # {problem.samples} samples, {_loss(problem)['loss']}",
         f"    {_typed(optimizer)},",
         f"    batching={_typed(batching)},",
         f"    step_size={_typed(schedule)},",
@@ -52,8 +53,7 @@ def settings_of(
         **(about or {}),
         "samples": problem.samples,
         **_model(problem),
-        "classes": 2 if problem.binary else problem.classes,
-        "loss": repr(problem.loss),
+        **_loss(problem),
         "optimizer": repr(optimizer),
         "batching": repr(batching),
         "step_size": repr(schedule),
@@ -69,7 +69,16 @@ def settings_of(
     }
 
 
-def _model(problem: AbstractClassification) -> dict[str, Any]:
+def _loss(problem: AbstractProblem) -> dict[str, Any]:
+    if not isinstance(problem, AbstractClassification):
+        return {"loss": problem.about}
+    classes = 2 if problem.binary else problem.classes
+    return {"classes": classes, "loss": repr(problem.loss)}
+
+
+def _model(problem: AbstractProblem) -> dict[str, Any]:
+    if not isinstance(problem, AbstractClassification):
+        return {"model": repr(problem), "parameters": problem.parameters}
     if isinstance(problem, LinearClassification):
         return {"features": problem.X.shape[1], "bias": problem.bias}
     if not isinstance(problem, NetworkClassification):

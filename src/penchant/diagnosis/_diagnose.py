@@ -10,17 +10,19 @@ from penchant.diagnosis._defaults import default_step_size, default_steps
 from penchant.diagnosis._result import AbstractDiagnosis
 from penchant.diagnosis.linear._diagnose import diagnose_linear
 from penchant.diagnosis.network._diagnose import diagnose_network
+from penchant.diagnosis.regression._diagnose import diagnose_regression
 from penchant.norms import AbstractNorm
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import (
     AbstractClassification,
+    AbstractObjective,
     LinearClassification,
 )
 from penchant.training.batching import AbstractBatching, FullBatch
 
 
 def diagnose(
-    problem: AbstractClassification,
+    problem: AbstractClassification | AbstractObjective,
     optimizer: AbstractOptimizer | str | object,
     *,
     batching: AbstractBatching = FullBatch(),
@@ -48,6 +50,11 @@ def diagnose(
     infinite time by [`limit`][penchant.limit], and KKT gaps in each norm say which
     margin problem its limit solves to first order. It needs a `step_size`; `norms`
     plays no part.
+
+    For a `Regression` or an `Objective` it is a
+    [`RegressionDiagnosis`][penchant.diagnosis.RegressionDiagnosis]: sharpness along the
+    run, projected to its minimisers, against the slow clock, with what the slow flow
+    foretells. It needs `steps` and `step_size`.
 
     >>> import penchant as pn
     >>> problem = pn.datasets.gaussian(10, 20, seed=0).problem()
@@ -80,8 +87,8 @@ def diagnose(
     check_instance(
         "problem",
         problem,
-        AbstractClassification,
-        "a LinearClassification, NetworkClassification or another with margins",
+        (AbstractClassification, AbstractObjective),
+        "a LinearClassification, NetworkClassification, Regression or Objective",
     )
     rule = optimizers.read(optimizer)
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
@@ -90,10 +97,15 @@ def diagnose(
     if step_size is None:
         if not linear:
             raise TypeError(
-                "step_size must be given for a network: no step suits them all, and a "
-                "first large one can end every unit."
+                "step_size must be given for a network or a regression: no step suits "
+                "them all, and a first large one can end every unit."
             )
         step_size = default_step_size(problem, rule)
+    if isinstance(problem, AbstractObjective) and steps is None:
+        raise TypeError(
+            "steps must be given for a regression: how long the slow drift takes "
+            "depends on the step size (penchant.predict(..., steps=) tells)."
+        )
     if steps is None:
         steps = default_steps(problem, batching)
     asked = Asked(
@@ -111,6 +123,8 @@ def diagnose(
         about=about,
         tell=_teller(progress),
     )
+    if isinstance(problem, AbstractObjective):
+        return diagnose_regression(asked)
     return diagnose_linear(asked) if linear else diagnose_network(asked)
 
 

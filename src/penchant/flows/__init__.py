@@ -1,7 +1,7 @@
 """Limits in continuous time.
 
-`adaptive`: adaptive gradient flow and its tail. `slow`: along minimisers, on the clock of
-squared step sizes.
+`adaptive`: adaptive gradient flow and its tail. `slow`: along minimisers, on the clock
+of squared step sizes.
 """
 
 from penchant.flows import adaptive as adaptive, slow as slow

@@ -7,6 +7,7 @@ from penchant.measures._gradient_noise import (
 )
 from penchant.measures._lanczos import lanczos as lanczos
 from penchant.measures._products import (
+    DENSE as DENSE,
     gauss_newton as gauss_newton,
     hessian as hessian,
     hessian_product as hessian_product,

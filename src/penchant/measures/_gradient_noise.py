@@ -9,9 +9,9 @@ from penchant._keys import as_key
 from penchant._types import Key, Parameters
 from penchant.measures._estimate import Estimate
 from penchant.measures._products import (
+    check_problem,
     dense_gauss_newton,
     dense_hessian,
-    check_problem,
     flat_few,
 )
 from penchant.problems import AbstractProblem, Regression

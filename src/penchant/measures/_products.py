@@ -1,8 +1,8 @@
 r"""Hessian and Gauss-Newton matrix of a problem: products, draws, and dense for few.
 
-The training loss is $\frac1n\sum_i\ell_i(s_i(w))$ with outputs $s_i$. Then
-$H=G+R$ with $G=\frac1n\sum_iJ_i^\top\ell_i''J_i$, $J_i=\partial s_i/\partial w$, and $R$
-what the curvature of the outputs adds, weighted by $\ell_i'$.
+The training loss is $\frac1n\sum_i\ell_i(s_i(w))$ with outputs $s_i$. Then $H=G+R$:
+$G=\frac1n\sum_iJ_i^\top\ell_i''J_i$, $J_i=\partial s_i/\partial w$, and $R$ is what the
+curvature of the outputs adds, weighted by $\ell_i'$.
 """
 
 import functools
@@ -227,6 +227,7 @@ def _rows(problem: AbstractProblem, rows: Array) -> AbstractProblem:
     if isinstance(problem, Regression):
         data = jax.tree.map(lambda a: a[rows], problem.data)
         return eqx.tree_at(lambda p: p.data, problem, data)
+    assert isinstance(problem, AbstractClassification)
     return _Subset(problem, rows)
 
 

@@ -15,9 +15,9 @@ from penchant.measures._estimate import Estimate, not_identifiable
 from penchant.measures._lanczos import lanczos
 from penchant.measures._products import (
     DENSE,
+    check_problem,
     dense_gauss_newton,
     dense_hessian,
-    check_problem,
     outputs_of,
     parts_of,
     product,

@@ -2,7 +2,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from penchant import optimizers
 from penchant._checks import check_instance
@@ -10,7 +10,11 @@ from penchant._types import StepSize
 from penchant.margins import MaxMargin, max_margin
 from penchant.norms import L2, AbstractNorm, AbstractSchatten, Linf
 from penchant.optimizers import AbstractOptimizer, Lion, Muon, Shampoo
-from penchant.problems import AbstractClassification, LinearClassification
+from penchant.problems import (
+    AbstractClassification,
+    AbstractObjective,
+    LinearClassification,
+)
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
 from penchant.theory.descent._rules import Descent, as_descent
@@ -28,19 +32,41 @@ from penchant.theory.papers import (
 )
 from penchant.theory.regimes._adam_regimes import adam_regimes, sign_like
 from penchant.theory.regimes._decays import Decays
+from penchant.theory.sharpness import SharpnessPrediction, foretell_sharpness
 from penchant.training import Trajectory
 from penchant.training.batching import AbstractBatching, FullBatch
 from penchant.training.schedules import as_schedule
 
 
+@overload
 def predict(
     problem: AbstractClassification,
+    optimizer: AbstractOptimizer | str | object,
+    *,
+    batching: AbstractBatching = ...,
+    step_size: StepSize | None = ...,
+    trajectory: Trajectory | None = ...,
+    steps: int | None = ...,
+) -> Prediction: ...
+@overload
+def predict(
+    problem: AbstractObjective,
+    optimizer: AbstractOptimizer | str | object,
+    *,
+    batching: AbstractBatching = ...,
+    step_size: StepSize | None = ...,
+    trajectory: Trajectory | None = ...,
+    steps: int | None = ...,
+) -> SharpnessPrediction: ...
+def predict(
+    problem: AbstractClassification | AbstractObjective,
     optimizer: AbstractOptimizer | str | object,
     *,
     batching: AbstractBatching = FullBatch(),
     step_size: StepSize | None = None,
     trajectory: Trajectory | None = None,
-) -> Prediction:
+    steps: int | None = None,
+) -> Prediction | SharpnessPrediction:
     r"""Which maximum margin the direction of the weights tends to, and why.
 
     | algorithm | geometry of the limit | source |
@@ -76,6 +102,10 @@ def predict(
     | RMSProp, Adam, ε > 0 | ℓ2 in the end | `wang2021adaptive` |
     | RMSProp, Adam, ε = 0; sign descent, Signum | ℓ∞, under conditions | `gronich2026adam` |
 
+    A `Regression` or an `Objective` has no margins: of these it says which sharpness
+    the rule lowers along the minimisers, a
+    [`SharpnessPrediction`][penchant.theory.sharpness.SharpnessPrediction].
+
     >>> import penchant as pn
     >>> problem = pn.LinearClassification(
     ...     [[1.0, 2.0], [2.0, 1.0]], [1, 1], loss=pn.losses.Logistic()
@@ -90,18 +120,32 @@ def predict(
         step_size: As `train` takes it; None leaves assumptions on it unknown, and
             regimes without their steps.
         trajectory: A run of this optimizer, from which AdaGrad's norm is filled in,
-            and for a network the regimes and whether it has separated the data.
+            and for a network the regimes and whether it has separated the data; for
+            a regression where the assumptions are looked at, and its steps.
+        steps: Number of updates asked about, for a regression or an objective.
 
     Raises:
         NotSeparableError: If no weights classify every sample.
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range.
     """  # noqa: E501
+    if isinstance(problem, AbstractObjective):
+        if trajectory is not None:
+            trajectory.require_problem(problem)
+            steps = int(trajectory.steps[-1]) if steps is None else steps
+        return foretell_sharpness(
+            problem,
+            optimizer,
+            batching=batching,
+            step_size=step_size,
+            steps=steps,
+            weights=None if trajectory is None else trajectory.last,
+        )
     check_instance(
         "problem",
         problem,
         AbstractClassification,
-        "a LinearClassification, NetworkClassification or another with margins",
+        "a LinearClassification, NetworkClassification, Regression or Objective",
     )
     seen: dict[Hashable, MaxMargin] = {}
 

@@ -1,5 +1,7 @@
 """Near minimisers, on the clock of squared step sizes: slow flow, SDE, projection."""
 
+from penchant.flows.slow._loop import loop_integral as loop_integral
+from penchant.flows.slow._metric import Metric as Metric
 from penchant.flows.slow._projection import (
     NotInterpolatingError as NotInterpolatingError,
     Projection as Projection,

@@ -1,4 +1,4 @@
-r"""The manifold of minimisers near some weights: its normals, and how to come back to it.
+r"""The manifold of minimisers near some weights: its normals, and the way back to it.
 
 Locally $\mathcal L=\frac12|r|^2$ with $H=J^\top J$, $J=\partial r$ on the manifold. For
 a [`Regression`][penchant.Regression] $r$ are the residuals over $\sqrt n$; for any
@@ -99,7 +99,7 @@ def solve(A: Array, b: Array) -> Array:
 
 
 def tangent(manifold: Manifold, x: Flat, S: Spread, u: Flat) -> Flat:
-    r"""$\partial\Phi_Su=u-SJ^\top(JSJ^\top)^{-1}Ju$, twice: the second rids rounding."""
+    r"""$\partial\Phi_Su=u-SJ^\top(JSJ^\top)^{-1}Ju$, twice, against rounding."""
     J = manifold.normals(x)[0]
     SJ = times(S, J.T)
     A = J @ SJ

@@ -96,9 +96,9 @@ class Metric(eqx.Module):
     def lyapunov(self, alpha_h: np.ndarray, v: np.ndarray) -> float | None:
         r"""$E=\sum_j\alpha H_{jj}s(v_j)+\Phi(v_j)$ with $\Phi'=-vs'$; None for factors.
 
-        $\Phi(v)=-vs(v)+\int_0^vs$. Without $\varepsilon$ and with $s=v^{-\lambda}$ this is
-        $\alpha H_{jj}v_j^{-\lambda}+\frac\lambda{1-\lambda}v_j^{1-\lambda}$. On blocks $v$
-        is the same for all of a block, and the sum is over entries.
+        $\Phi(v)=-vs(v)+\int_0^vs$. Without $\varepsilon$, with $s=v^{-\lambda}$, it is
+        $\alpha H_{jj}v_j^{-\lambda}+\frac\lambda{1-\lambda}v_j^{1-\lambda}$. On blocks
+        $v$ is the same for all of a block, and the sum is over entries.
         """
         if self.kind == "factors":
             return None

@@ -121,8 +121,8 @@ def check_interpolates(manifold: Manifold, x: Flat) -> None:
         if not left <= 1e-7 * scale:
             raise NotInterpolatingError(
                 "problem must be fitted exactly near these weights for a manifold of "
-                f"minimisers; the flow from them ends at a residual of {left:.3g}. Give "
-                "more parameters, or start elsewhere."
+                f"minimisers; the flow from them ends at a residual of {left:.3g}. "
+                "Give more parameters, or start elsewhere."
             )
         return
     g = float(jnp.linalg.norm(jax.grad(manifold.loss)(x)))

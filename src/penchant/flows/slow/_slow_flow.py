@@ -29,7 +29,7 @@ PULL = 50.0
 FLOOR = 1e-4
 """Coordinates below this share of the largest at the start have died."""
 
-RTOL, ATOL = 1e-11, 1e-13
+RTOL, ATOL = 1e-12, 1e-14
 """Tolerances of the integrator; monitors need more digits than a figure does."""
 
 MOST_STEPS = 200_000
@@ -249,7 +249,7 @@ class _Field(eqx.Module):
         return jnp.where(self.logs, self.signs * jnp.exp(z), z)
 
     def moment(self, x: Flat, v: Array) -> Array:
-        """v itself, or what it is quasi-statically."""
+        """V itself, or what it is quasi-statically."""
         if self.rate is None:
             return self.metric.follows(self.manifold, x, self.alpha)
         return v
@@ -292,6 +292,10 @@ def _seen(field: _Field, state: Array) -> tuple[Array, ...]:
     """What is recorded: x, v, speed, the share of drift across, diag H, rank."""
     p = field.logs.size
     x = field.x(state[:p])
+    v = field.moment(x, state[p:])
+    S = field.metric.S(field.manifold, v, x)
+    # on to the manifold to rounding: the potential has a slope across it
+    x = x - field.manifold.back(x, S)
     v = field.moment(x, state[p:])
     S = field.metric.S(field.manifold, v, x)
     drift = field.drift(x, S)

@@ -47,9 +47,9 @@ class LabelNoise(AbstractCovariance):
 
 
 class Isotropic(AbstractCovariance):
-    r"""$\Sigma=\sigma^2I$. Under gradient descent it lowers $\log\det^+H$ (`li2022what`).
+    r"""$\Sigma=\sigma^2I$: under gradient descent it lowers $\log\det^+H$.
 
-    There the drift is $-\frac{\sigma^2}4\nabla_\Gamma\log\det^+H$, and there is
+    `li2022what`: the drift is $-\frac{\sigma^2}4\nabla_\Gamma\log\det^+H$, with
     diffusion along the manifold besides.
     """
 
@@ -76,7 +76,7 @@ class Of(AbstractCovariance):
 class LocalSGD(AbstractCovariance):
     r"""Gradient descent on $K$ workers that average after $h$ steps (`gu2023why`).
 
-    The noise of one worker's batch is `of`; averaged it is $\Sigma/K$, and the drift has
+    The noise of one worker's batch is `of`; averaged it is $\Sigma/K$. The drift has
     $-\frac{K-1}{2K}\nabla^3\mathcal L[\hat\Psi]$ besides, with $\Psi$ the entries of
     $\Sigma$ in the eigenbasis of $H$ times $\psi(\eta h(\lambda_i+\lambda_j))$,
     $\psi(x)=1-\frac{1-e^{-x}}x$. `horizon` is $\eta h$.
@@ -128,8 +128,8 @@ class SlowSDE(eqx.Module):
     def __repr__(self) -> str:
         seeds = self.second.shape[1]
         return (
-            f"SlowSDE({seeds} paths to T = {float(self.times[-1]):g}, farthest from the "
-            f"manifold {self.residual:.1g})"
+            f"SlowSDE({seeds} paths to T = {float(self.times[-1]):g}, farthest from "
+            f"the manifold {self.residual:.1g})"
         )
 
 

@@ -22,7 +22,7 @@ class Stationary(eqx.Module):
     r"""Where a rule of a finite step size comes to rest on the manifold.
 
     `second` is the $v$ that agrees with the noise it makes, `edge` is
-    $\eta\frac{1-\beta_1}{1+\beta_1}\lambda_1(SH)/2$, below 1 where steps are stable, and
+    $\eta\frac{1-\beta_1}{1+\beta_1}\lambda_1(SH)/2$, below 1 where steps are stable,
     `residual` the drift left.
     """
 
@@ -146,8 +146,8 @@ class _Finite(eqx.Module):
         J = manifold.normals(x)[0]
 
         def gathered(S: Array) -> Flat:
-            # with K = J S J' = U a U': H' + eta H'^2 (2 - b H')^-1 is P J' U f(a) U' J P,
-            # f(a) = 1 + eta a / (2 - b a)
+            # with K = J S J' = U a U' and f(a) = 1 + eta a / (2 - b a):
+            # H' + eta H'^2 (2 - b H')^-1 = P J' U f(a) U' J P
             a, U = jnp.linalg.eigh(J @ times(S, J.T))
             f = 1.0 + self.eta * a / jnp.maximum(2.0 - self.b * a, 1e-9)
             M = U.T @ J
