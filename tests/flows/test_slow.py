@@ -333,53 +333,53 @@ def test_extinct_coordinates_are_seen_and_timed():
     assert np.all((times > 0) & (times <= 4.0))
 
 
-@pytest.mark.parametrize("decays", [(0.0, 0.5), (0.9, 0.8)], ids=str)
-def test_large_steps_end_where_foretold(decays):
-    # theory to five digits, by runs of Adam at a large step
-    b1, part = decays
-    problem = two_outputs()
-    small = pn.flows.stationary(
-        problem, Adam(b1, 0.999, 0.0), noise=1e-4, step_size=1e-7
-    )
-    assert abs(float(small.weights[0]) - 1.06131) < 2e-5
-    # eta at which eta lambda_max(SH) / 2 is this part: by bisection on `edge`
-    low, high = 1e-5, 1.0
-    for _ in range(40):
-        eta = np.sqrt(low * high)
-        try:
-            edge = pn.flows.stationary(
-                problem, Adam(b1, 0.999, 0.0), noise=1e-4, step_size=eta, time=1e5
-            ).edge
-        except (ValueError, pn.flows.MonitorError):
-            edge = np.inf
-        edge *= (1 + b1) / (1 - b1)
-        low, high = (low, eta) if edge > part else (eta, high)
-        if high / low < 1 + 1e-6:
-            break
-    at = pn.flows.stationary(
-        problem, Adam(b1, 0.999, 0.0), noise=1e-4, step_size=low, time=1e5
-    )
-    want = {(0.0, 0.5): 1.04847, (0.9, 0.8): 1.06854}[decays]
-    assert abs(float(at.weights[0]) - want) < 3e-3
+# x of the point of rest at parts of 2 / lambda_1(S H), the edge at small steps, by an
+# independent derivation; runs come there in test_runs_with_large_steps_end_there
+LARGE = (
+    (GradientDescent(), 0.1, 0.97354),
+    (GradientDescent(), 0.5, 0.96139),
+    (GradientDescent(), 0.8, 0.94571),
+    (Adam(0.0, 0.999, 0.0), 0.5, 1.04847),
+    (Adam(0.0, 0.999, 0.0), 0.8, 1.04137),
+    (Adam(0.9, 0.999, 0.0), 0.5, 1.06854),
+)
 
 
-def test_gradient_descent_at_large_steps():
-    # x at 10, 50 and 80 % of 2 / lambda_1, from an independent derivation
-    problem = two_outputs()
-    want = {0.1: 0.97354, 0.5: 0.96139, 0.8: 0.94571}
-    for part, x in want.items():
-        low, high = 0.001, 2.0
-        for _ in range(40):
-            eta = 0.5 * (low + high)
-            try:
-                edge = pn.flows.stationary(
-                    problem, "gd", noise=0.01, step_size=eta
-                ).edge
-            except ValueError:
-                edge = np.inf
-            low, high = (low, eta) if edge > part else (eta, high)
-        at = pn.flows.stationary(problem, "gd", noise=0.01, step_size=low)
-        assert abs(float(at.weights[0]) - x) < 2e-5
+@pytest.mark.parametrize(
+    ("rule", "part", "x"),
+    [
+        LARGE[0],
+        LARGE[3],
+        *(pytest.param(*c, marks=pytest.mark.slow) for c in LARGE[1:3] + LARGE[4:]),
+    ],
+    ids=repr,
+)
+def test_large_steps_end_where_foretold(rule, part, x):
+    problem, small = two_outputs(), 1e-7
+    b1 = rule.character().b1
+    rest = pn.flows.stationary(problem, rule, noise=1e-4, step_size=small)
+    edge = rest.edge / small * (1 + b1) / (1 - b1)
+    at = pn.flows.stationary(problem, rule, noise=1e-4, step_size=part / edge)
+    assert abs(float(at.weights[0]) - x) < 6e-6
+    # as steps go to 0 it is the end of the slow flow
+    flow = pn.flows.slow_flow(problem, rule, noise=1.0, time=60.0)
+    assert jnp.allclose(rest.weights, flow.last, atol=2e-6)
+
+
+@pytest.mark.slow
+def test_runs_with_large_steps_end_there():
+    # noise is Gaussian and small, so that only the step size is not
+    problem, alpha = two_outputs(), 1e-4
+    rule = Adam(0.0, 1 - 1e-4, 0.0)
+    eta = 0.00276
+    at = pn.flows.stationary(problem, rule, noise=alpha, step_size=eta)
+    x = problem.flat(problem.start)
+    v = alpha * manifolds.manifold_of(problem, x).diagonal(x)
+    paths = runs(problem, rule, eta, 2_000_000, np.sqrt(alpha), 8, v)
+    mean = paths[-8:, :, 0].mean()
+    assert abs(mean - float(at.weights[0])) < 2e-3
+    with pytest.raises(ValueError, match="below where steps turn unstable"):
+        pn.flows.stationary(problem, "gd", noise=1.0, step_size=1.0)
 
 
 def ellipse(a, b):

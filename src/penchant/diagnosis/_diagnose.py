@@ -95,18 +95,18 @@ def diagnose(
     batching.check(problem.samples)
     linear = isinstance(problem, LinearClassification)
     if step_size is None:
-        if not linear:
+        if not isinstance(problem, LinearClassification):
             raise TypeError(
                 "step_size must be given for a network or a regression: no step suits "
                 "them all, and a first large one can end every unit."
             )
         step_size = default_step_size(problem, rule)
-    if isinstance(problem, AbstractObjective) and steps is None:
-        raise TypeError(
-            "steps must be given for a regression: how long the slow drift takes "
-            "depends on the step size (penchant.predict(..., steps=) tells)."
-        )
     if steps is None:
+        if isinstance(problem, AbstractObjective):
+            raise TypeError(
+                "steps must be given for a regression: how long the slow drift takes "
+                "depends on the step size (penchant.predict(..., steps=) tells)."
+            )
         steps = default_steps(problem, batching)
     asked = Asked(
         problem=problem,

@@ -36,7 +36,7 @@ class Estimate(eqx.Module):
     def covers(self, value: float, level: float = 0.95) -> bool:
         """Whether the interval holds a value."""
         low, high = self.interval(level)
-        return low <= value <= high
+        return bool(low <= value <= high)
 
     def __float__(self) -> float:
         return float(self.value)

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from penchant._checks import check_instance
 from penchant._types import Parameters
@@ -197,7 +197,9 @@ def jacobian(problem: AbstractProblem, x: Flat) -> Float[Array, "m p"]:
     return jax.jacrev(scaled)(x) if wide else jax.jacfwd(scaled)(x)
 
 
-def resampled(problem: AbstractProblem, x: Flat, parts: Any, key: Any) -> Flat:
+def resampled(
+    problem: AbstractProblem, x: Flat, parts: tuple[Array, Array], key: PRNGKeyArray
+) -> Flat:
     r"""One unbiased draw of $\operatorname{diag}G$: a gradient a part.
 
     With $u_i=A_i\xi_i$, $\xi_i\sim N(0,I)$ independent, $\frac1n\sum_B
@@ -260,11 +262,11 @@ class _Subset(AbstractClassification):
     def start(self) -> Parameters:
         return self.of.start
 
-    def pair_margins(self, w: Parameters, rows: Any = None) -> Array:
+    def pair_margins(self, w: Parameters, rows: Array | None = None) -> Array:
         return self.of.pair_margins(w, self.rows if rows is None else self.rows[rows])
 
 
-def parts_of(n: int, count: int, key: Any) -> tuple[Array, Array]:
+def parts_of(n: int, count: int, key: PRNGKeyArray) -> tuple[Array, Array]:
     """A random partition in `count` parts: rows, padded, and which are no padding."""
     count = min(n, count)
     size = -(-n // count)

@@ -1,12 +1,12 @@
 import functools
 import math
-from typing import Any
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from penchant._checks import check_number
 from penchant._keys import as_key
@@ -191,7 +191,11 @@ def block_trace(
 
 
 def _of_diagonal(
-    problem: AbstractProblem, w: Parameters, key: Key, measure: Any, negative: Any
+    problem: AbstractProblem,
+    w: Parameters,
+    key: Key,
+    measure: Callable[[Flat], Array],
+    negative: Callable[[Flat], bool],
 ) -> Estimate:
     x = problem.flat(problem.read(w, "w"))
     if x.size <= DENSE:
@@ -246,7 +250,7 @@ def _masked(P: Flat) -> str:
 
 
 def _estimated(
-    problem: AbstractProblem, x: Flat, P: Flat | None, key: Any
+    problem: AbstractProblem, x: Flat, P: Flat | None, key: PRNGKeyArray
 ) -> Sharpness:
     keys = jax.random.split(key, 4)
     if outputs_of(problem) is None:
@@ -270,7 +274,7 @@ def _estimated(
 
 
 @eqx.filter_jit
-def _draws(problem: AbstractProblem, x: Flat, key: Any) -> Float[Array, "k p"]:
+def _draws(problem: AbstractProblem, x: Flat, key: PRNGKeyArray) -> Float[Array, "k p"]:
     """Independent unbiased draws of the diagonal of G."""
     deal, *keys = jax.random.split(key, DRAWS + 1)
     parts = parts_of(problem.samples, PARTS, deal)
@@ -279,8 +283,8 @@ def _draws(problem: AbstractProblem, x: Flat, key: Any) -> Float[Array, "k p"]:
 
 
 @eqx.filter_jit
-def _traces(problem: AbstractProblem, x: Flat, key: Any) -> Float[Array, " k"]:
-    def one(key: Any) -> Array:
+def _traces(problem: AbstractProblem, x: Flat, key: PRNGKeyArray) -> Float[Array, " k"]:
+    def one(key: PRNGKeyArray) -> Array:
         v = jax.random.rademacher(key, x.shape, dtype=x.dtype)
         return jnp.vdot(v, product(problem, x, v))
 
@@ -289,7 +293,7 @@ def _traces(problem: AbstractProblem, x: Flat, key: Any) -> Float[Array, " k"]:
 
 @eqx.filter_jit
 def _ritz(
-    problem: AbstractProblem, x: Flat, scale: Flat, key: Any
+    problem: AbstractProblem, x: Flat, scale: Flat, key: PRNGKeyArray
 ) -> tuple[Array, Array]:
     of = lambda v: scale * product(problem, x, scale * v)
     start = jnp.where(scale > 0, jax.random.normal(key, x.shape), 0.0)
@@ -297,7 +301,7 @@ def _ritz(
 
 
 def _top(
-    problem: AbstractProblem, x: Flat, scale: Flat, key: Any, more: str
+    problem: AbstractProblem, x: Flat, scale: Flat, key: PRNGKeyArray, more: str
 ) -> Estimate:
     values, residuals = (np.asarray(a) for a in _ritz(problem, x, scale, key))
     residual, gap = float(residuals[-1]), float(values[-1] - values[-2])
@@ -313,7 +317,9 @@ def _mean(values: np.ndarray, how: str) -> Estimate:
     return Estimate(float(values.mean()), error, how=f"{n} {how}", n=n)
 
 
-def _jackknife(draws: Float[Array, "k p"], measure: Any) -> Estimate:
+def _jackknife(
+    draws: Float[Array, "k p"], measure: Callable[[Flat], Array]
+) -> Estimate:
     r"""A function of the mean of draws, its bias of order $1/k$ removed.
 
     With $\theta_{-i}$ without draw $i$: $k\theta-(k-1)\bar\theta_{-}$, and its standard

@@ -10,6 +10,7 @@ from penchant.diagnosis._figures import Figures, about, add_figure, add_loss, ju
 from penchant.diagnosis._result import AbstractDiagnosis
 from penchant.diagnosis.linear._measure import MarginPath
 from penchant.diagnosis.linear._minimiser import Minimiser
+from penchant.theory import Prediction
 
 
 def render(
@@ -82,7 +83,7 @@ def _figures(
 
 
 def _marks(diagnosis: AbstractDiagnosis) -> dict[str, float]:
-    assert diagnosis.prediction is not None
+    assert isinstance(diagnosis.prediction, Prediction)
     regimes = diagnosis.prediction.regimes
     return {r.name: r.start for r in regimes if r.start > 0 and math.isfinite(r.start)}
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant import flows, measures
+from penchant._types import Parameters
 from penchant.diagnosis._asked import Asked
 from penchant.diagnosis._cautions import Caution, Kind, ended_early
 from penchant.diagnosis.regression._diagnosis import (
@@ -24,6 +25,9 @@ from penchant.theory.sharpness import (
     slow_time,
 )
 from penchant.training import Outcome, Trajectory
+
+Points = tuple[tuple[float, Any], ...]
+"""Slow times, and weights there, projected to the minimisers."""
 
 RECORDS = 12
 """Records of a run at which its sharpness is measured."""
@@ -62,10 +66,10 @@ def diagnose_regression(asked: Asked) -> RegressionDiagnosis:
     names = dict.fromkeys(["tr H", "tr Diag(H)^0.5", *filter(None, [told.measure])])
     rows = tuple(
         SharpnessRow(
-            name,
-            _measure(told, name, points[0][1]),
-            _measure(told, name, points[-1][1]),
-            None if flow is None else _measure(told, name, flow.last).value,
+            label=name,
+            before=_measure(told, name, points[0][1]),
+            after=_measure(told, name, points[-1][1]),
+            flow=None if flow is None else _measure(told, name, flow.last).value,
         )
         for name in names
     )
@@ -111,9 +115,7 @@ def diagnose_regression(asked: Asked) -> RegressionDiagnosis:
     )
 
 
-def _points(
-    asked: Asked, run: Trajectory, told: SharpnessPrediction
-) -> tuple[tuple[float, Any], ...]:
+def _points(asked: Asked, run: Trajectory, told: SharpnessPrediction) -> Points:
     """Slow times and projected weights of records from where the run first fits."""
     problem = asked.problem
     scale = max(float(run.recorded[0]), 1e-300)
@@ -135,7 +137,7 @@ def _points(
     return tuple(points)
 
 
-def _S(asked: Asked, told: SharpnessPrediction, w: Any) -> Any:
+def _S(asked: Asked, told: SharpnessPrediction, w: Parameters) -> Any:
     """What the rule multiplies gradients by there, quasi-static; None: the identity."""
     problem = asked.problem
     try:
@@ -154,7 +156,7 @@ def _S(asked: Asked, told: SharpnessPrediction, w: Any) -> Any:
     return problem.unflat(jnp.ones_like(x) / below)
 
 
-def _measure(told: SharpnessPrediction, name: str, w: Any) -> Estimate:
+def _measure(told: SharpnessPrediction, name: str, w: Parameters) -> Estimate:
     if name == told.measure:
         return told.at(w)
     exponent = 1.0 if name == "tr H" else 0.5
@@ -162,7 +164,7 @@ def _measure(told: SharpnessPrediction, name: str, w: Any) -> Estimate:
 
 
 def _flow(
-    asked: Asked, told: SharpnessPrediction, points: Any, steps: int
+    asked: Asked, told: SharpnessPrediction, points: Points, steps: int
 ) -> tuple[SlowFlow | None, str]:
     problem = asked.problem
     if told.noise is None:
@@ -277,9 +279,9 @@ def _nowhere(
     else:
         headline = f"{name} has not come to a manifold of minimisers."
         why = (
-            f"The loss ended at {float(run.recorded[-1]):.3g}; which sharpness falls is "
-            "a question for models that fit every sample, once they do. More steps, or "
-            "more parameters."
+            f"The loss ended at {float(run.recorded[-1]):.3g}; which sharpness falls "
+            "is a question for models that fit every sample, once they do. More "
+            "steps, or more parameters."
         )
     return RegressionDiagnosis(
         headline=headline,

@@ -1,5 +1,4 @@
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -200,7 +199,7 @@ def slow_flow(
 
 
 def onto(
-    manifold: Manifold, metric: Metric, x: Flat, alpha: Array, second: Any
+    manifold: Manifold, metric: Metric, x: Flat, alpha: Array, second: Array | None
 ) -> tuple[Flat, float]:
     r"""The start, brought to the manifold by the convergence phase; how far that was.
 

@@ -1,4 +1,5 @@
 import abc
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -6,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from penchant import optimizers
 from penchant._checks import check_count, check_instance, check_number
@@ -122,7 +123,7 @@ class SlowSDE(eqx.Module):
         w = jax.tree.map(lambda a: a[record], self.weights)
         values = np.asarray(jax.vmap(of)(w))
         n = len(values)
-        error = float(values.std(ddof=1)) / np.sqrt(n) if n > 1 else float("nan")
+        error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else float("nan")
         return Estimate(float(values.mean()), error, how=f"{n} paths", n=n)
 
     def __repr__(self) -> str:
@@ -253,7 +254,7 @@ def _paths(
 ) -> tuple[Array, Array, Array]:
     manifold, metric, noise = follows.manifold, follows.metric, follows.covariance
 
-    def one(carry: tuple, key: Any) -> tuple:
+    def one(carry: tuple, key: PRNGKeyArray) -> tuple:
         x, v = carry
         S = metric.S(manifold, v, x)
         R = noise.root(manifold, x)
@@ -274,8 +275,8 @@ def _paths(
         v = aim if rate is None else aim + (v - aim) * jnp.exp(-rate * dt)
         return (y, v), None
 
-    def path(key: Any) -> tuple:
-        def stretch(carry: tuple, key: Any) -> tuple:
+    def path(key: PRNGKeyArray) -> tuple:
+        def stretch(carry: tuple, key: PRNGKeyArray) -> tuple:
             carry, _ = jax.lax.scan(one, carry, jax.random.split(key, each))
             return carry, (*carry, jnp.linalg.norm(manifold.r(carry[0])))
 

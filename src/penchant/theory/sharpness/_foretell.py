@@ -8,7 +8,7 @@ import numpy as np
 from penchant import measures, optimizers
 from penchant._checks import check_count, check_instance
 from penchant._plain import plain
-from penchant._types import Parameters, StepSize
+from penchant._types import Key, Parameters, StepSize
 from penchant.flows.slow import Metric
 from penchant.measures import Estimate
 from penchant.optimizers import AbstractOptimizer
@@ -63,7 +63,7 @@ class SharpnessPrediction(eqx.Module):
             return None
         return self.time >= BEGUN * self.needed
 
-    def at(self, w: Parameters, *, key: Any = 0) -> Estimate:
+    def at(self, w: Parameters, *, key: Key = 0) -> Estimate:
         """The measure at some weights, with its error.
 
         Raises:
