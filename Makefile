@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo setup quick test slow bench docs lint clean
+.PHONY: demo setup quick test slow fuzz bench docs lint clean
 .DEFAULT_GOAL := demo
 
 .venv/.run: requirements.lock pyproject.toml
@@ -34,6 +34,10 @@ quick: .venv/.dev
 # Studies and properties that take longer.
 slow: .venv/.dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 -m slow
+
+# Ten thousand random inputs from a new seed, which is printed.
+fuzz: .venv/.dev
+	$(BIN)/python -m pytest tests/fuzz -m fuzz
 
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks

@@ -49,6 +49,7 @@ FOLDERS = (
     "penchant.diagnosis",
     "penchant.pages",
     "penchant.plotting",
+    "penchant.sklearn",
     "penchant.studies",
 )
 # a word such as fan2025spectral, anywhere in a source: docstrings and `source=`
@@ -216,18 +217,25 @@ def options(command: str) -> list[str]:
     group = typer.main.get_command(cli.app)
     parameters = group.commands[command].params  # type: ignore[attr-defined]
     return [
-        max(parameter.opts, key=len)
+        option
         for parameter in parameters
-        if parameter.opts[0].startswith("-")
+        for option in parameter.opts
+        if option.startswith("--")
     ]
 
 
-@pytest.mark.parametrize("command", ["diagnose", "predict", "studies", "reproduce"])
+@pytest.mark.parametrize(
+    "command", ["diagnose", "compare", "certify", "predict", "studies", "reproduce"]
+)
 def test_command_line_page_has_every_option(command):
     page = (DOCS / "cli.md").read_text()
     assert f"\n## {command}\n" in page
     missing = [option for option in options(command) if f"`{option}`" not in page]
     assert not missing
+
+
+PROGRAM = {"--help", "--version", "--install-completion", "--show-completion"}
+"""Options without a command."""
 
 
 def test_command_line_page_has_no_other_commands_or_options():
@@ -236,7 +244,7 @@ def test_command_line_page_has_no_other_commands_or_options():
     commands = set(group.commands)  # type: ignore[attr-defined]
     assert set(re.findall(r"^## ([a-z]+)$", page, re.MULTILINE)) == commands
     known = {option for command in commands for option in options(command)}
-    assert set(re.findall(r"`?(--[a-z][a-z0-9-]+)", page)) <= {*known, "--help"}
+    assert set(re.findall(r"`?(--[a-z][a-z0-9-]+)", page)) <= {*known, *PROGRAM}
 
 
 def test_command_line_page_has_every_name():

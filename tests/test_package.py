@@ -43,7 +43,10 @@ ALONE = ("integrations",)
 ANYWHERE = {path.stem for path in SOURCE.glob("_*.py")} - {"__init__"}
 """Private modules at the top: tools that know of no folder."""
 
-OUTSIDE = {"penchant", "penchant._plain", "penchant.studies"}
+OUTSIDE = {
+    *("penchant", "penchant._files", "penchant._plain", "penchant._visible"),
+    "penchant.studies",
+}
 EXEMPT = {"_cite", "_moved"}
 """Those that look names up when they are called."""
 

@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
-from penchant import _engine as _engine, _moved
+from penchant import _engine as _engine, _help, _moved
 
 if TYPE_CHECKING:
     from penchant import (
@@ -24,18 +24,25 @@ if TYPE_CHECKING:
         training as training,
     )
     from penchant._cite import cite as cite
+    from penchant.datasets import Dataset as Dataset, load as load
     from penchant.diagnosis import (
+        Comparison as Comparison,
         Diagnosis as Diagnosis,
+        Examination as Examination,
         NetworkDiagnosis as NetworkDiagnosis,
+        compare as compare,
         diagnose as diagnose,
+        examine as examine,
     )
     from penchant.flows import Limit as Limit, limit as limit
     from penchant.margins import (
         KKT as KKT,
         Certificate as Certificate,
         MaxMargin as MaxMargin,
+        NoMarginError as NoMarginError,
         NotSeparableError as NotSeparableError,
         NotSeparatedError as NotSeparatedError,
+        UndecidedError as UndecidedError,
         certify as certify,
         kkt as kkt,
         max_margin as max_margin,
@@ -72,11 +79,14 @@ _FOLDERS = (
 )
 _NAMES = {
     "penchant._cite": "cite",
-    "penchant.diagnosis": "Diagnosis NetworkDiagnosis diagnose",
+    "penchant.datasets": "Dataset load",
+    "penchant.diagnosis": (
+        "Comparison Diagnosis Examination NetworkDiagnosis compare diagnose examine"
+    ),
     "penchant.flows": "Limit limit",
     "penchant.margins": (
-        "KKT Certificate MaxMargin NotSeparableError NotSeparatedError certify kkt "
-        "max_margin"
+        "KKT Certificate MaxMargin NoMarginError NotSeparableError NotSeparatedError "
+        "UndecidedError certify kkt max_margin"
     ),
     "penchant.measures": "Estimate",
     "penchant.problems": (
@@ -88,6 +98,9 @@ _NAMES = {
 }
 """Where each name is found when it is first asked for: help needs no engine."""
 
+_FRAMEWORKS = "sklearn"
+"""Modules for other people's frameworks, which are imported with them."""
+
 _PLACES = {name: place for place, names in _NAMES.items() for name in names.split()}
 
 
@@ -96,13 +109,20 @@ def __getattr__(name: str) -> Any:
         value = importlib.metadata.version("penchant")
     elif name in _PLACES:
         value = getattr(importlib.import_module(_PLACES[name]), name)
-    elif name in _FOLDERS.split():
+    elif name in _FOLDERS.split() or name in _FRAMEWORKS.split():
         value = importlib.import_module(f"penchant.{name}")
     else:
         raise AttributeError(f"module 'penchant' has no attribute {name!r}")
     globals()[name] = value
+    _help.tidy_all(_FOLDERS.split())
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*_PLACES, *_FOLDERS.split(), "__version__", "__doc__"])
+    return sorted([
+        *_PLACES,
+        *_FOLDERS.split(),
+        *_FRAMEWORKS.split(),
+        "__version__",
+        "__doc__",
+    ])

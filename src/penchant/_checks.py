@@ -1,8 +1,11 @@
 """Checks at the door: each names the argument, what must hold and what was seen."""
 
 import math
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.core import Tracer
 
 
@@ -53,12 +56,34 @@ def check_number(
             raise ValueError(f"{name} must be {wanted}; got {seen[()]}.")
 
 
+def as_numbers(name: str, value: object) -> Any:
+    """An array of real numbers, as it came if it is one of JAX already.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if isinstance(value, Array):  # traced ones too
+        if jnp.issubdtype(value.dtype, jnp.complexfloating):
+            raise TypeError(f"{name} must be real numbers; got {value.dtype}.")
+        return value
+    try:
+        seen = np.asarray(value)
+    except (TypeError, ValueError):
+        seen = np.empty((), object)
+    if seen.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} must be an array of numbers; got {value!r:.100} of type "
+            f"{type(value).__name__}."
+        )
+    return jnp.asarray(seen, None if seen.dtype.kind == "f" else float)
+
+
 def check_count(name: str, value: object, *, least: int = 1) -> int:
     """Require a whole number of at least `least`, and return it as an `int`.
 
     Raises:
         TypeError: If `value` is no integer.
-        ValueError: If it is too small.
+        ValueError: If it is too small, or does not fit into 64 bits.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         if isinstance(value, float) and value.is_integer():
@@ -70,6 +95,8 @@ def check_count(name: str, value: object, *, least: int = 1) -> int:
             )
     if value < least:
         raise ValueError(f"{name} must be at least {least}; got {value}.")
+    if value >= 2**63:
+        raise ValueError(f"{name} must be below 2^63; got {value}.")
     return int(value)
 
 

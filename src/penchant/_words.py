@@ -13,8 +13,11 @@ def look_up(
     """What a name stands for, in any case.
 
     Raises:
+        TypeError: If it is no text.
         ValueError: If it is not in the table; the message lists what is, and `also`.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be a name; got {name!r:.100}.")
     key = name.strip().lower()
     if key not in table:
         raise ValueError(f"no {what} {name!r}; have: {', '.join([*table, *also])}.")

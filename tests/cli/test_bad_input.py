@@ -52,7 +52,7 @@ BROKEN = {
     "truncated gzip": (truncated_idx, "can't be read"),
     "binary": (holding(bytes(range(256)) * 20), "is not text"),
     "other extension": (holding(b"1 2 3", "data.dat"), "'.dat' are not read"),
-    "pickled npy": (pickled, "can't be read"),
+    "pickled npy": (pickled, "never loaded"),
     "objects in npz": (objects, "never loaded"),
     "no parquet": (holding(b"PAR1 garbage PAR1", "data.parquet"), "can't be read"),
     "one row": (holding(b"a,b,label\n1,2,x\n"), "needs two classes"),
@@ -80,8 +80,14 @@ def test_broken_files_are_a_sentence(run, here, kind, command):
 
 
 OPTIONS = [
-    ("--optimizer adan", "no optimizer 'adan'; have: gd, steepest, sign,"),
-    ("--optimizer sign --b1 .9", "--b1 is no option of sign, which takes: none"),
+    (
+        "--optimizer adan",
+        "no optimizer 'adan'; have: gd, sgd, momentum, steepest, sign,",
+    ),
+    (
+        "--optimizer sign --b1 .9",
+        "--b1 is no option of sign, which takes: --weight-decay",
+    ),
     ("--optimizer adam --momentum .9", "takes: --b1, --b2, --eps, --eps-inside"),
     ("--optimizer steepest", "steepest needs --norm"),
     ("--optimizer steepest --norm l9", "no norm 'l9'; have: l1, l2, linf"),

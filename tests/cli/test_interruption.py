@@ -1,13 +1,19 @@
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
+import pytest
 import xarray
 
+import penchant as pn
 from tests.cli.conftest import table
+
+PATHS = Path(pn.__file__).parents[1], Path(__file__).parents[2]
 
 # one step a call and a save after each: slow enough to be stopped at any speed
 DRIVER = """
@@ -99,3 +105,67 @@ def test_an_interrupt_before_training_is_no_traceback(run, here, monkeypatch):
     told = run("diagnose", table(here / "data.csv"), "--quiet")
     assert told.exit_code == 130
     assert "interrupted" in told.stderr
+
+
+AT_EACH = {
+    "what theory foretells": ("what theory foretells", {"ℓ2"}),
+    "largest ℓ1": ("the ℓ1 margin", {"ℓ2"}),
+    "margins of the run, ℓ2": ("the ℓ2 margin", {"ℓ1"}),
+    "margins of the run, ℓ∞": ("the ℓ∞ margin", {"ℓ1", "ℓ2"}),
+}
+
+
+def stopped(here, stage, *more, noise=False):
+    table(here / "data.csv", n=40 if noise else 8, noise=noise)
+    command = ["diagnose", "data.csv", "--optimizer", "sign", "--steps", "200"]
+    return subprocess.run(
+        [sys.executable, "-m", "tests.cli.interrupted", *command, *more],
+        cwd=here,
+        env=os.environ
+        | {"STAGE": stage, "PYTHONPATH": os.pathsep.join(map(str, PATHS))},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", AT_EACH)
+def test_ctrl_c_after_the_run_reports_what_is_there(here, run, stage):
+    missing, rows = AT_EACH[stage]
+    told = stopped(here, stage, "--out", "report")
+    assert told.returncode == 130, told.stderr
+    assert "Traceback" not in told.stderr
+    result = json.loads((here / "report" / "result.json").read_text("utf-8"))
+    assert result["run"]["steps"] == 200
+    assert result["run"]["outcome"] == "complete"
+    caution = result["warnings"][0]
+    assert caution["kind"] == "interrupted"
+    assert missing in caution["detail"]
+    assert {row["norm"] for row in result["table"]} >= rows
+    assert (here / "report" / "report.html").exists()
+    # the run is kept, and the same command finishes without running it again
+    assert list((here / "report").glob("unfinished-*"))
+    again = run("diagnose", "data.csv", "--optimizer", "sign", "--steps", "200",
+                "--out", "report", "--quiet")  # fmt: skip
+    assert again.exit_code == 0
+    result = json.loads((here / "report" / "result.json").read_text("utf-8"))
+    assert len(result["table"]) == 3
+    assert not list((here / "report").glob("unfinished-*"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_minimiser_is_looked_for(here):
+    told = stopped(here, "minimiser", "--out", "report", noise=True)
+    assert told.returncode == 130, told.stderr
+    result = json.loads((here / "report" / "result.json").read_text("utf-8"))
+    assert result["separable"] is False
+    assert "minimiser" in result["warnings"][0]["detail"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_report_is_written_waits_for_it(here):
+    told = stopped(here, "writing", "--out", "report")
+    assert told.returncode == 0, told.stderr
+    assert (here / "report" / "report.html").exists()
+    assert json.loads((here / "report" / "result.json").read_text("utf-8"))["table"]

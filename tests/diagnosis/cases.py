@@ -70,6 +70,7 @@ def undecided(monkeypatch):
     problem = pn.LinearClassification(X, y, loss=pn.losses.Logistic())
     monkeypatch.setattr("penchant.diagnosis.linear._catalogue.EXACT_WEIGHTS", 0)
     monkeypatch.setattr("penchant.diagnosis.linear._catalogue.WORK", 0.0)
+    monkeypatch.setattr("penchant.margins._solvers.separate.ENTRIES", 0)
     return pn.diagnose(problem, SIGN, steps=20, step_size=1e-3)
 
 

@@ -65,7 +65,11 @@ def complete(page, says):
     assert re.findall(r'(?:src|href)="(?!#|data:)', page) == []
     text = html.unescape(re.sub(r"<(style|svg).*?</\1>", "", page, flags=re.DOTALL))
     assert says.headline in text
-    assert says.explanation in text
+    answers = [getattr(says, name, "") for name in ("heading", "when", "now")]
+    for said in [said for said in answers if said] or [says.explanation]:
+        assert said in text
+    for command in says.next:
+        assert command in text
     for row in says.table:
         assert f"<td>{row.label}</td>" in page
     for caution in says.warnings:
@@ -81,7 +85,7 @@ def complete(page, says):
 
 def test_each_figure_is_there_wide_and_narrow(saved):
     for made, figures in (
-        (separable, ["ratios", "paths", "loss"]),
+        (separable, ["ratios", "imitation", "paths", "loss"]),
         (overlapping, ["excess", "loss"]),
         (open_question, ["loss"]),
     ):
@@ -156,5 +160,5 @@ def test_what_is_shown_is_what_a_reader_takes_in():
     ]
     shares = (0.5, 0.91, 0.985, 0.9985, 0.99997, 1.0, -0.2, float("inf"))
     assert [percent(s) for s in shares] == [
-        "50 %", "91.0 %", "98.5 %", "99.85 %", "99.997 %", "100.000 %", "-20 %", "–",
+        "50 %", "91.0 %", "98.5 %", "99.85 %", "99.997 %", "100 %", "-20 %", "–",
     ]  # fmt: skip

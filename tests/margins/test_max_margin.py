@@ -346,11 +346,16 @@ def test_nearly_inseparable_data_are_told_apart(norm, margin):
     assert margin * 0.1 <= float(found.margin) <= margin * 1.01
 
 
-def test_data_below_the_tolerance_count_as_inseparable():
-    X = np.array([[1e-13, 1.0], [-1e-13, 1.0]])
+@pytest.mark.parametrize("hair", [1e-13, 1e-30, 1e-300])
+def test_data_separable_by_a_hair_are_separable(hair):
+    X = np.array([[hair, 1.0], [-hair, 1.0]])
     problem = pn.LinearClassification(X, [1, -1], loss=pn.losses.Logistic())
-    with pytest.raises(pn.NotSeparableError, match="largest margin found"):
-        pn.max_margin(problem, norms.L2())
+    for norm in (norms.L1(), norms.L2(), norms.Linf()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LooseMarginWarning)
+            found = pn.max_margin(problem, norm)
+        assert 0 < float(found.margin) <= hair * (1 + 1e-9)
+        assert float(found.upper_bound) >= hair * (1 - 1e-9)
 
 
 def test_what_does_not_fit_is_refused():

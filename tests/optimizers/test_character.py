@@ -59,8 +59,9 @@ def test_steepest_steps_are_steepest_for_the_memory_that_is_said(rule):
             b = float(what.first.decay)
             add = 1.0 if what.first.kind == "sum" else 1.0 - b
             mix = b if what.first.mix is None else float(what.first.mix)
-            # the direction weighs the old memory by `mix`
-            ahead = mix * m + (add if what.first.mix is None else 1.0 - mix) * g
+            # the direction weighs the old memory by `mix`, in a sum as in a mean
+            fresh = (1.0 - mix) / (1.0 - b if what.first.kind == "sum" else 1.0)
+            ahead = mix * m + (add if what.first.mix is None else fresh) * g
             m = b * m + add * g
         length = 1.0 if what.normalised else float(what.steps.dual(ahead))
         assert float(what.steps(step)) == pytest.approx(length, rel=1e-9)

@@ -48,6 +48,10 @@ def powers(b1, b2, eps, exponent, blocks=None):
 PAIRS = {
     "gradient descent": (rules.GradientDescent(), optax.sgd(1.0)),
     "heavy ball": (rules.GradientDescent(0.9), optax.sgd(1.0, momentum=0.9)),
+    "Nesterov": (
+        rules.GradientDescent(0.9, nesterov=True),
+        optax.sgd(1.0, momentum=0.9, nesterov=True),
+    ),
     "sign descent": (rules.SignDescent(), scaled(optax.scale_by_sign())),
     "Signum": (rules.Signum(0.9), scaled(signum(0.9))),
     "Signum without memory": (rules.Signum(0.0), scaled(optax.scale_by_sign())),
@@ -183,12 +187,16 @@ TORCH = {
         rules.GradientDescent(0.9),
         lambda torch, w: torch.optim.SGD([w], lr=ETA, momentum=0.9),
     ),
+    "SGD, Nesterov": (
+        rules.GradientDescent(0.9, nesterov=True),
+        lambda torch, w: torch.optim.SGD([w], lr=ETA, momentum=0.9, nesterov=True),
+    ),
 }
 
 
 @pytest.mark.parametrize(
     "case",
-    ["Adam", "SGD"]
+    ["Adam", "SGD", "SGD, Nesterov"]
     + [pytest.param(c, marks=pytest.mark.slow) for c in ("RMSProp", "AdaGrad")],
 )
 def test_agrees_with_torch_over_a_thousand_steps(case):

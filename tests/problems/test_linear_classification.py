@@ -156,5 +156,7 @@ def test_bad_data_is_refused_with_what_was_seen(X, y, words):
 def test_wrong_kinds_are_refused():
     with pytest.raises(TypeError, match="array of numbers"):
         pn.LinearClassification([["a", "b"]], [1], loss=pn.losses.Logistic())
-    with pytest.raises(TypeError):
-        pn.LinearClassification(GOOD, [1, 1, 1], loss="logistic")
+    with pytest.raises(TypeError, match="loss"):
+        pn.LinearClassification(GOOD, [1, 1, 1], loss=3)
+    with pytest.raises(ValueError, match="no loss 'hinge'; have: logistic, exp"):
+        pn.LinearClassification(GOOD, [1, 1, 1], loss="hinge")

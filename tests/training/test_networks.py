@@ -304,6 +304,45 @@ def test_at_the_lowest_log_loss_a_run_rests():
     assert np.isfinite(run.state.pace.rate)
 
 
+def test_loss_based_steps_with_momentum_never_stand_still():
+    problem = pn.datasets.gaussian(20, 40, seed=0).problem()
+    least = []
+    for momentum in (0.0, 0.9):
+        run = pn.train(
+            problem,
+            pn.optimizers.GradientDescent(momentum),
+            steps=2_000,
+            step_size=pn.schedules.loss_based(1e-3),
+            record=20,
+        )
+        assert np.all(np.diff(np.asarray(run.log_loss)) <= 0)
+        # half of the way later it still moves: a rate driven to 0 would not
+        assert float(run.log_loss[-1]) < 1.5 * float(run.log_loss[-5])
+        assert float(run.state.pace.rate) > 1e-3
+        least.append(float(run.margins[-1].min()))
+    assert least[1] > least[0] > 0
+
+
+def test_a_rate_with_an_end_outruns_no_direction():
+    # easy data in small batches: a step along one of them may separate them all
+    problem = pn.datasets.gaussian(12, 30, seed=1).problem()
+    best = float(pn.max_margin(problem, pn.norms.L2()).margin)
+    R2 = float(np.square(np.asarray(problem.X)).sum(axis=1).max())
+    for batching in (pn.batching.FullBatch(), pn.batching.Shuffled(3)):
+        run = pn.train(
+            problem,
+            pn.optimizers.GradientDescent(0.9),
+            steps=8_000,
+            step_size=pn.schedules.loss_based(1 / R2, largest=100 / R2),
+            batching=batching,
+            record=20,
+        )
+        assert run.outcome is Outcome.COMPLETE
+        assert float(run.state.pace.rate) <= 100 / R2 * (1 + 1e-12)
+        least = float(run.margins[-1].min()) / float(jnp.linalg.norm(run.last))
+        assert least > 0.97 * best
+
+
 def test_loss_based_steps_are_for_gradient_descent():
     steps = pn.schedules.loss_based()
     with pytest.raises(TypeError, match=r"for GradientDescent.*got Adam"):

@@ -1,6 +1,8 @@
-"""The command line: `penchant diagnose | predict | studies | reproduce`."""
+"""The command line: `penchant diagnose | compare | certify | predict | studies | …`."""
 
 from penchant.cli import (
+    _certify as _certify,
+    _compare as _compare,
     _diagnose as _diagnose,
     _predict as _predict,
     _studies as _studies,

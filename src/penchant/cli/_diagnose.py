@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 
 import penchant as pn
+from penchant._files import held
 from penchant.cli._app import (
+    BAD_INPUT,
     DISAGREES,
     INTERRUPTED,
     NOT_SEPARABLE,
@@ -19,6 +21,7 @@ from penchant.cli._app import (
     as_text,
     notes,
     told,
+    written,
 )
 from penchant.cli._options import (
     _RUN,
@@ -32,14 +35,14 @@ from penchant.cli._options import (
     read,
     whole,
     with_options,
-    writable,
 )
 
 
 @app.command(
-    epilog="Exit codes: 0 done · 2 bad input or options · 3 the data are not linearly "
-    "separable (a report is written) · 4 with --check, theory is not confirmed · "
-    "130 interrupted during training (a report of what was reached is written)."
+    epilog="Exit codes: 0 done · 2 bad input or options, or the report can't be "
+    "written (it is shown) · 3 the data are not linearly separable (a report is "
+    "written) · 4 with --check, theory is not confirmed · "
+    "130 interrupted (once training has begun with a report of what there is)."
 )
 @with_options(OF_DATA, OF_RULE, OF_RUN)
 def diagnose(
@@ -94,33 +97,39 @@ def diagnose(
     with told(as_json):
         dataset, setting = read(given)
         compared = None if norms is None else listed(norms, pn.norms.read)
-        writable(out)
+        updates = None if steps is None else whole("--steps", steps)
         unfinished = (
             out / f"unfinished-{digest(given | {'steps': steps, 'norms': norms})}"
         )
-        says = pn.diagnose(
-            **setting,
-            steps=None if steps is None else whole("--steps", steps),
-            norms=compared,
-            key=given["seed"],
-            progress=not (quiet or as_json),
-            checkpoint=unfinished,
-            about={
-                "data": dataset.name,
-                "labels": ", ".join(dataset.classes) or None,
-                "seed": given["seed"],
-                "notes": list(dataset.notes),
-                "command": "penchant " + shlex.join(sys.argv[1:]),
-            },
-        )
-    page = says.save(out)
-    finished = says.trajectory.outcome is not pn.training.Outcome.INTERRUPTED
-    if finished:
-        _forget(unfinished)
-    if as_json:
-        print(as_text(says.to_dict()))  # noqa: T201
-    else:
-        _show(says, dataset, page)
+        with held("--out", out):
+            says = pn.diagnose(
+                **setting,
+                steps=updates,
+                norms=compared,
+                key=given["seed"],
+                progress=not (quiet or as_json),
+                checkpoint=unfinished,
+                about={
+                    "data": dataset.name,
+                    "labels": ", ".join(dataset.classes) or None,
+                    "seed": given["seed"],
+                    "notes": list(dataset.notes),
+                    "command": "penchant " + shlex.join(sys.argv[1:]),
+                },
+            )
+            # first what took the time, then what may fail
+            if as_json:
+                print(as_text(says.to_dict()))  # noqa: T201
+            else:
+                _show(says, dataset)
+            page = written(says, out)
+            finished = not says.interrupted
+            if finished and page is not None:
+                _forget(unfinished)
+    if page is None:
+        raise typer.Exit(BAD_INPUT)
+    if not as_json:
+        Console().print(f"\nOpen [bold]{escape(str(page))}[/bold]")
     if not finished:
         raise typer.Exit(INTERRUPTED)
     if says.separable is False:
@@ -136,7 +145,7 @@ def _forget(unfinished: Path) -> None:
 
 
 def _show(
-    says: "pn.diagnosis.AbstractDiagnosis", dataset: "pn.datasets.Dataset", page: Path
+    says: "pn.diagnosis.AbstractDiagnosis", dataset: "pn.datasets.Dataset"
 ) -> None:
     notes(dataset)
     console = Console()
@@ -150,4 +159,5 @@ def _show(
             f"{escape(caution.detail)}",
             highlight=False,
         )
-    console.print(f"\nOpen [bold]{escape(str(page))}[/bold]")
+    for command in says.next:
+        console.print(f"Next: [bold]{escape(command)}[/bold]", highlight=False)

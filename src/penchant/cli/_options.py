@@ -1,11 +1,11 @@
 """Options that several commands share: written once, applied by a decorator."""
 
+import dataclasses
 import functools
 import hashlib
 import inspect
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,8 +13,8 @@ import typer
 import penchant as pn
 
 RULES = (
-    "gd, steepest, sign, signum, adam, adamw, adame, adalayer, nadam, rmsprop, "
-    "adagrad, muon, spectral, shampoo, lion"
+    "gd, sgd, momentum, steepest, sign, signum, adam, adamw, adame, adalayer, nadam, "
+    "rmsprop, adagrad, muon, spectral, shampoo, lion"
 )
 """Names of optimizers, as text: help needs no engine."""
 
@@ -22,14 +22,21 @@ Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="A file (.csv .tsv .parquet .npz, idx or idx.gz, or a pair X.npy,y.npy), "
-        "openml:NAME, or digits, which is built in.",
+        help="A file (.csv .tsv .parquet .arff .svm .npz .mat .h5, idx, or a pair "
+        "X.npy,y.npy; text, npy and idx also as .gz .bz2 .xz .zst), openml:NAME, or "
+        "digits, which is built in.",
     ),
 ]
 _DATA, _RULE, _RUN = "Data", "Optimizer", "Run"
 Target = Annotated[
     str | None,
-    typer.Option(help="Column of labels (key in an npz).", rich_help_panel=_DATA),
+    typer.Option(
+        help="Column of labels (key in .npz .mat .h5).", rich_help_panel=_DATA
+    ),
+]
+Features = Annotated[
+    str | None,
+    typer.Option(help="Key of the samples in .npz .mat .h5.", rich_help_panel=_DATA),
 ]
 Classes = Annotated[
     str | None,
@@ -48,6 +55,33 @@ DropMissing = Annotated[
     bool,
     typer.Option(help="Leave out rows with missing values.", rich_help_panel=_DATA),
 ]
+Missing = Annotated[
+    str | None,
+    typer.Option(
+        help="Words that stand for a missing value, as in -,none.",
+        rich_help_panel=_DATA,
+    ),
+]
+OneHot = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of text of which each value becomes a 0/1 feature, or all.",
+        rich_help_panel=_DATA,
+    ),
+]
+Decimal = Annotated[
+    str,
+    typer.Option(
+        help="The decimal mark of tables of text: . or ,", rich_help_panel=_DATA
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        help="Divide all features by it, as 255 for images in bytes.",
+        rich_help_panel=_DATA,
+    ),
+]
 Standardize = Annotated[
     bool,
     typer.Option(
@@ -61,9 +95,42 @@ Bias = Annotated[
 Loss = Annotated[
     str, typer.Option(help="logistic, exponential or pairlog.", rich_help_panel=_DATA)
 ]
+
+
+def _completed(names: str) -> Callable[[str], list[str]]:
+    """What a shell offers after the tab key: names, the last of a list too."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        options = [name.strip() for name in names.split(",")]
+        return [f"{before}{comma}{o}" for o in options if o.startswith(last)]
+
+    return complete
+
+
 Optimizer = Annotated[
     str,
-    typer.Option(help=RULES + ".", rich_help_panel=_RULE),
+    typer.Option(
+        help=RULES + ".", rich_help_panel=_RULE, autocompletion=_completed(RULES)
+    ),
+]
+Like = Annotated[
+    str | None,
+    typer.Option(
+        help="Defaults of torch, optax or keras; what stays different is said.",
+        rich_help_panel=_RULE,
+        autocompletion=_completed("torch, optax, keras"),
+    ),
+]
+Betas = Annotated[
+    str | None,
+    typer.Option(help="b1,b2 in one, as in .9,.95.", rich_help_panel=_RULE),
+]
+Initial = Annotated[
+    float | None,
+    typer.Option(
+        help="What adagrad's accumulators hold at the start.", rich_help_panel=_RULE
+    ),
 ]
 Norm = Annotated[
     str | None,
@@ -74,9 +141,15 @@ Norm = Annotated[
 ]
 Decay = Annotated[float | None, typer.Option(rich_help_panel=_RULE)]
 WeightDecay = Annotated[
-    float | None, typer.Option(help="Of adamw, decoupled.", rich_help_panel=_RULE)
+    float | None,
+    typer.Option(help="Of any rule, decoupled.", rich_help_panel=_RULE),
 ]
-Momentum = Annotated[float | None, typer.Option(help="Of gd.", rich_help_panel=_RULE)]
+Momentum = Annotated[
+    float | None,
+    typer.Option(
+        help="Of gd, sgd; of muon, signum, steepest it is b1.", rich_help_panel=_RULE
+    ),
+]
 Eps = Annotated[
     float | None,
     typer.Option(help="ε of adam and its kin, shampoo.", rich_help_panel=_RULE),
@@ -104,11 +177,15 @@ Polar = Annotated[
     ),
 ]
 Nesterov = Annotated[
-    bool | None, typer.Option("--nesterov", help="Of muon.", rich_help_panel=_RULE)
+    bool | None,
+    typer.Option("--nesterov", help="Of gd, sgd, muon.", rich_help_panel=_RULE),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(help="Samples an update sees; all by default.", rich_help_panel=_RUN),
+    typer.Option(
+        help="Samples an update sees; all by default, for sgd 32.",
+        rich_help_panel=_RUN,
+    ),
 ]
 Order = Annotated[
     str,
@@ -117,6 +194,8 @@ Order = Annotated[
 StepSize = Annotated[
     str | None,
     typer.Option(
+        "--step-size",
+        "--lr",
         help="0.01, or 0.1*t^-0.5. By default one that suits the data's scale.",
         rich_help_panel=_RUN,
     ),
@@ -131,10 +210,15 @@ Json = Annotated[
 OF_DATA: dict[str, tuple[Any, Any]] = {
     "data": (Data, "digits"),
     "target": (Target, None),
+    "features": (Features, None),
     "classes": (Classes, None),
     "skip": (Skip, None),
     "rows": (Rows, None),
     "drop_missing": (DropMissing, False),
+    "missing": (Missing, None),
+    "one_hot": (OneHot, None),
+    "decimal": (Decimal, "."),
+    "scale": (Scale, None),
     "standardize": (Standardize, False),
     "bias": (Bias, False),
     "loss": (Loss, "logistic"),
@@ -142,14 +226,17 @@ OF_DATA: dict[str, tuple[Any, Any]] = {
 OF_RULE: dict[str, tuple[Any, Any]] = {
     "optimizer": (Optimizer, "adam"),
     "norm": (Norm, None),
+    "like": (Like, None),
     "b1": (Decay, None),
     "b2": (Decay, None),
+    "betas": (Betas, None),
     "eps": (Eps, None),
     "eps_inside": (EpsInside, None),
     "exponent": (Exponent, None),
     "bias_correction": (BiasCorrection, None),
     "weight_decay": (WeightDecay, None),
     "momentum": (Momentum, None),
+    "initial": (Initial, None),
     "polar": (Polar, None),
     "nesterov": (Nesterov, None),
 }
@@ -200,28 +287,71 @@ def with_options(
     return decorate
 
 
-def read(given: Given) -> "tuple[pn.datasets.Dataset, dict[str, Any]]":
-    """The data, and the arguments of `diagnose` and `predict`, from the options."""
-    rows, classes, skip = given["rows"], given["classes"], given["skip"]
+def load(given: Given) -> "pn.datasets.Dataset":
+    """The data, from the options."""
+    rows, one_hot = given["rows"], given["one_hot"]
     wanted = rows if rows in (None, "all") else whole("--rows", _float("--rows", rows))
     dataset = pn.datasets.load(
         given["data"],
         target=given["target"],
-        classes=None if classes is None else listed(classes, str),
-        skip=() if skip is None else listed(skip, str),
+        features=given["features"],
+        classes=None if given["classes"] is None else listed(given["classes"], str),
+        skip=listed(given["skip"] or "", str),
         rows=wanted,
         drop_missing=given["drop_missing"],
+        missing=listed(given["missing"] or "", str),
+        one_hot=one_hot if one_hot == "all" else listed(one_hot or "", str),
+        decimal=given["decimal"],
+        scale=given["scale"],
         seed=given["seed"],
     )
-    if given["standardize"]:
-        dataset = dataset.standardized()
-    options = {name: given[name] for name in pn.optimizers.OPTIONS}
+    return dataset.standardized() if given["standardize"] else dataset
+
+
+def read(given: Given) -> "tuple[pn.datasets.Dataset, dict[str, Any]]":
+    """The data, and the arguments of `diagnose` and `predict`, from the options."""
+    dataset = load(given)
+    rule = given["optimizer"]
+    options = _rule_options(given)
+    steps = step_size(given["step_size"])
+    if given["like"] is not None:
+        framework = pn.optimizers.like(given["like"], rule)
+        options = {**framework.options, **options}
+        steps = framework.step_size if steps is None else steps
+        said = (f"{framework!r}.", *framework.differences)
+        dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *said))
+    size, order = given["batch_size"], given["order"]
     return dataset, {
         "problem": dataset.problem(pn.losses.read(given["loss"]), given["bias"]),
-        "optimizer": pn.optimizers.read(given["optimizer"], **options),
-        "batching": pn.batching.read(given["batch_size"], given["order"]),
-        "step_size": step_size(given["step_size"]),
+        "optimizer": pn.optimizers.read(rule, **options),
+        "batching": pn.batching.of_rule(rule, dataset.samples, order)
+        if size is None
+        else pn.batching.read(size, order),
+        "step_size": steps,
     }
+
+
+def _rule_options(given: Given) -> dict[str, Any]:
+    """The options of a rule that were given, under its own names for them."""
+    named = (*pn.optimizers.OPTIONS, "weight_decay")
+    options = {name: given[name] for name in named if given[name] is not None}
+    if given["betas"] is not None:
+        betas = listed(given["betas"], lambda text: _float("--betas", text))
+        if len(betas) != 2:
+            raise ValueError(
+                f"--betas must be two numbers, as in .9,.95; got {given['betas']!r}."
+            )
+        both = [name for name in ("b1", "b2") if name in options]
+        if both:
+            raise ValueError(f"--betas and --{both[0]} say the same; give one of them.")
+        options |= {"b1": betas[0], "b2": betas[1]}
+    entry = pn.optimizers.OPTIMIZERS.get(given["optimizer"].strip().lower())
+    takes = () if entry is None else entry[1]
+    # of a rule with one memory, b1 is what people call momentum
+    one_memory = "b1" in takes and not {"b2", "momentum"} & set(takes)
+    if one_memory and "momentum" in options and "b1" not in options:
+        options["b1"] = options.pop("momentum")
+    return options
 
 
 def step_size(text: str | None) -> Any:
@@ -256,15 +386,5 @@ def _float(name: str, text: str | None) -> float:
     try:
         return float(text or "")
     except ValueError:
-        raise ValueError(f"{name} must be a number or all; got {text!r}.") from None
-
-
-def writable(out: Path) -> None:
-    """A folder that can't be written is better known before the run than after."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        trial = out / ".penchant"
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        raise ValueError(f"--out {out} can't be written: {error.strerror}.") from None
+        more = " or all" if name == "--rows" else ""
+        raise ValueError(f"{name} must be a number{more}; got {text!r}.") from None

@@ -16,7 +16,10 @@ from penchant.cli._options import (
 )
 
 
-@app.command(epilog="Exit codes: 0 done · 2 bad input · 3 not linearly separable.")
+@app.command(
+    epilog="Exit codes: 0 done · 2 bad input · 3 not linearly separable · "
+    "5 not decided whether."
+)
 @with_options(OF_DATA, OF_RULE, OF_RUN)
 def predict(
     given: Given,
@@ -30,7 +33,9 @@ def predict(
     """
     with told(as_json):
         dataset, setting = read(given)
-        foretold = pn.predict(**setting)
+        with pn.training.Stages(None if not as_json else False) as stages:
+            stages("what theory foretells")
+            foretold = pn.predict(**setting)
     if as_json:
         print(as_text(foretold.to_dict()))  # noqa: T201
     else:

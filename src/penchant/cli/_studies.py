@@ -9,8 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 import penchant as pn
-from penchant.cli._app import DISAGREES, app, as_text, told
-from penchant.cli._options import Json, writable
+from penchant._files import held
+from penchant.cli._app import BAD_INPUT, DISAGREES, app, as_text, told, written
+from penchant.cli._options import Json
 
 
 @app.command()
@@ -77,22 +78,27 @@ def reproduce(
         if data is not None:
             chosen.check_reads(figure)
             real = pn.datasets.load(data)
-        writable(out)
-        result = chosen.run(
-            seed=seed,
-            preset=_preset(preset),
-            figure=figure,
-            data=real,
-            out=out,
-            report=None if quiet or as_json else _progress,
-        )
-    page = result.save(out)
-    if as_json:
-        print(as_text(result.to_dict()))  # noqa: T201
-    else:
-        console = Console()
-        console.print(escape(repr(result)), highlight=False)
-        console.print(f"\nWritten to [bold]{escape(str(page))}[/bold]")
+        wanted = _preset(preset)
+        shown = not (quiet or as_json)
+        with held("--out", out), pn.training.Stages(shown) as stages:
+            result = chosen.run(
+                seed=seed,
+                preset=wanted,
+                figure=figure,
+                data=real,
+                out=out,
+                report=stages,
+            )
+            stages.close()
+            if as_json:
+                print(as_text(result.to_dict()))  # noqa: T201
+            else:
+                Console().print(escape(repr(result)), highlight=False)
+            page = written(result, out)
+    if page is None:
+        raise typer.Exit(BAD_INPUT)
+    if not as_json:
+        Console().print(f"\nWritten to [bold]{escape(str(page))}[/bold]")
     if not result.passed:
         raise typer.Exit(DISAGREES)
 
@@ -104,7 +110,3 @@ def _preset(name: str) -> Any:
     if name not in have:
         raise ValueError(f"--preset must be one of {', '.join(have)}; got {name!r}.")
     return Preset(name)
-
-
-def _progress(figure: str) -> None:
-    Console(stderr=True).print(f"[dim]{figure} …[/dim]")

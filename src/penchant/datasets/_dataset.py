@@ -1,12 +1,16 @@
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from penchant import pages
+from penchant._types import Numbers
 from penchant.datasets._errors import DataError, counted, listing
-from penchant.datasets._findings import constant_features
-from penchant.problems import LinearClassification
+from penchant.datasets._findings import constant_features, findings
+from penchant.problems import LinearClassification, read
 from penchant.problems.losses import AbstractLoss, Logistic
 
 
@@ -75,16 +79,58 @@ class Dataset:
         """The number `n` of rows."""
         return self.X.shape[0]
 
+    @classmethod
+    def of(
+        cls, X: Numbers, y: Numbers, features: Sequence[str] = (), name: str = "data"
+    ) -> "Dataset":
+        """A data set of examples and labels, as the command line would read them.
+
+        Names of a table's columns are kept, labels may be text or numbers.
+
+        >>> data = Dataset.of([[0.0, 1.0], [2.0, 3.0]], ["no", "yes"])
+        >>> data.y, data.classes
+        (array([-1,  1]), ('no', 'yes'))
+
+        Args:
+            X: `(n, d)` examples, or a table with named columns.
+            y: `(n,)` labels, or the name of their column in a table.
+            features: Names of the columns; x0, x1, … where there are none.
+            name: Where the data are from.
+
+        Raises:
+            TypeError: If X holds no numbers.
+            DataError: If shapes, labels and names don't fit together.
+            ValueError: If labels can't be used.
+        """
+        made = read(X, y)
+        assert isinstance(made, LinearClassification)
+        examples, codes = np.asarray(made.X), np.asarray(made.y, dtype=np.int64)
+        called = tuple(features) or made.features
+        return cls(
+            examples,
+            codes,
+            called or tuple(f"x{j}" for j in range(examples.shape[1])),
+            made.names or _numbered(codes),
+            name,
+            tuple(findings(examples, codes, called)) if called else (),
+        )
+
     def problem(
-        self, loss: AbstractLoss = Logistic(), bias: bool = False
+        self,
+        loss: AbstractLoss | str = Logistic(),
+        bias: bool = False,
+        classes: int | None = None,
     ) -> LinearClassification:
         """A linear classifier on these data.
 
         Args:
-            loss: One of `penchant.losses`.
+            loss: One of `penchant.losses`, or its name.
             bias: Append a feature that is 1.
+            classes: 2 asks for two classes as two rows of weights.
         """
-        return LinearClassification(self.X, self.y, loss=loss, bias=bias)
+        made = read(self, loss=loss, bias=bias, classes=classes)
+        assert isinstance(made, LinearClassification)
+        return made
 
     def standardized(self) -> "Dataset":
         """Every feature shifted and scaled to mean 0 and standard deviation 1.
@@ -112,9 +158,57 @@ class Dataset:
             )
         return dataclasses.replace(self, X=Z, notes=tuple(notes))
 
+    def plot(self, *, size: tuple[float, float] = (5.0, 3.6), ax: Any = None) -> Any:
+        """The samples in the plane of the two largest principal components, by class.
+
+        Two features are drawn as they are.
+
+        Args:
+            size: Of a new figure, in inches.
+            ax: Draw here instead.
+        """
+        from penchant import plotting
+
+        Z, names = self.X, self.features
+        if Z.shape[1] != 2:
+            centred = Z - Z.mean(axis=0)
+            _, s, Vt = np.linalg.svd(centred, full_matrices=False)
+            Z = np.zeros((len(Z), 2))
+            Z[:, : len(Vt[:2])] = centred @ Vt[:2].T
+            share = s**2 / max(float((s**2).sum()), 1e-300)
+            shares = np.concatenate([share, np.zeros(2)])
+            names = tuple(
+                f"principal component {i + 1} ({shares[i]:.0%} of the variance)"
+                for i in range(2)
+            )
+        values = np.unique(self.y)
+        called = self.classes or tuple(str(value) for value in values)
+        points = {
+            name: (Z[self.y == value, 0], Z[self.y == value, 1])
+            for name, value in zip(called, values, strict=True)
+        }
+        with plotting.house_style():
+            ax = plotting.own_axes(ax, size)
+            for i, (name, (x, y)) in enumerate(points.items()):
+                hue = plotting.ORDER[i % len(plotting.ORDER)]
+                ax.plot(x, y, linestyle="none", marker="o", markersize=3, color=hue)
+                ax.plot([], [], linestyle="none", marker="o", color=hue, label=name)
+            ax.set_xlabel(names[0])
+            ax.set_ylabel(names[1])
+            ax.legend(frameon=False, fontsize="small", ncols=1 + len(values) // 12)
+        return ax
+
+    def _repr_html_(self) -> str:
+        return pages.card(repr(self), " ".join(self.notes), draw=self.plot)
+
     def __repr__(self) -> str:
         n, d = self.X.shape
         parts = [counted(n, "sample"), counted(d, "feature")]
         parts.append(f"{len(self.classes)} classes" if self.classes else "labels +1")
         notes = f"; {counted(len(self.notes), 'note')}" if self.notes else ""
         return f"Dataset({self.name!r}: {', '.join(parts)}{notes})"
+
+
+def _numbered(codes: np.ndarray) -> tuple[str, ...]:
+    values = np.unique(codes)
+    return () if len(values) == 1 else tuple(str(value) for value in values)

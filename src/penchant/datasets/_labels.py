@@ -1,10 +1,12 @@
 """From labels as users write them to -1 and +1, or 0..k-1."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from penchant._visible import visible
 from penchant.datasets._errors import DataError, listing
 
 MISSING, UNWANTED = -1, -2
@@ -19,20 +21,25 @@ NULLS = frozenset({
 """What stands for a missing value in text, once blanks are trimmed."""
 
 
-def label_name(value: object) -> str | None:
-    """A label as text, whole numbers without a point; None where it is missing."""
+def label_name(value: object, nulls: frozenset[str] = NULLS) -> str | None:
+    """A label as text, whole numbers without a point; None where it is missing.
+
+    Args:
+        value: The label.
+        nulls: What stands for a missing one in text.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if isinstance(value, str):
-        text = value.strip()
-        return None if text in NULLS else text
+        text = visible(value.strip())
+        return None if text in nulls else text
     if isinstance(value, float):
         if math.isnan(value):
             return None
         return str(int(value)) if value.is_integer() else repr(value)
-    return None if value is None else str(value)
+    return None if value is None else visible(str(value))
 
 
 def label_number(text: str) -> float | None:
@@ -51,10 +58,20 @@ class LabelBook:
         name: The source, for messages.
         where: The column, for messages.
         wanted: The classes to keep, in order; None for all.
+        missing: What stands for a missing label, beside the usual words.
     """
 
-    def __init__(self, name: str, where: str, wanted: tuple[str, ...] | None):
+    def __init__(
+        self,
+        name: str,
+        where: str,
+        wanted: tuple[str, ...] | None,
+        missing: Sequence[str] = (),
+    ):
         self.name, self.where, self.wanted = name, where, wanted
+        # a word that was asked for as a class is one
+        self.nulls = (NULLS | set(missing)) - set(wanted or ())
+        self.missing: Counter[str] = Counter()
         self.codes: dict[str, int] = {}
         self._by_number: dict[float, int] = {}
         for code, text in enumerate(wanted or ()):
@@ -66,7 +83,13 @@ class LabelBook:
 
     def encode(self, labels: Sequence[object], indices: np.ndarray) -> np.ndarray:
         """Codes of rows whose labels are `labels[indices]`, -1 for none."""
-        codes = [self._code(label_name(label)) for label in labels]
+        codes = [self._code(label_name(label, self.nulls)) for label in labels]
+        if MISSING in codes:
+            counts = np.bincount(indices[indices >= 0], minlength=len(codes))
+            for label, code, count in zip(labels, codes, counts, strict=True):
+                if code == MISSING and isinstance(label, (str, bytes)) and count:
+                    word = label_name(label, frozenset())
+                    self.missing[word or ""] += int(count)
         if self.wanted is None and len(self.codes) > MOST_CLASSES:
             self._refuse_too_many(self._rows + len(indices))
         self._rows += len(indices)
@@ -103,7 +126,7 @@ class LabelBook:
         if self.wanted is not None:
             absent = [c for i, c in enumerate(self.wanted) if i not in self._found]
             if absent:
-                present, _ = _sorted(self.codes)
+                present = ordered(self.codes)
                 count = str(len(present))
                 if len(present) > MOST_CLASSES:  # no more were kept
                     count = f"more than {MOST_CLASSES}"
@@ -117,7 +140,7 @@ class LabelBook:
         broken = sum(v is not None and not v.is_integer() for v in numbers)
         if None not in numbers and (broken > 20 or broken > max(2, rows / 2)):
             self._refuse_regression(len(set(numbers)), rows)
-        names, _ = _sorted(self.codes)
+        names = ordered(self.codes)
         if len(names) == rows > 2:
             raise DataError(
                 f"{self.name}: {self.where} has another label in each of its {rows} "
@@ -186,6 +209,11 @@ class LabelBook:
             f"{only!r} in {self.where}. Where labels are absorbed in the features, "
             "give X and labels +1 to penchant.LinearClassification."
         )
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Labels in order: by value if all are numbers, else of the alphabet."""
+    return _sorted(dict.fromkeys(names, 0))[0]
 
 
 def _sorted(codes: dict[str, int]) -> tuple[list[str], list[int]]:

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from penchant._visible import visible
 from penchant.datasets._arrays import read_arrays
 from penchant.datasets._dataset import Dataset
 from penchant.datasets._errors import DataError, listing
 from penchant.datasets._labels import label_name, label_number
 from penchant.datasets._request import Request
-from penchant.datasets._text import refuse_text
+from penchant.datasets._text import Cells
 
 _DENSE_LIMIT = 2**32
 """Bytes up to which sparse features are written out."""
@@ -33,12 +34,12 @@ def read_openml(name: str, request: Request) -> Dataset:
                 "written out as a dense array."
             )
         X = X.toarray()
-    features = [str(feature) for feature in bunch.feature_names]
-    X = _decoded(X, features, bunch.categories or {}, request)
+    features = [visible(str(feature)) for feature in bunch.feature_names]
+    X, cells = _decoded(X, features, bunch.categories or {}, request)
     where = "the target"
     if getattr(bunch, "target_names", None):
         where = f"the target {listing(bunch.target_names)}"
-    return read_arrays(X, y, request, features, notes, where)
+    return read_arrays(X, y, request, features, notes, where, cells=cells)
 
 
 def _fetch(name: str, request: Request) -> tuple[Any, list[str]]:
@@ -70,24 +71,35 @@ def _decoded(
     features: list[str],
     categories: dict[str, list[Any]],
     request: Request,
-) -> np.ndarray:
+) -> tuple[np.ndarray, Cells]:
     """Categories as the numbers they stand for; scikit-learn gives their places."""
     X = X.astype(np.float64)
-    text = {}
-    for j, feature in enumerate(features):
-        if feature not in categories or feature in request.skip:
-            continue
-        names = [label_name(category) or "" for category in categories[feature]]
-        values = [_value(name) for name in names]
-        if None in values:
-            text[feature] = names[values.index(None)]
-            continue
+    one_hot = request.one_hot
+    read = {
+        feature: [label_name(category) or "" for category in categories[feature]]
+        for feature in features
+        if feature in categories and feature not in request.skip
+    }
+    if one_hot is None:
+        one_hot = [f for f, names in read.items() if None in map(_value, names)]
+    cells = Cells(request, [feature for feature in one_hot if feature in read])
+    for feature, names in read.items():
+        j = features.index(feature)
         known = ~np.isnan(X[:, j])
         places = X[known, j].astype(np.int64)
+        if feature in cells.categories:
+            cells.categories[feature].update({n: i for i, n in enumerate(names) if n})
+            gone = np.array([np.nan if n == "" else i for i, n in enumerate(names)])
+            X[known, j] = gone[places]
+            continue
+        values = [_value(name) for name in names]
+        if None in values:
+            words = [names[values.index(None)]]
+            cells.add(feature, words, int(np.argmax(known)))
+            X[known, j] = 0.0  # of no use: that the column is text is an error
+            continue
         X[known, j] = np.array(values, dtype=np.float64)[places]
-    if text:
-        refuse_text(request.name, text)
-    return X
+    return X, cells
 
 
 def _value(name: str) -> float | None:

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from penchant._checks import check_count
-from penchant._types import Numbers
+from penchant._checks import check_count, check_number
+from penchant._types import Numbers, Real
+from penchant._visible import visible
 from penchant.datasets._errors import DataError, listing
 from penchant.datasets._labels import label_name, label_number
 
@@ -22,6 +23,10 @@ class Request:
     rows: int | None
     everything: bool
     drop_missing: bool
+    missing: tuple[str, ...]
+    one_hot: tuple[str, ...] | None
+    decimal: str
+    scale: float | None
     seed: int
 
     @staticmethod
@@ -34,6 +39,10 @@ class Request:
         skip: Iterable[str] = (),
         rows: Numbers | None = None,
         drop_missing: bool = False,
+        missing: Iterable[str] = (),
+        one_hot: Iterable[str] | str = (),
+        decimal: str = ".",
+        scale: Real | None = None,
         seed: int = 0,
     ) -> "Request":
         """A request whose arguments make sense."""
@@ -42,17 +51,31 @@ class Request:
             raise ValueError(
                 f"rows must be a whole number, 'all' or None; got {rows!r}."
             )
+        if decimal not in (".", ","):
+            raise ValueError(f"decimal must be '.' or ','; got {decimal!r}.")
+        if scale is not None:
+            check_number("scale", scale, above=0.0, below=np.inf)
+        all_text = isinstance(one_hot, str) and one_hot == "all"
         return Request(
-            name,
-            target,
-            features,
+            visible(name),
+            _check_name("target", target),
+            _check_name("features", features),
             None if classes is None else _check_classes(name, classes),
-            _check_sequence("skip", skip),
+            tuple(map(visible, _check_names("skip", skip))),
             None if rows is None or everything else check_count("rows", rows),
             everything,
-            drop_missing,
+            bool(drop_missing),
+            _check_names("missing", missing),
+            None if all_text else tuple(map(visible, _check_names("one_hot", one_hot))),
+            decimal,
+            None if scale is None else float(scale),
             check_count("seed", seed, least=0),
         )
+
+    @property
+    def streamed(self) -> bool:
+        """Whether a file of any size may be gone through."""
+        return self.rows is not None or self.everything
 
     def kept(self, features: Iterable[str]) -> np.ndarray:
         """Indices of the features that are not skipped.
@@ -61,16 +84,24 @@ class Request:
             DataError: If `skip` names none of them, or nothing is left.
         """
         names = list(features)
-        strange = [name for name in self.skip if name not in names]
-        if strange:
-            raise DataError(
-                f"{self.name}: skip names {listing(strange)}, which is no feature; "
-                f"features: {listing(names, 20)}."
-            )
+        known = set(names)
+        for argument, asked in (("skip", self.skip), ("one_hot", self.one_hot or ())):
+            strange = [name for name in asked if name not in known]
+            if strange:
+                raise DataError(
+                    f"{self.name}: {argument} names {listing(strange)}, which is no "
+                    f"feature; features: {listing(names, 20)}."
+                )
         kept = [j for j, name in enumerate(names) if name not in self.skip]
         if not kept:
             raise DataError(f"{self.name}: no feature is left beside the labels.")
         return np.array(kept)
+
+
+def _check_name(argument: str, value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{argument} must be a name; got {value!r}.")
+    return None if value is None else visible(value)
 
 
 def _check_sequence(argument: str, value: object) -> tuple[Any, ...]:
@@ -82,8 +113,19 @@ def _check_sequence(argument: str, value: object) -> tuple[Any, ...]:
     return tuple(value)
 
 
+def _check_names(argument: str, value: object) -> tuple[str, ...]:
+    names = _check_sequence(argument, value)
+    strange = [name for name in names if not isinstance(name, str)]
+    if strange:
+        raise TypeError(
+            f"{argument} must be a sequence of names; got {strange[0]!r} in it."
+        )
+    return names
+
+
 def _check_classes(name: str, classes: Iterable[object]) -> tuple[str, ...]:
-    wanted = tuple(label_name(c) or "" for c in _check_sequence("classes", classes))
+    asked = _check_sequence("classes", classes)
+    wanted = tuple(label_name(c, frozenset()) or "" for c in asked)
     numbers = [label_number(text) for text in wanted]
     keys = {text if v is None else v for text, v in zip(wanted, numbers, strict=True)}
     if len(wanted) < 2 or len(keys) < len(wanted):

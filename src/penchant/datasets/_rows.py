@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from penchant.datasets._dataset import Dataset
-from penchant.datasets._errors import DataError, counted, listing
+from penchant.datasets._errors import DataError, counted, joined, listing
 from penchant.datasets._findings import findings
 from penchant.datasets._labels import MISSING, UNWANTED, LabelBook
 from penchant.datasets._request import Request
+from penchant.datasets._sizes import check_bytes, check_width
+from penchant.datasets._text import Cells, expand, is_odd
 
 LIMIT = 200_000
 """Rows that are read without being asked for."""
@@ -18,6 +20,9 @@ LIMIT = 200_000
 
 class AbstractChunk(abc.ABC):
     """Some consecutive rows of a source."""
+
+    first: int = 0
+    """The place of its first row in the source."""
 
     @abc.abstractmethod
     def labels(self) -> tuple[list[Any], np.ndarray]:
@@ -36,6 +41,8 @@ def collect(
     where: str,
     total: int | None = None,
     notes: Iterable[str] = (),
+    cells: Cells | None = None,
+    stored: int | None = None,
 ) -> Dataset:
     """The data set that a request makes of a source.
 
@@ -46,13 +53,21 @@ def collect(
         where: What messages call the labels' place.
         total: The number of rows, where it is known beforehand.
         notes: Findings of the reader.
+        cells: What the reader made of cells of text.
+        stored: Bytes of the source on disk; None if it is in memory.
     """
+    check_width(request.name, len(features))
+    if total == 0:
+        raise DataError(f"{request.name} has no rows of data.")
     if total is not None and request.classes is None:
         _check_size(request, total)
-    pool = _Pool(request, LabelBook(request.name, where, request.classes))
+        kept = total if request.rows is None else 0
+        needed = 8 * kept * len(features)
+        check_bytes(request.name, needed, stored, request.streamed)
+    pool = _Pool(request, where, len(features), cells or Cells(request), stored)
     for chunk in chunks:
         pool.add(chunk)
-    return pool.dataset(features, [*notes], where)
+    return pool.dataset(features, [*notes])
 
 
 def _check_size(request: Request, rows: int) -> None:
@@ -73,8 +88,12 @@ class _Pool:
     the sample; rows above the k-th smallest key so far are never converted.
     """
 
-    def __init__(self, request: Request, book: LabelBook):
-        self.request, self.book = request, book
+    def __init__(
+        self, request: Request, where: str, d: int, cells: Cells, stored: int | None
+    ):
+        self.request, self.where, self.d, self.stored = request, where, d, stored
+        self.cells = cells
+        self.book = LabelBook(request.name, where, request.classes, request.missing)
         self.rng = np.random.default_rng(request.seed)
         self.bar = np.inf
         self.seen = self.eligible = self.dropped = 0
@@ -84,6 +103,7 @@ class _Pool:
     def add(self, chunk: AbstractChunk) -> None:
         codes = self.book.encode(*chunk.labels())
         first, self.seen = self.seen, self.seen + len(codes)
+        chunk.first = first
         rows = np.flatnonzero(codes != UNWANTED)
         self.eligible += len(rows)
         k = self.request.rows
@@ -93,7 +113,8 @@ class _Pool:
         X = None
         if self.request.drop_missing:
             X = chunk.features(rows)
-            whole = (codes[rows] != MISSING) & ~np.isnan(X).any(axis=1)
+            # rows with cells that are no numbers stay: they are an error
+            whole = (codes[rows] != MISSING) & ~self._missing(X).any(axis=1)
             self.dropped += len(rows) - int(whole.sum())
             rows, X = rows[whole], X[whole]
         keys = np.zeros(len(rows))
@@ -105,12 +126,18 @@ class _Pool:
                 low[np.argpartition(keys, k - 1)[:k]] = True
             rows, keys = rows[low], keys[low]
             X = None if X is None else X[low]
+        needed = 8 * self.d * (self.pooled + len(rows))
+        check_bytes(self.request.name, needed, self.stored, self.request.streamed)
         if X is None:
             X = chunk.features(rows)
         self.parts.append((X, codes[rows], first + rows, keys))
         self.pooled += len(rows)
         if k is not None and self.pooled > 2 * k:
             self._compact(k)
+
+    def _missing(self, X: np.ndarray) -> np.ndarray:
+        missing = np.isnan(X)
+        return missing & ~is_odd(X) if self.cells.odd else missing
 
     def _compact(self, k: int) -> None:
         joined = tuple(np.concatenate(part) for part in zip(*self.parts, strict=True))
@@ -120,24 +147,39 @@ class _Pool:
             self.bar = joined[-1].max()
         self.parts, self.pooled = [joined], len(joined[-1])
 
-    def dataset(
-        self, features: tuple[str, ...], notes: list[str], where: str
-    ) -> Dataset:
+    def dataset(self, features: tuple[str, ...], notes: list[str]) -> Dataset:
         name = self.request.name
         if not self.seen:
             raise DataError(f"{name} has no rows of data.")
         _check_size(self.request, self.eligible)
-        self.book.check(self.eligible)
-        if not any(len(part[-1]) for part in self.parts):
-            raise DataError(
-                f"{name}: no row is complete; each of {self.eligible} has a missing "
-                "value. Leave out with skip what is missing throughout."
+        told = []
+        try:
+            self.book.check(self.eligible)
+        except DataError as error:
+            told.append(str(error).removeprefix(f"{name}: "))
+        told += self.cells.findings()
+        if any(len(part[-1]) for part in self.parts):
+            k = self.request.rows
+            self._compact(self.pooled if k is None else k)
+            X, codes, places, _ = self.parts[0]
+            told += self._gaps(X, codes, features)
+            told += _infinities(X, places, features)
+            if not told:
+                return self._finish(X, codes, features, notes)
+        elif not told:
+            told.append(
+                f"no row is complete; each of {self.eligible} has a missing value. "
+                "Leave out with skip what is missing throughout."
             )
-        k = self.request.rows
-        self._compact(self.pooled if k is None else k)
-        X, codes, places, _ = self.parts[0]
-        _check_missing(name, X, codes, features, where)
-        _check_infinite(name, X, places, features)
+        raise joined(name, told)
+
+    def _finish(
+        self,
+        X: np.ndarray,
+        codes: np.ndarray,
+        features: tuple[str, ...],
+        notes: list[str],
+    ) -> Dataset:
         y, classes, more = self.book.finish(codes)
         if self.dropped:
             verb = "was" if self.dropped == 1 else "were"
@@ -145,48 +187,68 @@ class _Pool:
                 f"{counted(self.dropped, 'row')} with missing values {verb} dropped."
             )
         left = self.eligible - self.dropped
+        k = self.request.rows
         if k is not None and k < left:
             notes.append(
                 f"{k} of {left} rows were drawn at random (seed {self.request.seed})."
             )
+        if self.cells.categories:
+            X, features, told = expand(X, features, self.cells.categories)
+            notes += told
+        if self.request.scale is not None:
+            X = X / self.request.scale
+            notes.append(_scaled(self.request.scale))
         notes = [*notes, *more, *findings(X, y, features)]
-        return Dataset(X, y, features, classes, name, tuple(notes))
+        return Dataset(X, y, features, classes, self.request.name, tuple(notes))
+
+    def _gaps(
+        self, X: np.ndarray, codes: np.ndarray, features: tuple[str, ...]
+    ) -> list[str]:
+        missing = self._missing(X)
+        bad = missing.any(axis=1) | (codes == MISSING)
+        if not bad.any():
+            return []
+        columns = [
+            f"{features[j]!r} ({counted(int(missing[:, j].sum()), 'row')})"
+            for j in np.flatnonzero(missing.any(axis=0))
+        ]
+        unlabelled = int((codes == MISSING).sum())
+        if unlabelled:
+            columns.insert(0, f"{self.where} ({counted(unlabelled, 'row')})")
+        verb = "has" if bad.sum() == 1 else "have"
+        told = (
+            f"{bad.sum()} of {len(X)} rows {verb} missing values, in "
+            f"{listing(columns, write=str)}. drop_missing=True (--drop-missing) "
+            "drops the rows, skip (--skip) leaves out columns."
+        )
+        words = [word for word in self.book.missing if word]
+        if words:
+            verb = "was" if len(words) == 1 else "were"
+            told += (
+                f" In {self.where} {listing(words)} {verb} taken for a missing label; "
+                "where it is a class, classes=(...) (--classes) that names it keeps it."
+            )
+        return [told]
 
 
-def _check_missing(
-    name: str,
-    X: np.ndarray,
-    codes: np.ndarray,
-    features: tuple[str, ...],
-    where: str,
-) -> None:
-    missing = np.isnan(X)
-    bad = missing.any(axis=1) | (codes == MISSING)
-    if not bad.any():
-        return
-    columns = [
-        f"{features[j]!r} ({counted(int(missing[:, j].sum()), 'row')})"
-        for j in np.flatnonzero(missing.any(axis=0))
-    ]
-    unlabelled = int((codes == MISSING).sum())
-    if unlabelled:
-        columns.insert(0, f"{where} ({counted(unlabelled, 'row')})")
-    verb = "has" if bad.sum() == 1 else "have"
-    raise DataError(
-        f"{name}: {bad.sum()} of {len(X)} rows {verb} missing values, in "
-        f"{listing(columns, write=str)}. drop_missing=True (--drop-missing) "
-        "drops the rows, skip (--skip) leaves out columns."
+def _scaled(scale: float) -> str:
+    return (
+        f"Features were divided by {scale:g}. All margins, and gradients at zero "
+        f"weights, are divided by it too, so step sizes and ε act otherwise; without "
+        "a bias, which weights have the largest margin stays the same in every norm."
     )
 
 
-def _check_infinite(
-    name: str, X: np.ndarray, places: np.ndarray, features: tuple[str, ...]
-) -> None:
+def _infinities(
+    X: np.ndarray, places: np.ndarray, features: tuple[str, ...]
+) -> list[str]:
     infinite = np.isinf(X)
-    if infinite.any():
-        i, j = np.argwhere(infinite)[0]
-        raise DataError(
-            f"{name}: features must be finite; got "
-            f"{counted(int(infinite.sum()), 'infinite value')}, the first in row "
-            f"{places[i] + 1} of the data, column {features[j]!r}: {X[i, j]}."
-        )
+    if not infinite.any():
+        return []
+    i, j = np.argwhere(infinite)[0]
+    return [
+        "features must be finite; got "
+        f"{counted(int(infinite.sum()), 'infinite value')}, the first in row "
+        f"{places[i] + 1} of the data, column {features[j]!r}: {X[i, j]}. "
+        f"skip=({features[j]!r},) (--skip) leaves the column out."
+    ]

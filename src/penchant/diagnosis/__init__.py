@@ -9,7 +9,23 @@ from penchant.diagnosis._result import (
     AbstractTable as AbstractTable,
     read as read,
 )
+from penchant.diagnosis.comparison._compare import compare as compare
+from penchant.diagnosis.comparison._comparison import (
+    ComparedRule as ComparedRule,
+    Comparison as Comparison,
+    Spread as Spread,
+)
+from penchant.diagnosis.comparison._recipe import (
+    Recipe as Recipe,
+    read_recipes as read_recipes,
+)
 from penchant.diagnosis.linear._diagnosis import Diagnosis as Diagnosis, Table as Table
+from penchant.diagnosis.linear._examination import (
+    Examination as Examination,
+    ExaminedRow as ExaminedRow,
+    ExaminedTable as ExaminedTable,
+    examine as examine,
+)
 from penchant.diagnosis.linear._measure import MarginPath as MarginPath, Row as Row
 from penchant.diagnosis.linear._minimiser import Minimiser as Minimiser
 from penchant.diagnosis.network._diagnosis import (

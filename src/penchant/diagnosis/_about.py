@@ -50,6 +50,7 @@ def settings_of(
         ")",
     ]
     return {
+        **_labels(problem),
         **(about or {}),
         "samples": problem.samples,
         **_model(problem),
@@ -74,6 +75,16 @@ def _loss(problem: AbstractProblem) -> dict[str, Any]:
         return {"loss": problem.about}
     classes = 2 if problem.binary else problem.classes
     return {"classes": classes, "loss": repr(problem.loss)}
+
+
+def _labels(problem: AbstractClassification) -> dict[str, Any]:
+    """What labels are called, with the sign that each of two stands for."""
+    if not problem.names:
+        return {}
+    if problem.binary:
+        negative, positive = problem.names
+        return {"labels": f"{negative} (−1), {positive} (+1)"}
+    return {"labels": ", ".join(problem.names)}
 
 
 def _model(problem: AbstractProblem) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from penchant._progress import Stages, say
 from penchant.diagnosis._about import settings_of
 from penchant.norms import AbstractNorm
 from penchant.optimizers import AbstractOptimizer
-from penchant.training import Trajectory, train
+from penchant.training import Outcome, Trajectory, train
 from penchant.training.batching import AbstractBatching
 
 
@@ -25,14 +26,22 @@ class Asked:
     init: Any
     key: Any
     record: int
-    bar: bool
     checkpoint: str | Path | None
     about: dict[str, Any] | None
-    tell: Callable[[str], None]
+    stages: Stages
+    catalogue: Any = None
+    """Largest margins that another diagnosis of the same problem has found."""
+
+    @property
+    def tell(self) -> Callable[[str], None]:
+        """Called with what is done next."""
+        return self.stages
 
     def train(self) -> tuple[Trajectory, dict[str, Any]]:
         """The run, and all that makes it what it is, for a report."""
-        self.tell(f"training, {self.steps:,} steps")
+        if self.stages.listener is not None:
+            self.tell(f"training, {self.steps:,} steps")
+        self.stages.close()  # training shows its own progress
         run = train(
             self.problem,
             self.optimizer,
@@ -42,9 +51,14 @@ class Asked:
             init=self.init,
             key=self.key,
             record=self.record,
-            progress=self.bar,
+            progress=self.stages.shown,
             checkpoint=self.checkpoint,
         )
+        if run.outcome is Outcome.INTERRUPTED and self.stages.shown:
+            say(
+                f"interrupted at step {int(run.steps[-1]):,}: the report of what was "
+                "reached follows. Ctrl-C again leaves out what is not measured by then."
+            )
         return run, settings_of(
             self.problem,
             self.optimizer,

@@ -19,6 +19,7 @@ class Kind(enum.StrEnum):
     DIVERGED = "diverged"
     NOT_SEPARATED = "not-separated"
     STALLED = "stalled"
+    TIE = "tie"
     NOT_CONVERGED = "not-converged"
     STILL_TURNING = "still-turning"
     NO_LIMIT = "no-limit"
@@ -44,6 +45,16 @@ class Caution(eqx.Module):
 
     def __repr__(self) -> str:
         return f"{self.headline} {self.detail}"
+
+
+def cut_short(what: str) -> Caution:
+    """The diagnosis was interrupted after the run: what is not in it."""
+    return Caution(
+        Kind.INTERRUPTED,
+        "The diagnosis was interrupted after its run was made.",
+        f"It lacks {what}. The same command, or the same call with the same checkpoint "
+        "folder, takes the run as it is and computes the rest.",
+    )
 
 
 def ended_early(run: Trajectory, steps: int) -> list[Caution]:

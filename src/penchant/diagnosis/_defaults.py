@@ -3,10 +3,12 @@
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
-from penchant.norms import Linf
-from penchant.optimizers import AbstractOptimizer
+from penchant.norms import L2
+from penchant.optimizers import AbstractOptimizer, Character
 from penchant.problems import AbstractClassification, LinearClassification
 from penchant.theory import longest_row
 from penchant.training import schedules
@@ -17,45 +19,133 @@ WORK = 2e10
 
 FEWEST, MOST = 3_000, 300_000
 
+LEAST = 300
+"""Steps that even rules get that factor a large matrix at each."""
+
+FACTOR = 25.0
+"""Multiplications of an eigendecomposition, over the cube of the matrix's side."""
+
+LAST = 0.1
+"""By how much the last step of a default run moves a margin, at most.
+
+Margins of about 1 decide whether data are separated, so the last steps must be small
+against that; the sum of all steps, which is what margins grow by, is then as large as
+it can be. From 0.03 to 1 was tried on eight data sets: see `benchmarks/defaults.py`.
+"""
+
+BARE = 0.03
+"""The same of rules without any memory: their overshoot is not averaged away."""
+
+GOAL = 300.0
+"""Margin that a default run aims at, where its steps can be small enough for that.
+
+Larger steps would be noise, and outrun the memory of a rule on data that are easily
+separated; at a margin of 300 what the start leaves is some per cent.
+"""
+
+FASTEST = 100.0
+"""Largest rate of loss-based steps, in units of 1/R²."""
+
 
 def default_step_size(
-    problem: LinearClassification, optimizer: AbstractOptimizer
+    problem: LinearClassification,
+    optimizer: AbstractOptimizer,
+    steps: int,
+    margin: float | None = None,
 ) -> Any:
     r"""A step size that no rescaling of the data changes the meaning of.
 
-    $\eta_t=\frac{c}{R_*}(t+2)^{-1/2}$ for rules with steps of a fixed length, $R_*$
-    being the longest row's dual norm in the rule's geometry, $c=4$ for steps in the
-    max norm and 16 in others: what came furthest on scikit-learn's digits, whose
-    margin is 1 or 2 % of the longest row. For gradient descent and unnormalised
-    steepest descent the constant $1/(R_*^2L)$, $L$ the loss at 0. For rules that do
-    not say in which norm they step, optax's among them, 1: they bring their own.
+    A step of length $\eta$ moves no margin by more than $\eta R_*$, $R_*$ being the
+    longest row's dual norm in the rule's geometry. With $T$ = `steps`, $a$ is .1, .03
+    for rules without memory (sign descent), or less where the largest $\ell_2$ `margin`
+    $\gamma$ is known and margins of 300 are reached with $a=300R_2/2\gamma T$ already.
+
+    | rule | step size |
+    |---|---|
+    | steps of a fixed length: sign, Adam, Muon, Lion, … | $\frac{a}{R_*}\sqrt{T/(t+2)}$, so that the last step moves no margin by more than $a$ |
+    | sums of squares: AdaGrad, whose steps fall like $t^{-1/2}$ by themselves | the constant $\frac{a}{R_*}\sqrt T$ |
+    | gradient descent, momentum, batches | $\alpha/\mathcal L$ by [`loss_based`][penchant.schedules.loss_based], $\alpha$ from $1/R_*^2$ to at most a hundred times that |
+    | unnormalised steps in other norms | the constant $1/(R_*^2\mathcal L(0))$ |
+    | a rule that does not say in which norm it steps, optax's among them | 1: it brings its own |
+
+    With decoupled decay $\lambda$ no step is above $\frac1{2\lambda}$: longer ones would
+    throw the weights past 0.
 
     Raises:
         ValueError: If the data are so large, or small, that none is a float.
-    """
+    """  # noqa: E501
     what = optimizer.character()
     if what.steps is None:
         return 1.0  # an optax rule, or a stranger's, that brings its own
     # data that are all 0 have no scale, and gradients of 0: any step size will do
     R = longest_row(problem, what.steps) or 1.0
     if not what.normalised:
-        first = math.exp(float(problem.log_loss(jnp.zeros(problem.weight_shape))))
-        step_size = float(f"{1.0 / R / R / first:.3g}")
-        if not 0.0 < step_size < math.inf:
-            raise ValueError(
-                f"The longest sample is {R:.3g} long, and no step size suits its "
-                "square: rescale the features, or give a step_size."
-            )
-        return step_size
-    c = 4.0 if isinstance(what.steps, Linf) else 16.0
-    return schedules.power(float(f"{c / R:.3g}"), 0.5)
+        return _unnormalised(problem, what, R)
+    bare = what.first is None and what.second is None
+    last = BARE if bare else LAST
+    reach = _last(problem, steps, margin, last) * math.sqrt(steps)
+    if what.second is not None and what.second.kind == "sum":
+        return schedules.constant(_rounded(reach / R))
+    scale = reach / R
+    if what.decays and what.decay is not None:
+        scale = min(scale, 0.5 * math.sqrt(2.0) / float(np.asarray(what.decay)))
+    return schedules.power(_rounded(scale), 0.5)
 
 
-def default_steps(problem: AbstractClassification, batching: AbstractBatching) -> int:
+def _last(
+    problem: LinearClassification, steps: int, margin: float | None, most: float
+) -> float:
+    """By how much the last step may move a margin, at most `most`."""
+    if margin is None or not margin > 0:
+        return most
+    # the sum of all steps is 2aT/R, and margins grow by the share γ/R of that
+    share = margin / longest_row(problem, L2())
+    return min(most, GOAL / (2.0 * share * steps))
+
+
+def _unnormalised(problem: LinearClassification, what: Character, R: float) -> Any:
+    """Steps as long as the gradient: over the loss where the rule lends itself."""
+    euclidean = what.steps is not None and what.steps.same(L2())
+    follows = euclidean and what.steepest and what.second is None
+    # log L of an exponential tail is R²-smooth: the first steps bring it down
+    first = 1.0 / R / R
+    if not follows:
+        first /= math.exp(float(problem.log_loss(jnp.zeros(problem.weight_shape))))
+    first = _rounded(first)
+    if not 0.0 < first < math.inf:
+        raise ValueError(
+            f"The longest sample is {R:.3g} long, and no step size suits its square: "
+            "rescale the features, or give a step_size."
+        )
+    if not follows:
+        return first
+    return schedules.loss_based(first, largest=FASTEST * first)
+
+
+def _rounded(size: float) -> float:
+    return float(f"{size:.3g}")
+
+
+def default_steps(
+    problem: AbstractClassification,
+    batching: AbstractBatching,
+    optimizer: AbstractOptimizer | None = None,
+) -> int:
     """As many steps as a fixed amount of arithmetic allows, by the size of the data.
 
-    Never by the clock: a result must not depend on the machine's speed.
+    Never by the clock: a result must not depend on the machine's speed. Rules that
+    factor matrices at each step, Shampoo with its memory, make fewer. Whole epochs.
     """
     batch = min(batching.size_of(problem.samples), problem.samples)
-    steps = min(max(WORK / (batch * problem.parameters), FEWEST), MOST)
-    return int(float(f"{steps:.1g}"))
+    work, fewest = float(batch * problem.parameters), float(FEWEST)
+    second = None if optimizer is None else optimizer.character().second
+    if second is not None and second.over == "factors":
+        sides = [n for leaf in jax.tree.leaves(problem.start) for n in leaf.shape]
+        factored = FACTOR * sum(float(n) ** 3 for n in sides)
+        # factoring may take ten times the work before steps get fewer than usual
+        fewest = min(max(10.0 * WORK / factored, LEAST), FEWEST)
+        work += factored
+    steps = min(max(WORK / work, fewest), MOST)
+    whole = int(float(f"{steps:.1g}"))
+    # of an epoch that is under way the weights are not yet judged
+    return max(whole - whole % batching.steps_per_epoch(problem.samples), 1)

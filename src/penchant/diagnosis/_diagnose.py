@@ -4,9 +4,10 @@ from typing import Any
 
 from penchant import optimizers
 from penchant._checks import check_count, check_instance
+from penchant._progress import Stages
 from penchant._types import Key, StepSize, Tree
 from penchant.diagnosis._asked import Asked
-from penchant.diagnosis._defaults import default_step_size, default_steps
+from penchant.diagnosis._defaults import default_steps
 from penchant.diagnosis._result import AbstractDiagnosis
 from penchant.diagnosis.linear._diagnose import diagnose_linear
 from penchant.diagnosis.network._diagnose import diagnose_network
@@ -17,22 +18,27 @@ from penchant.problems import (
     AbstractClassification,
     AbstractObjective,
     LinearClassification,
+    sort_out,
 )
-from penchant.training.batching import AbstractBatching, FullBatch
+from penchant.problems.losses import AbstractLoss
+from penchant.training.batching import AbstractBatching, of_rule
 
 
 def diagnose(
-    problem: AbstractClassification | AbstractObjective,
-    optimizer: AbstractOptimizer | str | object,
-    *,
-    batching: AbstractBatching = FullBatch(),
+    problem: AbstractClassification | AbstractObjective | object,
+    *given: object,
+    optimizer: AbstractOptimizer | str | object | None = None,
+    loss: AbstractLoss | str | None = None,
+    bias: bool = False,
+    classes: int | None = None,
+    batching: AbstractBatching | None = None,
     steps: int | None = None,
     step_size: StepSize | None = None,
     norms: Iterable[AbstractNorm | str] | None = None,
     init: Tree | None = None,
     key: Key = 0,
     record: int = 200,
-    progress: bool | Callable[[str], None] = False,
+    progress: bool | Callable[[str], None] | None = None,
     checkpoint: str | Path | None = None,
     about: dict[str, Any] | None = None,
 ) -> AbstractDiagnosis:
@@ -43,7 +49,8 @@ def diagnose(
     largest margin has won. Data that no weights separate are no error: the answer says
     so, proves it, and describes the minimiser that every run tends to instead.
 
-    Ctrl-C during training is no error either: the diagnosis is of what was reached.
+    Ctrl-C is no error either: during training the diagnosis is of what was reached,
+    after it of the norms that were measured so far. A second one is an error.
 
     For a network (`NetworkClassification`), or any other margins, the answer is a
     [`NetworkDiagnosis`][penchant.diagnosis.NetworkDiagnosis]: the run is continued to
@@ -56,27 +63,43 @@ def diagnose(
     run, projected to its minimisers, against the slow clock, with what the slow flow
     foretells. It needs `steps` and `step_size`.
 
-    >>> import penchant as pn
+    >>> import numpy as np, penchant as pn
     >>> problem = pn.datasets.gaussian(10, 20, seed=0).problem()
     >>> says = pn.diagnose(problem, pn.optimizers.SignDescent(), steps=2_000)
     >>> says.winner, says.agrees
     (Linf(), True)
 
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(6, 8))
+    >>> pn.diagnose(X, ["no", "yes"] * 3, "sign", steps=2_000).winner
+    Linf()
+
     Args:
-        problem: Data, model and loss.
-        optimizer: The update rule, as `train` takes it.
-        batching: Which samples an update sees.
+        problem: Data, model and loss: a problem or a `Dataset`; or examples `X`, with
+            `y` after them, as [`problems.read`][penchant.problems.read] takes them.
+        *given: Labels where examples came first, then the rule.
+        optimizer: The update rule, as `train` takes it; `adam` if there is none.
+        loss: Of examples or a `Dataset`: a loss or its name, `logistic` by default.
+        bias: Of examples or a `Dataset`: append a feature that is 1.
+        classes: Of examples or a `Dataset`: 2 for two classes as two rows of weights.
+        batching: Which samples an update sees; None for all, and for batches of 32
+            where the rule is called `sgd`.
         steps: Number of updates; None for as many as a fixed amount of arithmetic
             allows, 3 000 to 300 000 by the size of the data.
         step_size: As `train` takes it; None for one that scaling the data does not
-            change: proportional to $(t+2)^{-1/2}/R$ with `R` the longest row's dual
-            norm in the rule's geometry, or for gradient descent a constant $1/(R^2L)$.
+            change. With $R$ the longest row's dual norm in the rule's geometry and $T$
+            steps: $\frac aR\sqrt{T/(t+2)}$, so that the last one moves no margin by
+            more than $a$, .1 or what brings margins to some hundreds; for AdaGrad the
+            constant $\frac aR\sqrt T$; for gradient descent
+            [`loss_based`][penchant.schedules.loss_based], which grows as the loss falls
+            and has the same limit as a constant step, sooner.
         norms: The norms to compare, or their names; None for ℓ1, ℓ2, ℓ∞, and for
             several classes spectral and nuclear. The predicted one always joins them.
         init: Initial weights; zeros if None.
         key: Seed for the order of samples.
         record: Number of records of the run.
-        progress: True to print stages and a bar on stderr; a function gets the stages.
+        progress: True to print stages and a bar on stderr; None for that on a terminal
+            or in a notebook only. A function gets the names of stages.
         checkpoint: A folder from which an unfinished run goes on, as in `train`.
         about: What else the report's settings should say, such as the data's name.
 
@@ -84,6 +107,8 @@ def diagnose(
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range.
     """
+    problem, rest = sort_out(problem, given, loss=loss, bias=bias, classes=classes)
+    optimizer = optimizers.only(rest, optimizer)
     check_instance(
         "problem",
         problem,
@@ -91,49 +116,40 @@ def diagnose(
         "a LinearClassification, NetworkClassification, Regression or Objective",
     )
     rule = optimizers.read(optimizer)
+    assert isinstance(problem, (AbstractClassification, AbstractObjective))
+    if batching is None:
+        batching = of_rule(optimizer, problem.samples)
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
     batching.check(problem.samples)
     linear = isinstance(problem, LinearClassification)
-    if step_size is None:
-        if not isinstance(problem, LinearClassification):
-            raise TypeError(
-                "step_size must be given for a network or a regression: no step suits "
-                "them all, and a first large one can end every unit."
-            )
-        step_size = default_step_size(problem, rule)
     if steps is None:
         if isinstance(problem, AbstractObjective):
             raise TypeError(
                 "steps must be given for a regression: how long the slow drift takes "
                 "depends on the step size (penchant.predict(..., steps=) tells)."
             )
-        steps = default_steps(problem, batching)
-    asked = Asked(
-        problem=problem,
-        optimizer=rule,
-        batching=batching,
-        steps=check_count("steps", steps),
-        step_size=step_size,
-        norms=norms,
-        init=init,
-        key=key,
-        record=record,
-        bar=progress is True,
-        checkpoint=checkpoint,
-        about=about,
-        tell=_teller(progress),
-    )
-    if isinstance(problem, AbstractObjective):
-        return diagnose_regression(asked)
-    return diagnose_linear(asked) if linear else diagnose_network(asked)
-
-
-def _teller(progress: bool | Callable[[str], None]) -> Callable[[str], None]:
-    if callable(progress):
-        return progress
-    if not progress:
-        return lambda text: None
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    return lambda text: console.print(f"[dim]{text} …[/dim]")
+        steps = default_steps(problem, batching, rule)
+    steps = check_count("steps", steps)
+    if step_size is None and not linear:
+        raise TypeError(
+            "step_size must be given for a network or a regression: no step suits "
+            "them all, and a first large one can end every unit."
+        )
+    with Stages(progress) as stages:
+        asked = Asked(
+            problem=problem,
+            optimizer=rule,
+            batching=batching,
+            steps=steps,
+            step_size=step_size,
+            norms=norms,
+            init=init,
+            key=key,
+            record=record,
+            stages=stages,
+            checkpoint=checkpoint,
+            about=about,
+        )
+        if isinstance(problem, AbstractObjective):
+            return diagnose_regression(asked)
+        return diagnose_linear(asked) if linear else diagnose_network(asked)

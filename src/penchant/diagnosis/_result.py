@@ -10,8 +10,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 import equinox as eqx
 import numpy as np
 
+from penchant import pages
+from penchant._files import replacing_in, write_text
+from penchant._interrupt import noticed_interrupts
 from penchant._plain import plain
-from penchant.diagnosis._cautions import Caution
+from penchant.diagnosis._cautions import Caution, Kind
 from penchant.norms import AbstractNorm
 from penchant.problems import AbstractClassification
 from penchant.theory import Prediction
@@ -94,7 +97,8 @@ class AbstractDiagnosis(eqx.Module):
     has a row a norm, `winner` is the norm that won (None where none did), `predicted`
     the one that theory expects after so many steps, `agrees` whether they are the same
     (None where either is missing). `regime` is the phase the run ended in, `warnings`
-    what else one must know, each with a `kind`, `headline` and `detail`.
+    what else one must know, each with a `kind`, `headline` and `detail`, and `next`
+    commands that would settle the verdict or change it.
     """
 
     headline: eqx.AbstractVar[str]
@@ -106,6 +110,7 @@ class AbstractDiagnosis(eqx.Module):
     agrees: eqx.AbstractVar[bool | None]
     regime: eqx.AbstractVar[str]
     warnings: eqx.AbstractVar[tuple[Caution, ...]]
+    next: eqx.AbstractVar[tuple[str, ...]]
     prediction: eqx.AbstractVar[Prediction | SharpnessPrediction | None]
     trajectory: eqx.AbstractVar[Trajectory]
     settings: eqx.AbstractVar[dict[str, Any]]
@@ -117,6 +122,11 @@ class AbstractDiagnosis(eqx.Module):
     def verdict(self) -> str:
         """The headline and what theory says to it."""
         return f"{self.headline} {self.explanation}".strip()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C came before all was done, in the run or after it."""
+        return any(caution.kind is Kind.INTERRUPTED for caution in self.warnings)
 
     @abc.abstractmethod
     def page(self) -> str:
@@ -145,6 +155,7 @@ class AbstractDiagnosis(eqx.Module):
             "regime": str(self.regime),
             "table": [row.to_dict() for row in self.table],
             "warnings": [dataclasses.asdict(caution) for caution in self.warnings],
+            "next": list(self.next),
             "prediction": None
             if self.prediction is None
             else self.prediction.to_dict(),
@@ -163,19 +174,38 @@ class AbstractDiagnosis(eqx.Module):
         """Write `report.html`, `result.json` and `trajectory.zarr` into a folder.
 
         The page needs nothing else to be read, offline too. Files of an earlier
-        diagnosis in the folder are replaced. Returns the path of the page.
+        diagnosis in the folder are replaced once all new ones are on the disk. Returns
+        the path of the page. Ctrl-C meanwhile waits until all is written; a second one
+        does not.
+
+        Raises:
+            OSError: If they can't be written; the folder is then as it was.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        # the run first: it is what took the time
-        self.trajectory.to_xarray().to_zarr(
-            folder / "trajectory.zarr", mode="w", consolidated=False, zarr_format=3
-        )
+        with noticed_interrupts():
+            return self._write(Path(folder))
+
+    def _write(self, folder: Path) -> Path:
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
-        (folder / "result.json").write_text(text + "\n", encoding="utf-8")
-        page = folder / "report.html"
-        page.write_text(self.page(), encoding="utf-8")
-        return page
+        page = self.page()
+        with replacing_in(folder) as fresh:
+            self.trajectory.to_xarray().to_zarr(
+                fresh / "trajectory.zarr", mode="w", consolidated=False, zarr_format=3
+            )
+            write_text(fresh / "result.json", text + "\n")
+            write_text(fresh / "report.html", page)
+        return folder / "report.html"
+
+    def plot(self, **options: Any) -> Any:
+        """The picture of the verdict: the loss along the run where there is no other.
+
+        Args:
+            **options: `size` in inches or `ax`, as the functions of `plotting` take.
+        """
+        return self.trajectory.plot(**options)
+
+    def _repr_html_(self) -> str:
+        numbers = repr(self.table) if len(self.table) else ""
+        return pages.card(self.headline, self.explanation, numbers, self.plot)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}: {self.headline}"]
@@ -185,6 +215,7 @@ class AbstractDiagnosis(eqx.Module):
             lines += ["", *(f"  {line}" for line in repr(self.table).split("\n")), ""]
         lines += [f"  {line}" for line in self.footnotes()]
         lines += [f"  ! {caution!r}" for caution in self.warnings]
+        lines += [f"  Next: {command}" for command in self.next]
         return "\n".join(lines)
 
     def footnotes(self) -> list[str]:
@@ -225,7 +256,8 @@ KINDS["still_turning"] = "still-turning"
 def _from_first(old: dict[str, Any]) -> dict[str, Any]:
     network = "separated" in old
     headline = old.get("headline") or old["verdict"]
-    own = ("limit", "share_of_eps") if network else ("convergence", "minimiser")
+    linear = ("now", "heading", "when", "imitation", "convergence", "minimiser")
+    own = ("limit", "share_of_eps") if network else linear
     warnings = [w | {"kind": KINDS.get(w["kind"], w["kind"])} for w in old["warnings"]]
     return {
         "format": FORMAT,
@@ -236,6 +268,7 @@ def _from_first(old: dict[str, Any]) -> dict[str, Any]:
         "separable": (old["separated"] or None) if network else old["separable"],
         **{k: old[k] for k in ("winner", "predicted", "agrees", "regime", "table")},
         "warnings": warnings,
+        "next": [],
         "prediction": old["prediction"],
         "evidence": {name: old.get(name) for name in own},
         "run": old["run"],

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import equinox as eqx
 import numpy as np
 
+from penchant._arrays import numbers
+from penchant._checks import check_number
 from penchant.estimators._log_slope import log_slope
 
 SETTLED = 30.0
@@ -50,7 +52,19 @@ def fit_convergence(
         ratio: `(r,)`, the share of the largest margin at each.
         margin: The least margin at the end; below 30 a fit is of a transient.
         target: The gap to extrapolate to.
+
+    Raises:
+        TypeError: If an argument is no number.
+        ValueError: If shapes differ, or there is no record.
     """
+    steps, ratio = numbers("steps", steps), numbers("ratio", ratio)
+    if steps.ndim != 1 or not steps.size or ratio.shape != steps.shape:
+        raise ValueError(
+            f"steps and ratio must have one shape (r,), r >= 1; got {steps.shape} and "
+            f"{ratio.shape}."
+        )
+    check_number("margin", margin)
+    check_number("target", target, above=0.0)
     last = float(steps[-1])
     gap = 1.0 - ratio
     now = float(gap[-1])

@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from penchant._checks import check_instance
 from penchant.flows import Flow
 from penchant.margins import smoothed_margin
 from penchant.norms import Mahalanobis
+
+_FLOW = "the Flow that adaptive_flow returns"
 
 
 def rate_constant(flow: Flow) -> jax.Array:
@@ -25,6 +28,7 @@ def rate_constant(flow: Flow) -> jax.Array:
     Raises:
         NotHomogeneousError: If the problem has no degree.
     """
+    check_instance("flow", flow, Flow, _FLOW)
     degree, gamma, N = _end_of(flow)
     nats = -flow.log_loss - math.log(N)
     log_T = jnp.log(flow.step_size) + flow.log_time - math.log(N)
@@ -37,6 +41,7 @@ def rate_constant(flow: Flow) -> jax.Array:
 
 def norm_ratio(flow: Flow) -> jax.Array:
     r"""$\gamma_v\|v\|^L/\log\frac1{\mathcal L}\to1$, `(r,)`, as in `rate_constant`."""
+    check_instance("flow", flow, Flow, _FLOW)
     degree, gamma, N = _end_of(flow)
     root = jnp.exp(-0.5 * flow.log_preconditioner[-1])
     length = jax.vmap(lambda w: jnp.linalg.norm(root * flow.problem.flat(w)))
@@ -70,6 +75,7 @@ def surrogate_margins(
     the exponential loss; derived, after the surrogate margin of `wang2021adaptive`.
     Undefined (NaN) while the sum of losses is above 1.
     """
+    check_instance("flow", flow, Flow, _FLOW)
     problem = flow.problem
     degree = problem.require_degree()
     log_h = flow.log_preconditioner

@@ -18,7 +18,9 @@ from penchant.margins._normalized import (
     smoothed_margin as smoothed_margin,
 )
 from penchant.margins._separability import (
+    NoMarginError as NoMarginError,
     NotSeparableError as NotSeparableError,
     NotSeparatedError as NotSeparatedError,
+    UndecidedError as UndecidedError,
 )
 from penchant.margins._uniqueness import is_unique as is_unique

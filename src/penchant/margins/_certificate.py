@@ -1,11 +1,19 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
 
 from penchant._checks import check_instance
-from penchant._types import Scalar, Weights
-from penchant.norms import AbstractNorm, read
-from penchant.problems import LinearClassification
+from penchant._types import Numbers, Scalar, Weights
+from penchant.margins._solvers import accurate
+from penchant.margins._solvers.rows import PairRows
+from penchant.margins._solvers.separate import separates
+from penchant.norms import AbstractLp, AbstractNorm, AbstractSchatten, read
+from penchant.problems import LinearClassification, of_dataset
+
+Array = NDArray[np.float64]
 
 SHARPNESSES = 96
 """Softmax temperatures tried for the upper bound."""
@@ -31,7 +39,9 @@ class Certificate(eqx.Module):
 
 
 def certify(
-    problem: LinearClassification, weights: Weights, norm: AbstractNorm | str
+    problem: LinearClassification | object,
+    weights: Numbers | object,
+    norm: AbstractNorm | str,
 ) -> Certificate:
     r"""Bound the largest margin from both sides by the weights at hand.
 
@@ -41,7 +51,8 @@ def certify(
     that $q$ are the loss's own slopes this is Lemma 1 of `fan2025spectral`. Here the
     best of 96 sharpnesses $\tau$ is taken, so the bound does not depend on the length
     of the weights. It never fails to be a bound; it is loose for weights that are far
-    from optimal.
+    from optimal. Both are computed in twice the working precision where products
+    nearly cancel, in the units of the problem, and rounding is counted in.
 
     >>> import penchant as pn
     >>> X = jnp.array([[1.0, 2.0], [2.0, 1.0]])
@@ -52,33 +63,98 @@ def certify(
     Certificate(margin=3, upper_bound=3, gap=0.00e+00)
 
     Args:
-        problem: Its data; the loss plays no part.
-        weights: Any weights but 0, of the problem's shape.
+        problem: Its data, or a `Dataset`; the loss plays no part.
+        weights: Any weights but 0, of the problem's shape. For those of
+            other frameworks, in every norm, there is [`examine`][penchant.examine].
         norm: The norm, or its name.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If the weights have another shape, are 0, or are not finite.
     """
+    problem = of_dataset(problem)
     check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    assert isinstance(problem, LinearClassification)
     norm = read(norm)
-    w = jnp.asarray(weights, dtype=float)
-    if w.shape != problem.weight_shape:
+    W = np.asarray(weights, dtype=float)
+    if W.shape != problem.weight_shape:
         raise ValueError(
-            f"weights must have shape {problem.weight_shape}; got {w.shape}."
+            f"weights must have shape {problem.weight_shape}; got {W.shape}."
         )
-    if not bool(jnp.all(jnp.isfinite(w))) or not bool(jnp.any(w != 0)):
+    if not np.isfinite(W).all() or not W.any():
         raise ValueError("weights must be finite and not all 0.")
-    margin, upper = bounds(problem, w, norm)
-    gap = 1.0 - margin / jnp.where(upper > 0, upper, 1.0)
-    return Certificate(margin, upper, jnp.where(upper > 0, gap, jnp.inf))
+    rows = PairRows.of(problem)
+    _, margin = unit_margin(rows, norm, W)
+    upper = upper_bound(rows, norm, softmax(problem, norm, W))
+    gap = 1.0 - margin / upper if upper > 0 else np.inf
+    return Certificate(*map(jnp.asarray, (margin, upper, gap)))
+
+
+def unit_margin(rows: PairRows, norm: AbstractNorm, W: Numbers) -> tuple[Array, float]:
+    """Weights over their norm, of whatever length they were, and their margin.
+
+    Over a power of two instead, which rounds nothing, where division by the norm would
+    cost a positive margin its sign.
+    """
+    V, _ = accurate.unit_scale(np.asarray(W, dtype=float))
+    length = float(norm(jnp.asarray(V)))
+    if not length > 0:
+        return V, 0.0
+    unit = V / length
+    # the margin of the weights that are shown, whose entries division has rounded
+    m, error, e = accurate.least(rows, unit)
+    if m - error <= 0 and separates(rows, V):
+        m, _, e = accurate.least(rows, V)
+        return V, float(np.ldexp(m / length, e))
+    return unit, float(np.ldexp(m, e))
+
+
+def upper_bound(
+    rows: PairRows, norm: AbstractNorm, q: Numbers, fine: float = accurate.FINE
+) -> float:
+    r"""$\|A^\top q\|_*/\sum q$, rounding errors included where they count."""
+    q = np.asarray(q, dtype=float)
+    G, error, _ = accurate.mixture(rows, q, fine)
+    G, e = accurate.unit_scale(G)
+    error = accurate.scaled(error, -e)
+    upper = float(norm.dual(jnp.asarray(G)))
+    if not G.any() or error.sum() > 1e-14 * np.abs(G).max():
+        upper += _dual_of(norm, error)
+    return float(np.ldexp(upper / q.sum(), e))
+
+
+def _dual_of(norm: AbstractNorm, error: Array) -> float:
+    """No less than the dual norm of any array whose entries are at most these."""
+    if isinstance(norm, AbstractLp):
+        return float(norm.dual(jnp.asarray(error)))
+    if isinstance(norm, AbstractSchatten):
+        return float(error.sum())  # units have length 1
+    unit = lambda i: jnp.zeros(error.size).at[i].set(1.0).reshape(error.shape)
+    where = jnp.flatnonzero(error.ravel() > 0)
+    if not where.size:
+        return 0.0
+    duals = np.asarray(jax.lax.map(lambda i: norm.dual(unit(i)), where))
+    # a seminorm's is infinite along weights of length 0, and itself finite only where
+    # nothing lies along them to its own tolerance
+    finite = np.isfinite(duals)
+    return float(duals[finite] @ error.ravel()[np.asarray(where)][finite])
+
+
+def softmax(problem: LinearClassification, norm: AbstractNorm, W: Numbers) -> Array:
+    """The best dual weights `(n, c)` among softmaxes of the margins of `W`."""
+    # over powers of two: no length of weights, and no unit of data, overflows
+    V, _ = accurate.unit_scale(np.asarray(W, dtype=float))
+    X, _ = accurate.unit_scale(np.asarray(problem.X))
+    near = eqx.tree_at(lambda p: p.X, problem, jnp.asarray(X))
+    q = np.array(_softmax(near, jnp.asarray(V), norm))
+    q[q < 1e-18 * q.max()] = 0.0  # less than the rounding of the others
+    return q / q.sum()
 
 
 @eqx.filter_jit
-def bounds(
+def _softmax(
     problem: LinearClassification, w: Weights, norm: AbstractNorm
-) -> tuple[Scalar, Scalar]:
-    """The margin of weights, and an upper bound on anybody's."""
+) -> Float[jax.Array, "n c"]:
     margins = problem.pair_margins(w)
     least = jnp.min(margins)
     finite = jnp.where(jnp.isinf(margins), -jnp.inf, margins)
@@ -86,8 +162,9 @@ def bounds(
     # between weights that are all alike and weights on the least margin alone
     sharpness = jnp.geomspace(1e-2, 1e8, SHARPNESSES) / spread
 
-    def bound(tau: Scalar) -> Scalar:
+    def weights(tau: Scalar) -> Float[jax.Array, "n c"]:
         q = jnp.exp(-tau * (margins - least))
-        return norm.dual(problem.pull(q / jnp.sum(q)))
+        return q / jnp.sum(q)
 
-    return least / norm(w), jnp.min(jax.lax.map(bound, sharpness))
+    bounds = jax.lax.map(lambda tau: norm.dual(problem.pull(weights(tau))), sharpness)
+    return weights(sharpness[jnp.argmin(bounds)])

@@ -12,21 +12,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from penchant import pages
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
 from penchant._types import Numbers, PerSample, Scalar, Weights
-from penchant.margins._separability import SEPARABLE, NotSeparableError
+from penchant.margins._certificate import softmax, unit_margin, upper_bound
+from penchant.margins._separability import (
+    SEPARABLE,
+    NotSeparableError,
+    UndecidedError,
+)
 from penchant.margins._solvers.conjugates import Smooth
 from penchant.margins._solvers.first_order import first_order
 from penchant.margins._solvers.interior_point import Bounds, interior_point
 from penchant.margins._solvers.min_norm import min_norm
 from penchant.margins._solvers.plan import Plan, has_plan
 from penchant.margins._solvers.rows import PairRows
+from penchant.margins._solvers.separate import separability, separates
 from penchant.margins._solvers.steepest import by_steepest_steps
 from penchant.margins._solvers.vertex import vertex
 from penchant.margins._solvers.working_set import working_set
 from penchant.norms import AbstractNorm, AbstractSchatten, Mahalanobis, read
-from penchant.problems import LinearClassification
+from penchant.problems import LinearClassification, of_dataset
 
 LARGEST_SYSTEM = 3000
 """Weights up to which the interior-point method is the default."""
@@ -71,6 +78,32 @@ class MaxMargin(eqx.Module):
     support: Bool[Array, " n"]
     norm: AbstractNorm
     method: str = eqx.field(static=True)
+
+    def plot(self, **options: Any) -> Any:
+        """The dual weights of the samples in falling order: how many carry the margin.
+
+        Args:
+            **options: `size` in inches or `ax`, as `plotting.curves` takes them.
+        """
+        from penchant import plotting
+
+        heaviest = np.sort(np.asarray(self.dual))[::-1]
+        return plotting.curves(
+            {self.norm.label: (np.arange(1, len(heaviest) + 1), heaviest)},
+            xlabel="samples, the heaviest first",
+            ylabel="dual weight",
+            logx=False,
+            dots=True,
+            **options,
+        )
+
+    def _repr_html_(self) -> str:
+        text = (
+            f"No weights of norm 1 in {self.norm.label} have a margin above "
+            f"{float(self.upper_bound):.6g}, and these have {float(self.margin):.6g}; "
+            f"{int(self.support.sum())} samples decide it."
+        )
+        return pages.card(repr(self), text, draw=self.plot)
 
     def __repr__(self) -> str:
         return (
@@ -126,7 +159,11 @@ class Exact(AbstractSolver):
                 "solver: Exact() knows the norms of penchant.norms, lp, Schatten and "
                 f"Mahalanobis; got {norm!r}, for which there is FirstOrder()."
             )
-        with _blas_threads(problem):
+        # rows of 1e20 overflow on the way; what is not finite betters no bound
+        with (
+            _blas_threads(problem),
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        ):
             return Attempt(*_by_exact(problem, norm, tol))
 
 
@@ -161,7 +198,7 @@ def promised_gap(norm: AbstractNorm) -> float:
 
 
 def max_margin(
-    problem: LinearClassification,
+    problem: LinearClassification | object,
     norm: AbstractNorm | str,
     *,
     tol: float = 1e-9,
@@ -178,7 +215,7 @@ def max_margin(
     2.12132
 
     Args:
-        problem: Separable data.
+        problem: Separable data, a problem or a `Dataset`.
         norm: Any norm, or its name; one of your own is computed to the first order.
         tol: Relative gap to stop at. A result may have a wider one; it is in `gap`.
         solver: `Exact()`, `FirstOrder()`, or one of your own; None takes
@@ -186,7 +223,8 @@ def max_margin(
             `Exact()` does not know, else `Exact()`.
 
     Raises:
-        NotSeparableError: If no weights classify every sample, with the certificate.
+        NotSeparableError: If no weights classify every sample, with the proof.
+        UndecidedError: If neither this nor the contrary could be proved.
         TypeError: If an argument is of the wrong kind.
         ValueError: If `tol` is not in (0, 1), or the norm does not fit the weights.
 
@@ -194,7 +232,9 @@ def max_margin(
         LooseMarginWarning: If the gap is wider than 1e-6 for p in {1, 2, inf} and
             Mahalanobis norms, or 1e-4 for other p, and wider than the `tol` asked for.
     """
+    problem = of_dataset(problem)
     check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    assert isinstance(problem, LinearClassification)
     norm = read(norm)
     check_number("tol", tol, above=0.0, below=1.0)
     norm(jnp.zeros(problem.weight_shape))  # a norm that doesn't fit says so here
@@ -206,8 +246,8 @@ def max_margin(
         check_instance("solver", solver, AbstractSolver, "Exact() or FirstOrder()")
     found = solver.solve(problem, norm, tol)
     W = _read_weights(problem, found.weights)
-    q = _softmax(problem, norm, W) if found.pairs is None else found.pairs
-    return _certified(problem, norm, W, q, found.method, tol)
+    q = softmax(problem, norm, W) if found.pairs is None else found.pairs
+    return _certified(problem, norm, Attempt(W, q, found.method), tol, solver)
 
 
 def _read_weights(problem: LinearClassification, weights: Numbers) -> Weights:
@@ -219,23 +259,6 @@ def _read_weights(problem: LinearClassification, weights: Numbers) -> Weights:
             f"shape {W.shape}{'' if jnp.isfinite(W).all() else ', not finite'}."
         )
     return W
-
-
-def _softmax(
-    problem: LinearClassification, norm: AbstractNorm, W: Weights
-) -> np.ndarray:
-    """The best dual weights among softmaxes of the margins of `W`, as in `certify`."""
-    m = np.asarray(problem.pair_margins(W))
-    finite = np.isfinite(m)
-    spread = max(float(np.ptp(m[finite])), 1e-300)
-    best, least = np.where(finite, 1.0 / finite.sum(), 0.0), math.inf
-    for tau in np.geomspace(1e-2, 1e8, 96) / spread:
-        q = np.where(finite, np.exp(-tau * (np.where(finite, m, 0.0) - m.min())), 0.0)
-        q = q / q.sum()
-        bound = float(norm.dual(problem.pull(jnp.asarray(q))))
-        if bound < least:
-            best, least = q, bound
-    return best
 
 
 @contextlib.contextmanager
@@ -254,41 +277,95 @@ def _blas_threads(problem: LinearClassification) -> Iterator[None]:
         yield
 
 
+class _Best:
+    """The best of several attempts, measured on the problem in its own units."""
+
+    def __init__(self, problem: LinearClassification, norm: AbstractNorm, tol: float):
+        self.problem, self.norm, self.tol = problem, norm, tol
+        self.rows = PairRows.of(problem)
+        self.lower, self.upper = -math.inf, math.inf
+        self.W = np.zeros(problem.weight_shape)
+        self.q = np.where(self.rows.real, 1.0 / self.rows.count, 0.0)
+
+    def offer_weights(self, W: Numbers) -> bool:
+        if not np.isfinite(np.asarray(W)).all():
+            return False
+        W, margin = unit_margin(self.rows, self.norm, W)
+        better = margin > self.lower
+        if better:
+            self.W, self.lower = W, margin
+        return better
+
+    def offer_pairs(self, q: Numbers) -> None:
+        q = _sparsest(
+            self.problem, self.norm, np.asarray(q, dtype=float), self.lower, self.tol
+        )
+        upper = upper_bound(self.rows, self.norm, q, fine=1e-14)
+        if upper < self.upper:
+            self.q, self.upper = q, upper
+
+    @property
+    def separates(self) -> bool:
+        """Whether the weights' margin is positive for certain."""
+        return self.lower > 0 and separates(self.rows, self.W)
+
+    @property
+    def gap(self) -> float:
+        return 1.0 - self.lower / self.upper if self.upper > 0 else math.inf
+
+
 def _certified(
     problem: LinearClassification,
     norm: AbstractNorm,
-    W: Numbers,
-    q: Numbers,
-    method: str,
+    found: Attempt,
     tol: float,
+    solver: AbstractSolver,
 ) -> MaxMargin:
     """Bounds from weights and dual weights, computed afresh on the problem itself."""
-    W, q = jnp.asarray(W, dtype=float), np.asarray(q, dtype=float)
-    length = float(norm(W))
-    weights = W / length if length > 0 else W
-    margin = float(jnp.min(problem.margins(weights)))
-    q = _sparsest(problem, norm, q, margin, tol)
-    q_array = jnp.asarray(q)
-    upper = float(norm.dual(problem.pull(q_array)))
-    scale = _scale(problem, norm)
-    if upper <= SEPARABLE * scale:
-        raise NotSeparableError(PairRows.of(problem), q, margin, scale)
-    gap = 1.0 - margin / upper
-    if gap > max(tol, promised_gap(norm)):
+    best, method = _Best(problem, norm, tol), found.method
+    best.offer_weights(found.weights)
+    best.offer_pairs(found.pairs)
+    loose = max(tol, promised_gap(norm))
+    if not best.separates:
+        with _blas_threads(problem):
+            answer = separability(best.rows, best.W, best.q)
+        if answer.q is not None:
+            raise NotSeparableError(best.rows, answer.q, best.lower, answer.how)
+        if answer.W is None:
+            raise UndecidedError(
+                best.rows,
+                best.q,
+                best.lower,
+                upper=best.upper,
+                scale=_scale(problem, norm),
+                label=norm.label,
+            )
+        best.lower = -math.inf  # a sign that rounding may have made
+        best.offer_weights(answer.W)
+        method += " and exact separation"
+    if best.gap > loose and isinstance(solver, Exact):
+        with _blas_threads(problem):
+            for again in _again(problem, norm, tol):
+                if best.offer_weights(again.weights):
+                    method = again.method
+                best.offer_pairs(again.pairs)
+                if best.gap <= loose:
+                    break
+    if best.gap > loose:
         warnings.warn(
             f"The {norm.label} maximum margin is only known to lie in "
-            f"[{margin:.6g}, {upper:.6g}], a relative gap of {gap:.1e}.",
+            f"[{best.lower:.6g}, {best.upper:.6g}], a relative gap of {best.gap:.1e}.",
             LooseMarginWarning,
             stacklevel=3,
         )
-    dual = q.sum(axis=1)
+    dual = best.q.sum(axis=1)
     return MaxMargin(
-        weights=weights,
-        margin=jnp.asarray(margin),
-        upper_bound=jnp.asarray(upper),
-        gap=jnp.asarray(gap),
+        weights=jnp.asarray(best.W),
+        margin=jnp.asarray(best.lower),
+        upper_bound=jnp.asarray(best.upper),
+        gap=jnp.asarray(best.gap),
         dual=jnp.asarray(dual),
-        pairs=q_array,
+        pairs=jnp.asarray(best.q),
         support=jnp.asarray(dual > SUPPORT * dual.max()),
         norm=norm,
         method=method,
@@ -348,8 +425,20 @@ def _scale(problem: LinearClassification, norm: AbstractNorm) -> float:
     return float(np.max(duals, where=np.isfinite(duals), initial=0.0))  # a seminorm's
 
 
-def _by_exact(
+def _again(
     problem: LinearClassification, norm: AbstractNorm, tol: float
+) -> Iterator[Attempt]:
+    """Attempts at data that are separable, though a method lost sight of it."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        # what is not finite is no better than what is there
+        yield Attempt(*_by_exact(problem, norm, tol, stop_at=0.0))
+
+
+def _by_exact(
+    problem: LinearClassification,
+    norm: AbstractNorm,
+    tol: float,
+    stop_at: float = SEPARABLE,
 ) -> tuple[Any, Any, str]:
     rows = PairRows.of(problem)
     scale = np.abs(rows.X).max()
@@ -358,7 +447,7 @@ def _by_exact(
         return np.zeros(rows.weight_shape), uniform, "inspection"
     plan = Plan(rows.with_features(rows.X / scale), norm)
     tol = 0.5 * tol  # a little is lost in rounding on the way back
-    floor = 0.5 * SEPARABLE * plan.scale()
+    floor = 0.5 * stop_at * plan.scale()
     plan.refuse_unbounded()
     if plan.binary_quadratic:
         best = min_norm(plan.rows, tol=tol, floor=floor)
@@ -373,28 +462,10 @@ def _by_exact(
         method = "interior point on a working set"
     else:
         best, method = solve(plan.rows), "interior point"
-    if best.upper > floor and best.lower <= 0:
-        _decide(plan, best)
     if best.gap > tol and plan.polyhedral and best.upper > floor:
         vertex(plan.rows, best, sum_norm=plan.p == 1.0, tol=tol)
         method += " and linear program"
     return plan.back(best.W), plan.cancel(best.q), method
-
-
-def _decide(plan: Plan, best: Bounds) -> None:
-    """Whether the data are separable at all, where the method could not tell.
-
-    A linear program answers exactly, in the max norm; its weights, or its certificate,
-    bound the margin in any norm.
-    """
-    rows = plan.rows
-    largest = np.abs(best.W).max()
-    W = best.W / largest if largest > 0 else best.W
-    trial = Bounds(W, best.q, rows.least(W).min(), np.abs(rows.adjoint(best.q)).sum())
-    vertex(rows, trial, sum_norm=False, tol=1e-6)
-    length = plan.norm(trial.W)
-    lower = trial.lower * float(np.abs(trial.W).max()) / length if length > 0 else 0.0
-    best.offer(trial.W, lower, trial.q, plan.dual(rows.adjoint(trial.q)))
 
 
 def _interior(plan: Plan, rows: PairRows, *, tol: float, floor: float) -> Bounds:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from penchant._checks import check_instance
 from penchant._types import Parameters, Scalar
 from penchant.norms import L2, AbstractNorm, Layerwise, Mahalanobis
 from penchant.problems import AbstractClassification
@@ -19,10 +20,16 @@ def normalized_margin(
     Raises:
         NotHomogeneousError: If the problem has no degree.
     """
+    _check(problem, norm)
     return (
         jnp.min(problem.margins(w))
         / _length(problem, w, norm) ** problem.require_degree()
     )
+
+
+def _check(problem: AbstractClassification, norm: AbstractNorm) -> None:
+    check_instance("problem", problem, AbstractClassification, "one with margins")
+    check_instance("norm", norm, AbstractNorm, "one of penchant.norms")
 
 
 def smoothed_margin(
@@ -40,6 +47,7 @@ def smoothed_margin(
     Raises:
         NotHomogeneousError: If the problem has no degree.
     """
+    _check(problem, norm)
     log_sum = problem.log_loss(w) + jnp.log(float(problem.samples))
     if isinstance(problem.loss, Exponential):
         alone = -log_sum

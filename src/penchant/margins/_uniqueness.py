@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 
+from penchant._checks import check_instance
 from penchant.margins._max_margin import MaxMargin
 from penchant.margins._solvers.rows import PairRows
 from penchant.norms import AbstractLp, AbstractSchatten
@@ -27,6 +28,8 @@ def is_unique(problem: LinearClassification, best: MaxMargin) -> bool | None:
     samples near the margin and those found to be violated. None where this does not
     tell, and in the spectral and nuclear norms of matrices, where it is not attempted.
     """
+    check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    check_instance("best", best, MaxMargin, "the MaxMargin that max_margin returns")
     norm = best.norm
     if isinstance(norm, AbstractSchatten):
         return True if problem.binary or norm.p not in (1.0, math.inf) else None

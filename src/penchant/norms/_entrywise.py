@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from penchant._checks import as_numbers
 from penchant._types import Real, Scalar, Tree, Weights
 
 
@@ -27,6 +28,7 @@ def p_norm(x: Weights, p: float) -> Scalar:
 
     Its derivative is the dual ball's steepest point, which is 0 at 0.
     """
+    x = as_numbers("x", x)
     if x.size == 0:
         return jnp.zeros((), x.dtype)
     size = jnp.abs(x)
@@ -54,6 +56,7 @@ def p_steepest(g: Weights, p: float) -> Weights:
     $p=1$: one coordinate, the first of the largest. $p=\infty$: the signs, 0 where
     $g_i=0$. Else $\mathrm{sign}(g)|g|^{q-1}$ scaled to length one. 0 at $g=0$.
     """
+    g = as_numbers("g", g)
     if g.size == 0:
         return g
     if math.isinf(p):
@@ -78,6 +81,7 @@ def p_steepest(g: Weights, p: float) -> Weights:
 
 def p_project(x: Weights, p: float, radius: Real = 1.0) -> Weights:
     r"""The nearest point of $\{\|x\|_p\le r\}$ in the Euclidean distance."""
+    x = as_numbers("x", x)
     if math.isinf(p):
         return jnp.clip(x, -radius, radius)
     if p == 1.0:
@@ -98,7 +102,12 @@ def _project_sum(x: Weights, radius: Real) -> Weights:
 
 
 def project_simplex(x: Weights) -> Weights:
-    r"""The nearest point of $\{q\ge0,\ \sum_i q_i=1\}$."""
+    r"""The nearest point of $\{q\ge0,\ \sum_i q_i=1\}$.
+
+    Raises:
+        TypeError: If `x` is no array of real numbers.
+    """
+    x = as_numbers("x", x)
     return jnp.maximum(x - _threshold(x, 1.0), 0.0)
 
 

@@ -18,6 +18,11 @@ from penchant.optimizers._character import (
 )
 from penchant.optimizers._from_optax import FromOptax as FromOptax
 from penchant.optimizers._gradient_descent import GradientDescent as GradientDescent
+from penchant.optimizers._like import (
+    FRAMEWORKS as FRAMEWORKS,
+    Framework as Framework,
+    like as like,
+)
 from penchant.optimizers._lion import Lion as Lion
 from penchant.optimizers._muon import Muon as Muon
 from penchant.optimizers._nadam import NAdam as NAdam
@@ -29,8 +34,11 @@ from penchant.optimizers._polar import (
     PolarExpress as PolarExpress,
 )
 from penchant.optimizers._read import (
+    BATCHES as BATCHES,
     OPTIMIZERS as OPTIMIZERS,
     OPTIONS as OPTIONS,
+    as_options as as_options,
+    only as only,
     read as read,
     read_polar as read_polar,
 )

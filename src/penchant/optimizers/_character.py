@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from penchant._checks import is_traced
+from penchant._checks import check_instance, is_traced
 from penchant._types import Real, Scalar, Tree
 from penchant.norms import L2, AbstractNorm
 
@@ -259,6 +259,14 @@ class Character(eqx.Module):
     decay: Real | None = None
     steepest: bool = eqx.field(default=False, static=True)
     evidence: Grades = Grades()
+
+    def __check_init__(self):
+        kinds = {"steps": AbstractNorm, "first": Memory, "second": Divisor}
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            if value is not None:
+                check_instance(name, value, kind, f"a {kind.__name__} or None")
+        check_instance("evidence", self.evidence, Grades, "a Grades")
 
     @classmethod
     def unknown(cls) -> "Character":

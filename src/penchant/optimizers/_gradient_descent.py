@@ -1,4 +1,5 @@
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 
 from penchant._checks import check_number
@@ -22,14 +23,19 @@ class GradientDescent(AbstractOptimizer):
     Steps shrink with the loss: past a loss of about $e^{-36}$ of the weights' rounding
     they are exact but no longer move float64 weights.
 
+    With `nesterov` the step is along $g+\mu b$, the memory one step ahead.
+
     Args:
         momentum: $\mu\in[0,1)$; 0 is plain gradient descent.
+        nesterov: Nesterov's momentum, as in torch and optax; without momentum it
+            changes nothing.
 
     Raises:
         ValueError: If `momentum` is outside [0, 1).
     """
 
     momentum: Real = eqx.field(default=0.0, converter=as_memory)
+    nesterov: bool = eqx.field(default=False, static=True)
 
     def __check_init__(self):
         check_number("momentum", self.momentum, least=0.0, below=1.0)
@@ -38,7 +44,8 @@ class GradientDescent(AbstractOptimizer):
         return memory_of(self.momentum, w)
 
     def character(self) -> Character:
-        first = as_memory_of(self.momentum, kind="sum")
+        ahead = {"mix": jnp.asarray(self.momentum) ** 2} if self.nesterov else {}
+        first = as_memory_of(self.momentum, kind="sum", **ahead)
         return Character(L2(), False, first, steepest=True)
 
     def update(
@@ -49,5 +56,11 @@ class GradientDescent(AbstractOptimizer):
         step_size: Scalar,
     ) -> tuple[Parameters, FirstMoment | None]:
         b = remember(state, gradient, self.momentum, 1.0)
-        w = move(w, b.value, step_size * jnp.exp(b.log_frame))
+        direction = b.value
+        if self.nesterov and state is not None:
+            fresh = jnp.exp(gradient.log_scale - b.log_frame)
+            direction = jax.tree.map(
+                lambda b, g: self.momentum * b + fresh * g, b.value, gradient.direction
+            )
+        w = move(w, direction, step_size * jnp.exp(b.log_frame))
         return w, None if state is None else b

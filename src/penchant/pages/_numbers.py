@@ -8,6 +8,8 @@ def percent(ratio: float) -> str:
     if not math.isfinite(ratio):
         return "–"
     gap = abs(1.0 - ratio)
+    if gap < 5e-6:
+        return "100 %"
     digits = 0 if gap >= 0.095 else 1 if gap >= 0.0095 else 2 if gap >= 95e-5 else 3
     return f"{100 * ratio:.{digits}f} %"
 

@@ -5,6 +5,7 @@ import importlib.resources
 import re
 from typing import TYPE_CHECKING, Any
 
+from penchant._checks import check_instance
 from penchant.pages._numbers import number, percent
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def render(template: str, **context: Any) -> str:
         jinja2.TemplateError: If there is no such template, or it asks for what the
             context lacks.
     """
+    check_instance("template", template, str, "a template's name")
     return _environment().get_template(template).render(**context)
 
 

@@ -3,7 +3,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from penchant.plotting._style import FAINT, colour, house_style, own_axes
+from penchant.plotting._style import FAINT, colour, house_style, own_axes, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,21 +29,61 @@ def ratio_bars(
     """
     with house_style():
         ax = own_axes(ax, size)
+        labels = list(labels)
+        order = range(len(labels))
+        _, best = series(order, ratios=ratios)
+        least = best if lowest is None else series(order, lowest=lowest)[1]
         places = np.arange(len(labels))[::-1]
-        lowest = ratios if lowest is None else lowest
         for i, (y, label) in enumerate(zip(places, labels, strict=True)):
             hue = colour(label, i)
-            sure = 100 * max(lowest[i], 0.0)
-            shown = 100 * max(ratios[i], 0.0)
+            sure = 100 * max(least[i], 0.0)
+            shown = 100 * max(best[i], 0.0)
             ax.barh(y, shown, height=0.62, color=hue, alpha=0.35, linewidth=0)
             ax.barh(y, min(sure, shown), height=0.62, color=hue, linewidth=0)
-            text = "not separated" if ratios[i] <= 0 else f"{100 * ratios[i]:.1f} %"
+            text = "not separated" if best[i] <= 0 else f"{100 * best[i]:.1f} %"
             ax.text(shown + 1, y, text, va="center", fontweight="bold")
         ax.axvline(100, color=FAINT, linewidth=1, linestyle=(0, (3, 2)))
         ax.set_yticks(places, list(labels))
         ax.set_xlim(0, 114)
         ax.set_xticks([0, 25, 50, 75, 100])
         ax.set_xlabel("% of the largest margin in that norm")
+        ax.grid(visible=False, axis="y")
+        ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def alignment_bars(
+    labels: Sequence[str],
+    alignments: Sequence[float],
+    errors: Sequence[float],
+    *,
+    size: tuple[float, float] = (7.2, 2.4),
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Bars of how nearly weights are those of least loss for their size, a norm each.
+
+    Args:
+        labels: Names of the norms.
+        alignments: At most 1, as of `estimators.imitation`. Below 0 is drawn as 0.
+        errors: Standard errors, drawn as 95 % intervals.
+        size: Of a new figure, in inches.
+        ax: Draw here instead.
+    """
+    with house_style():
+        ax = own_axes(ax, size)
+        places = np.arange(len(labels))[::-1]
+        for i, (y, label) in enumerate(zip(places, labels, strict=True)):
+            shown = max(alignments[i], 0.0)
+            ax.barh(y, shown, height=0.62, color=colour(label, i), linewidth=0)
+            if errors[i] > 0:
+                ax.errorbar(shown, y, xerr=1.96 * errors[i], color=FAINT, capsize=2)
+            end = shown + 1.96 * errors[i] + 0.01
+            ax.text(end, y, f"{alignments[i]:.2f}", va="center", fontweight="bold")
+        ax.axvline(1.0, color=FAINT, linewidth=1, linestyle=(0, (3, 2)))
+        ax.set_yticks(places, list(labels))
+        ax.set_xlim(0, 1.14)
+        ax.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
+        ax.set_xlabel("alignment of the weights with the gradient in that norm")
         ax.grid(visible=False, axis="y")
         ax.tick_params(axis="y", length=0)
     return ax

@@ -3,6 +3,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penchant._checks import check_instance
 from penchant._types import Numbers
 from penchant.plotting._style import COLOURS, FAINT, OTHERS, house_style, own_axes
 
@@ -51,6 +52,10 @@ def curves(
         size: Of a new figure, in inches.
         ax: Draw here instead.
     """
+    given = {"lines": lines, "points": points, "bands": bands, "marks": marks}
+    for name, value in (given | {"levels": levels, "colours": colours}).items():
+        if value is not None:
+            check_instance(name, value, Mapping, "a mapping of names")
     points, bands = points or {}, bands or {}
     names = list(dict.fromkeys((*lines, *points)))
     hues = _hues(names, {**COLOURS, **(colours or {})})
@@ -174,6 +179,16 @@ def regions(
         ax: Draw here instead.
     """
     kinds = np.asarray(kinds)
+    check_instance("names", names, Mapping, "a mapping of kinds to their names")
+    x, y = np.asarray(x), np.asarray(y)
+    if x.ndim != 1 or y.ndim != 1 or kinds.shape != (len(y), len(x)):
+        raise ValueError(
+            f"kinds must have a row for each y and a column for each x; got shape "
+            f"{kinds.shape}, with x of {x.shape} and y of {y.shape}."
+        )
+    for name, text in (("xlabel", xlabel), ("ylabel", ylabel)):
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"{name} must be text; got {text!r}.")
     with house_style():
         from matplotlib.lines import Line2D
         from matplotlib.patches import Patch

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penchant._checks import check_instance
 from penchant._types import Numbers
 from penchant.plotting._style import (
     DASHES,
@@ -12,6 +13,7 @@ from penchant.plotting._style import (
     colour,
     house_style,
     own_axes,
+    series,
     spread,
 )
 
@@ -39,7 +41,10 @@ def ratio_paths(
         size: Of a new figure, in inches.
         ax: Draw here instead.
     """
-    steps = np.asarray(steps)
+    check_instance("ratios", ratios, Mapping, "a mapping of names to paths")
+    given = {label: series(steps, ratio=ratio) for label, ratio in ratios.items()}
+    ratios = {label: ratio for label, (_, ratio) in given.items()}
+    (steps,) = series(steps)
     with house_style():
         ax = own_axes(ax, size)
         for i, (label, ratio) in enumerate(ratios.items()):
@@ -107,7 +112,7 @@ def loss_path(
         size: Of a new figure, in inches.
         ax: Draw here instead.
     """
-    steps, log_loss = np.asarray(steps), np.asarray(log_loss)
+    steps, log_loss = series(steps, log_loss=log_loss)
     decades = -log_loss / math.log(10.0)
     with house_style():
         ax = own_axes(ax, size)
@@ -138,7 +143,7 @@ def loss_path(
 
 def excess_path(
     steps: Numbers,
-    excess: Any,
+    excess: Numbers,
     *,
     size: tuple[float, float] = (7.2, 2.8),
     ax: "Axes | None" = None,
@@ -151,7 +156,7 @@ def excess_path(
         size: Of a new figure, in inches.
         ax: Draw here instead.
     """
-    steps, excess = np.asarray(steps), np.asarray(excess)
+    steps, excess = series(steps, excess=excess)
     with house_style():
         ax = own_axes(ax, size)
         ax.plot(steps, np.where(excess > 0, excess, np.nan), color=COLOUR)

@@ -5,6 +5,11 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from penchant._arrays import numbers
+from penchant._types import Numbers
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -60,12 +65,40 @@ def house_style(size: float = 10.0) -> Iterator[None]:
 
 
 def own_axes(ax: "Axes | None", size: tuple[float, float]) -> "Axes":
-    """The axes given, or those of a new figure of this size in inches."""
+    """The axes given, or those of a new figure of this size in inches.
+
+    Raises:
+        TypeError: If `ax` is something else.
+    """
     if ax is not None:
+        if not (hasattr(ax, "plot") and hasattr(ax, "figure")):
+            raise TypeError(
+                f"ax must be axes of matplotlib; got {ax!r:.100} of type "
+                f"{type(ax).__name__}."
+            )
         return ax
     from matplotlib.figure import Figure
 
     return Figure(figsize=size, layout="constrained").subplots()
+
+
+def series(steps: Numbers, **values: Numbers) -> list[np.ndarray]:
+    """Arrays of one length, a number a record, in the order given.
+
+    Raises:
+        TypeError: If something in them is no number.
+        ValueError: If they have not one length, or hold nothing.
+    """
+    arrays = {name: numbers(name, v) for name, v in {"steps": steps, **values}.items()}
+    shape = arrays["steps"].shape
+    if len(shape) != 1 or not shape[0]:
+        raise ValueError(f"steps must have shape (r,) with r >= 1; got {shape}.")
+    for name, array in arrays.items():
+        if array.shape != shape:
+            raise ValueError(
+                f"{name} must have shape {shape}, as steps has; got {array.shape}."
+            )
+    return list(arrays.values())
 
 
 def spread(values: list[float], least: float) -> list[float]:

@@ -23,6 +23,8 @@ def themed_svg(ax: "Axes", title: str) -> str:
     light and a dark theme; without such variables it is in its own colours. Text stays
     text. `title` is what a screen reader says.
     """
+    if not hasattr(ax, "figure"):
+        raise TypeError(f"ax must be axes of matplotlib; got {ax!r:.100}.")
     figure = ax.figure
     stream = io.StringIO()
     with house_style():

@@ -2,7 +2,18 @@
 
 from penchant.problems import losses as losses
 from penchant.problems._base import AbstractProblem as AbstractProblem
+from penchant.problems._read import (
+    Given as Given,
+    of_dataset as of_dataset,
+    read as read,
+    sort_out as sort_out,
+)
 from penchant.problems._scaled_gradient import ScaledGradient as ScaledGradient
+from penchant.problems._weights import (
+    Head as Head,
+    load_head as load_head,
+    read_head as read_head,
+)
 from penchant.problems.classification import (
     AbstractClassification as AbstractClassification,
     Homogeneity as Homogeneity,

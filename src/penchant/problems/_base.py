@@ -131,7 +131,7 @@ class AbstractProblem(eqx.Module):
                 if jnp.iscomplexobj(taken):
                     raise TypeError
                 array = jnp.asarray(taken, dtype=float)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise TypeError(
                     f"{name} must hold arrays of numbers; got {type(leaf).__name__}."
                 ) from None

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+Number = float | int
+
 
 @dataclasses.dataclass(frozen=True)
 class Line:
@@ -18,10 +20,10 @@ class Line:
     """
 
     what: str
-    expected: float
-    low: float
-    high: float
-    measured: float
+    expected: Number
+    low: Number
+    high: Number
+    measured: Number
     certificate: str = ""
 
     @classmethod
@@ -29,11 +31,11 @@ class Line:
         cls,
         what: str,
         *,
-        expected: float,
-        within: float,
-        measured: float,
+        expected: Number,
+        within: Number,
+        measured: Number,
         certificate: str = "",
-        most: float = math.inf,
+        most: Number = math.inf,
     ) -> "Line":
         """At most `within` from what is expected, and nowhere above `most`.
 
@@ -47,11 +49,11 @@ class Line:
     def between(
         cls,
         what: str,
-        low: float,
-        high: float,
+        low: Number,
+        high: Number,
         *,
-        expected: float,
-        measured: float,
+        expected: Number,
+        measured: Number,
         certificate: str = "",
     ) -> "Line":
         """From `low` to `high`, where `expected` is no more than a typical value.
@@ -65,10 +67,10 @@ class Line:
     def least(
         cls,
         what: str,
-        low: float,
+        low: Number,
         *,
-        expected: float,
-        measured: float,
+        expected: Number,
+        measured: Number,
         certificate: str = "",
     ) -> "Line":
         """`low` or more; what is above it passes, however large.
@@ -80,7 +82,7 @@ class Line:
 
     @classmethod
     def most(
-        cls, what: str, high: float, *, measured: float, certificate: str = ""
+        cls, what: str, high: Number, *, measured: Number, certificate: str = ""
     ) -> "Line":
         """A size that should be 0, such as a gap or a residual: from 0 to `high`.
 

@@ -2,11 +2,13 @@ import dataclasses
 import enum
 import json
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import penchant as pn
+from penchant._files import replacing_in, write_text
 from penchant._plain import plain
 from penchant.studies._lines import Line
 from penchant.studies._papers import Paper
@@ -103,19 +105,22 @@ class Result:
         })
 
     def save(self, folder: str | Path) -> Path:
-        """Write `study.html`, `result.json` and an SVG a picture; the page's path."""
+        """Write `study.html`, `result.json` and an SVG a picture; the page's path.
+
+        Raises:
+            OSError: If they can't be written; the folder is then as it was.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
-        (folder / "result.json").write_text(text + "\n", encoding="utf-8")
-        for name, part in self.parts.items():
-            for i, svg in enumerate(part.pictures.values(), start=1):
-                suffix = f"-{i}" if len(part.pictures) > 1 else ""
-                picture = folder / f"{name}{suffix}.svg"
-                picture.write_text(pn.pages.coloured(svg), encoding="utf-8")
-        page = folder / "study.html"
-        page.write_text(self._page(), encoding="utf-8")
-        return page
+        with replacing_in(folder) as fresh:
+            write_text(fresh / "result.json", text + "\n")
+            for name, part in self.parts.items():
+                for i, svg in enumerate(part.pictures.values(), start=1):
+                    suffix = f"-{i}" if len(part.pictures) > 1 else ""
+                    picture = fresh / f"{name}{suffix}.svg"
+                    write_text(picture, pn.pages.coloured(svg))
+            write_text(fresh / "study.html", self._page())
+        return folder / "study.html"
 
     def _page(self) -> str:
         return pn.pages.render(
@@ -235,7 +240,8 @@ class Study:
             data: Real data for the figures that take any (`reads`), such as
                 `datasets.load` reads; the others run as ever.
             out: A folder to which results are written after each figure, so that
-                what is interrupted has lost nothing.
+                what is interrupted has lost nothing. Where it can't be written there
+                is a warning, and the other figures run.
             report: Called with the name of each figure as it starts.
 
         Raises:
@@ -249,6 +255,7 @@ class Study:
         if data is not None:
             self.check_reads(figure)
         parts: dict[str, Figure] = {}
+        told = False
         ran = f"{self.summary[:1].upper()}{self.summary[1:]}. "
         ran += f"Preset {preset.value}, seed {seed}."
         if data is not None:
@@ -263,7 +270,7 @@ class Study:
             parts[name] = experiment(preset, seed, **given)
             result = dataclasses.replace(result, parts=dict(parts))
             if out is not None:
-                result.save(out)
+                told = _kept(result, out, told)
         return result
 
     def check_reads(self, figure: str | None = None) -> None:
@@ -279,3 +286,18 @@ class Study:
             raise ValueError(
                 f"figure {figure!r} of {self.name} takes no data; have: {have}."
             )
+
+
+def _kept(result: Result, out: str | Path, told: bool) -> bool:
+    """Save what there is; whether the user knows by now that it can't be."""
+    try:
+        result.save(out)
+    except OSError as error:
+        if not told:
+            warnings.warn(
+                f"out: {out} can't be written: {error.strerror or error}. The study "
+                "goes on.",
+                stacklevel=3,
+            )
+        return True
+    return told

@@ -6,7 +6,7 @@ from typing import TypeVar, overload
 
 from penchant import optimizers
 from penchant._checks import check_instance
-from penchant._types import StepSize
+from penchant._types import Numbers, StepSize
 from penchant.margins import MaxMargin, max_margin
 from penchant.norms import L2, AbstractNorm, AbstractSchatten, Linf
 from penchant.optimizers import AbstractOptimizer, Lion, Muon, Shampoo
@@ -14,6 +14,7 @@ from penchant.problems import (
     AbstractClassification,
     AbstractObjective,
     LinearClassification,
+    sort_out,
 )
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
@@ -34,37 +35,40 @@ from penchant.theory.regimes._adam_regimes import adam_regimes, sign_like
 from penchant.theory.regimes._decays import Decays
 from penchant.theory.sharpness import SharpnessPrediction, foretell_sharpness
 from penchant.training import Trajectory
-from penchant.training.batching import AbstractBatching, FullBatch
+from penchant.training.batching import AbstractBatching, of_rule
 from penchant.training.schedules import as_schedule
 
 
 @overload
 def predict(
-    problem: AbstractClassification,
-    optimizer: AbstractOptimizer | str | object,
-    *,
-    batching: AbstractBatching = ...,
-    step_size: StepSize | None = ...,
-    trajectory: Trajectory | None = ...,
-    steps: int | None = ...,
-) -> Prediction: ...
-@overload
-def predict(
     problem: AbstractObjective,
-    optimizer: AbstractOptimizer | str | object,
-    *,
-    batching: AbstractBatching = ...,
+    *given: object,
+    optimizer: AbstractOptimizer | str | object | None = ...,
+    batching: AbstractBatching | None = ...,
     step_size: StepSize | None = ...,
     trajectory: Trajectory | None = ...,
+    init: Numbers | None = ...,
     steps: int | None = ...,
 ) -> SharpnessPrediction: ...
+@overload
 def predict(
-    problem: AbstractClassification | AbstractObjective,
-    optimizer: AbstractOptimizer | str | object,
-    *,
-    batching: AbstractBatching = FullBatch(),
+    problem: AbstractClassification | object,
+    *given: object,
+    optimizer: AbstractOptimizer | str | object | None = ...,
+    batching: AbstractBatching | None = ...,
+    step_size: StepSize | None = ...,
+    trajectory: Trajectory | None = ...,
+    init: Numbers | None = ...,
+    steps: int | None = ...,
+) -> Prediction: ...
+def predict(
+    problem: AbstractClassification | AbstractObjective | object,
+    *given: object,
+    optimizer: AbstractOptimizer | str | object | None = None,
+    batching: AbstractBatching | None = None,
     step_size: StepSize | None = None,
     trajectory: Trajectory | None = None,
+    init: Numbers | None = None,
     steps: int | None = None,
 ) -> Prediction | SharpnessPrediction:
     r"""Which maximum margin the direction of the weights tends to, and why.
@@ -114,14 +118,19 @@ def predict(
     Linf()
 
     Args:
-        problem: Data, model and loss.
-        optimizer: The update rule, as `train` takes it.
-        batching: Which samples an update sees.
+        problem: Data, model and loss: a problem or a `Dataset`; or examples `X`, with
+            `y` after them, as [`problems.read`][penchant.problems.read] takes them.
+        *given: Labels where examples came first, then the rule.
+        optimizer: The update rule, as `train` takes it; `adam` if there is none.
+        batching: Which samples an update sees; None for all, and for batches of 32
+            where the rule is called `sgd`.
         step_size: As `train` takes it; None leaves assumptions on it unknown, and
             regimes without their steps.
         trajectory: A run of this optimizer, from which AdaGrad's norm is filled in,
             and for a network the regimes and whether it has separated the data; for
             a regression where the assumptions are looked at, and its steps.
+        init: Weights that a linear classifier starts from, zeros if None. Adam with
+            batches may have several limits, of which the start chooses one.
         steps: Number of updates asked about, for a regression or an objective.
 
     Raises:
@@ -130,23 +139,31 @@ def predict(
         ValueError: If one is out of its range.
     """  # noqa: E501
     if isinstance(problem, AbstractObjective):
+        rule = optimizers.only(given, optimizer)
         if trajectory is not None:
             trajectory.require_problem(problem)
             steps = int(trajectory.steps[-1]) if steps is None else steps
+        if batching is None:
+            batching = of_rule(rule, problem.samples)
         return foretell_sharpness(
             problem,
-            optimizer,
+            rule,
             batching=batching,
             step_size=step_size,
             steps=steps,
             weights=None if trajectory is None else trajectory.last,
         )
+    problem, rest = sort_out(problem, given)
+    optimizer = optimizers.only(rest, optimizer)
     check_instance(
         "problem",
         problem,
         AbstractClassification,
         "a LinearClassification, NetworkClassification, Regression or Objective",
     )
+    assert isinstance(problem, AbstractClassification)
+    if batching is None:
+        batching = of_rule(optimizer, problem.samples)
     seen: dict[Hashable, MaxMargin] = {}
 
     def best(norm: AbstractNorm) -> MaxMargin:
@@ -156,7 +173,7 @@ def predict(
             seen[name] = max_margin(problem, norm, tol=1e-6)
         return seen[name]
 
-    return predict_from(best, problem, optimizer, batching, step_size, trajectory)
+    return predict_from(best, problem, optimizer, batching, step_size, trajectory, init)
 
 
 def predict_from(
@@ -166,6 +183,7 @@ def predict_from(
     batching: AbstractBatching,
     step_size: StepSize | None,
     trajectory: Trajectory | None = None,
+    init: Numbers | None = None,
 ) -> Prediction:
     """As `predict`, with maximum margins that the caller computes.
 
@@ -174,13 +192,17 @@ def predict_from(
         TypeError: If an argument is of the wrong kind.
         ValueError: If the trajectory is of another problem.
     """
+    check_instance("problem", problem, AbstractClassification, "one with margins")
     rule = optimizers.read(optimizer)
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
     batching.check(problem.samples)
     if trajectory is not None:
+        check_instance("trajectory", trajectory, Trajectory, "what train returns")
         trajectory.require_problem(problem)
     schedule = None if step_size is None else as_schedule(step_size)
-    setting = Setting(problem, rule, batching, schedule, trajectory, best)
+    if not isinstance(problem, LinearClassification):
+        init = None  # a tree of parameters, on which no prediction here hangs
+    setting = Setting(problem, rule, batching, schedule, trajectory, best, init)
     if isinstance(problem, LinearClassification):
         best(canonical(Linf(), problem))  # data that no weights separate stop here
     return foretell(rule, setting)

@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 
+from penchant import pages
 from penchant._plain import plain
 from penchant._types import Scalar, Weights
 from penchant.norms import AbstractNorm
@@ -121,6 +122,42 @@ class Prediction(eqx.Module):
             "alternatives": [_label(other.norm) for other in self.alternatives],
             "evidence": None if self.evidence is None else self.evidence.to_dict(),
         })
+
+    def plot(self, *, size: tuple[float, float] = (7.2, 1.8), ax: Any = None) -> Any:
+        """The regimes on the way to the limit, along the steps on a log scale.
+
+        Args:
+            size: Of a new figure, in inches.
+            ax: Draw here instead.
+
+        Raises:
+            ValueError: If there are no regimes whose steps are known.
+        """
+        from penchant import plotting
+
+        known = [r for r in self.regimes if not math.isnan(r.start)]
+        if not known:
+            raise ValueError("nothing to draw: no regimes with known steps.")
+        ends = [r.end for r in known if math.isfinite(r.end) and r.end > 0]
+        last = 10.0 * max([*ends, *(r.start for r in known), 10.0])
+        with plotting.house_style():
+            ax = plotting.own_axes(ax, size)
+            for i, regime in enumerate(known):
+                first, end = max(regime.start, 1.0), min(regime.end, last)
+                kind = "no norm's" if regime.norm is None else regime.norm.label
+                hue = plotting.colour(kind, i)
+                ax.barh(0, end - first, left=first, height=0.6, color=hue, alpha=0.6)
+                middle = math.sqrt(first * max(end, first))
+                ax.text(middle, 0, f"{regime.name}\n{kind}", ha="center", va="center")
+            ax.set_xscale("log")
+            ax.set_xlim(1.0, last)
+            ax.set_yticks([])
+            ax.set_xlabel("steps")
+        return ax
+
+    def _repr_html_(self) -> str:
+        first, _, rest = repr(self).partition("\n")
+        return pages.card(first, self.statement, rest, self.plot)
 
     def __repr__(self) -> str:
         if self.norm is None:

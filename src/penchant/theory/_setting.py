@@ -8,7 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from penchant._types import Scalar, Vector
+from penchant._checks import check_instance
+from penchant._types import Numbers, Scalar, Vector
 from penchant.margins import MaxMargin
 from penchant.norms import L2, AbstractNorm, AbstractSchatten, Lp, Mahalanobis, lp
 from penchant.optimizers import AbstractOptimizer, Character
@@ -28,7 +29,9 @@ nuclear descent (`fan2025spectral` data; R is the largest dual norm of a row).""
 class Setting(eqx.Module):
     """One question: a problem and the algorithm run on it.
 
-    `best` computes a maximum margin, and may remember what it has computed.
+    `best` computes a maximum margin, and may remember what it has computed. `init` is
+    where a linear classifier starts, None at zero: which of several limits is reached
+    may hang on it.
     """
 
     problem: Any
@@ -37,6 +40,7 @@ class Setting(eqx.Module):
     schedule: Schedule | None
     trajectory: Trajectory | None
     best: Callable[[AbstractNorm], MaxMargin] = eqx.field(static=True)
+    init: Numbers | None = None
 
     @property
     def character(self) -> Character:
@@ -147,24 +151,24 @@ class Setting(eqx.Module):
 
     def decreasing_steps(self, norm: AbstractNorm) -> Assumption:
         r"""$\eta_t\downarrow0$, $\sum\eta_t=\infty$."""
-        statement = "step sizes fall to 0 and their sum does not stay finite"
+        statement = "step sizes fall to 0, while their sum does not stay finite"
         schedule = self.schedule
         if schedule is None:
             return Assumption(statement, UNKNOWN, "no step size was given")
         if isinstance(schedule, Constant):
             c = float(schedule.scale) * longest_row(self.problem, norm)
-            stable = (
-                f"below the {STABLE:g} under which constant steps were measured to "
-                "reach the same limit"
-                if c <= STABLE
-                else f"above the {STABLE:g} under which constant steps were measured "
-                "to reach the same limit: expect a floor"
+            seen = f"constant; times the longest row it is {c:.2g}"
+            if c <= STABLE:
+                why = (
+                    f"{seen}, below the {STABLE:g} under which constant steps were "
+                    "measured, not proved, to reach the same limit"
+                )
+                return Assumption(statement, UNKNOWN, why)
+            why = (
+                f"{seen}, above the {STABLE:g} under which constant steps were "
+                "measured to reach the same limit: expect a floor"
             )
-            return Assumption(
-                statement,
-                FAILS,
-                f"constant; times the longest row it is {c:.2g}, {stable}",
-            )
+            return Assumption(statement, FAILS, why)
         if isinstance(schedule, Power):
             a = float(schedule.exponent)
             return Assumption(
@@ -191,6 +195,8 @@ def longest_row(problem: LinearClassification, norm: AbstractNorm) -> float:
 
     A step of length $\eta$ in the norm moves no margin by more than $\eta R_*$.
     """
+    check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    check_instance("norm", norm, AbstractNorm, "one of penchant.norms")
     X = problem.X
     if isinstance(norm, AbstractSchatten):  # (e_y - e_c) x' has one singular value
         longest = jnp.max(jnp.linalg.norm(X, axis=1))

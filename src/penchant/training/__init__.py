@@ -1,5 +1,6 @@
 """Running an algorithm: batches, step sizes, the compiled loop and what it records."""
 
+from penchant._progress import Stages as Stages
 from penchant.training import batching as batching, schedules as schedules
 from penchant.training._sweep import sweep as sweep
 from penchant.training._train import train as train

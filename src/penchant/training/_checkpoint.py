@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-import os
+import lzma
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from penchant._files import replacing
 from penchant._types import Tree
 from penchant.problems import ScaledGradient
 from penchant.training._loop import Rule
@@ -22,6 +24,12 @@ FORMAT = 1
 # what numpy and zipfile raise on damaged bytes; RuntimeError where a flag is hit
 UNREADABLE = (
     OSError,
+    ArithmeticError,
+    MemoryError,
+    SyntaxError,
+    RecursionError,
+    lzma.LZMAError,
+    tokenize.TokenError,
     EOFError,
     KeyError,
     TypeError,
@@ -86,23 +94,24 @@ def differing(seen: dict[str, str], wanted: dict[str, str]) -> str | None:
 
 
 def save(path: Path, meta: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """Write `meta` and `arrays` so that a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".partial")
-    text = np.frombuffer(json.dumps({"format": FORMAT, **meta}).encode(), np.uint8)
-    with fresh.open("wb") as file:
-        numbers: dict[str, Any] = {k: np.asarray(v) for k, v in arrays.items()}
+    """Write `meta` and `arrays` so that a reader sees the old file or the new one.
+
+    Raises:
+        OSError: If it can't be written; the old file is then as it was.
+    """
+    numbers: dict[str, Any] = {k: np.asarray(v) for k, v in arrays.items()}
+    about = {"format": FORMAT, **meta}
+    about["digest"] = _digest_of(about, numbers)
+    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    with replacing(path) as file:
         np.savez(file, meta=text, **numbers)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
     """What `save` wrote; None where there is nothing.
 
     Raises:
-        ValueError: If the file is damaged or not one of these.
+        ValueError: If the file is damaged, was edited, or is not one of these.
     """
     if not path.exists():
         return None
@@ -118,7 +127,19 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
             f"{path} was written by another version of penchant "
             f"(format {written}, this one reads {FORMAT})."
         )
+    digest = meta.pop("digest", None)
+    if digest is not None and digest != _digest_of(meta, arrays):
+        raise ValueError(
+            f"{path} is no readable checkpoint: it is not as it was written. Delete "
+            "it to start anew."
+        )
     return meta, arrays
+
+
+def _digest_of(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    text = json.dumps(meta, sort_keys=True) + repr(sorted(arrays))
+    values = [arrays[name] for name in sorted(arrays)]
+    return hashlib.sha256(f"{text}{_digest(values)}".encode()).hexdigest()
 
 
 def leaves_of(name: str, tree: Tree) -> dict[str, Any]:
@@ -126,8 +147,32 @@ def leaves_of(name: str, tree: Tree) -> dict[str, Any]:
     return {f"{name}{i}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
-def tree_of(name: str, arrays: dict[str, np.ndarray], like: Any) -> Any:
-    """A pytree in the structure of `like` from arrays that `leaves_of` named."""
+def tree_of(
+    name: str, arrays: dict[str, np.ndarray], like: Tree, records: int | None = None
+) -> Any:
+    """A pytree in the structure of `like` from arrays that `leaves_of` named.
+
+    Args:
+        name: Of the arrays.
+        arrays: What a checkpoint holds.
+        like: Its shapes and types.
+        records: How many of these follow one another; None for one, without the axis.
+
+    Raises:
+        ValueError: If the arrays are not those of such a pytree.
+    """
     leaves, structure = jax.tree.flatten(like)
-    read = [jax.numpy.asarray(arrays[f"{name}{i}"]) for i in range(len(leaves))]
+    read = []
+    for i, leaf in enumerate(leaves):
+        key = f"{name}{i}"
+        if key not in arrays:
+            raise ValueError(f"no readable checkpoint: it lacks {key!r}.")
+        one, seen = np.asarray(leaf), arrays[key]
+        wanted = one.shape if records is None else (records, *one.shape)
+        if seen.shape != wanted or seen.dtype != one.dtype:
+            raise ValueError(
+                f"no readable checkpoint: {key!r} has shape {seen.shape} and type "
+                f"{seen.dtype}; expected {wanted} and {one.dtype}."
+            )
+        read.append(jax.numpy.asarray(seen))
     return jax.tree.unflatten(structure, read)

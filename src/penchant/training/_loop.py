@@ -68,7 +68,7 @@ def start(rule: Rule, w: Parameters) -> RunState:
     memory = jax.tree.map(_strong, rule.optimizer.init(w))
     pace = None
     if isinstance(rule.schedule, LossBased):
-        pace = first_pace(rule.problem, rule.schedule, w, memory)
+        pace = first_pace(rule.problem, rule.schedule, w)
     return RunState(jnp.zeros((), jnp.int64), w, memory, pace)
 
 
@@ -168,12 +168,12 @@ def _steps(
         if steps is None:
             w, memory = optimizer.update(gradient, memory, w, _row(etas, j), **more)
             return j + 1, (w, memory, pace)
-        gradient = relative(gradient, pace)
+        gradient = relative(gradient, pace, steps, problem.samples)
         w, memory = optimizer.update(gradient, memory, w, pace.rate, **more)
         ends = (begin + j + 1) % epoch == 0
         after = jax.lax.cond(
             ends,
-            lambda: judge(problem, steps, pace, w, memory),
+            lambda: judge(problem, steps, pace, w, memory, optimizer.init(w)),
             lambda: (w, memory, pace),
         )
         return j + 1, after

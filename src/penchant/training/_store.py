@@ -6,6 +6,7 @@ one atomically; then the records are stored. After a crash between the two, the
 checkpoint's records are stored again, over themselves.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,41 @@ if TYPE_CHECKING:
     import xarray
 
 Box = tuple[slice, ...]
+
+
+_MARK = "sweep"
+"""The attribute that says of which sweep a store is."""
+
+_CHUNK = 32
+"""Records in a chunk."""
+
+_DAMAGE = (
+    OSError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What zarr raises on damaged stores."""
+
+
+def chained(digest: str, records: np.ndarray, along: int) -> str:
+    """A digest of records, from that of those before; however they come in parts.
+
+    Args:
+        digest: Of the records before; empty if there are none.
+        records: Records that follow one another on axis `along`.
+        along: That axis.
+    """
+    records = np.moveaxis(records, along, 0)
+    records = np.where(np.isnan(records), np.nan, records)  # one NaN is as another
+    for record in records:
+        data = np.ascontiguousarray(record).tobytes()
+        digest = hashlib.sha256(digest.encode() + data).hexdigest()
+    return digest
 
 
 class MemoryStore:
@@ -73,27 +109,38 @@ class ZarrStore:
         attrs: dict[str, Any],
     ):
         self.path, self.axes, self.steps, self.layout = path, axes, steps, layout
+        self.box, self.attrs = box, attrs
         self.checkpoint = path.with_name(path.name + ".checkpoint.npz")
-        if not self.checkpoint.exists():
-            self._create(box, attrs)
 
-    def _create(self, box: tuple[int, ...], attrs: dict[str, Any]) -> None:
+    def create(self, identity: dict[str, str]) -> None:
+        """Make the arrays, without a record in them.
+
+        Raises:
+            ValueError: If there is something that this sweep did not make.
+        """
         import zarr
 
-        if self.path.exists() and any(self.path.iterdir()):
+        mark = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()
+        ours = self._is_ours(mark)
+        if not ours and self.checkpoint.exists():  # damaged, or of version 0.1.0
+            ours = self.path.is_dir() and not self._strange()
+        if not ours:
             raise ValueError(
                 f"save: {self.path} exists and holds no unfinished sweep. Give another "
                 "path, or delete it."
             )
         names = [axis.name for axis in self.axes]
-        group = zarr.create_group(self.path, attributes=attrs)
+        group = zarr.create_group(
+            self.path, attributes=self.attrs | {_MARK: mark}, overwrite=True
+        )
+        box = self.box
         shape = tuple(len(axis.values) for axis in self.axes)
         r = len(self.steps)
         for name, (tail, dims) in self.layout.items():
             group.create_array(
                 name,
                 shape=(*shape, r, *tail),
-                chunks=(*box, min(r, 32), *tail),
+                chunks=(*box, min(r, _CHUNK), *tail),
                 dtype="float64",
                 fill_value=np.nan,
                 dimension_names=(*names, "step", *dims),
@@ -110,6 +157,52 @@ class ZarrStore:
                 dimension_names=(name,),
             )
             array[:] = values
+
+    def _is_ours(self, mark: str) -> bool:
+        """Whether what is there was made by a sweep like this one, or is nothing."""
+        import zarr
+
+        if not self.path.exists():
+            return True
+        if not self.path.is_dir():
+            return False
+        # a process may have been killed while zarr wrote its first file
+        if all(entry.name.endswith(".partial") for entry in self.path.iterdir()):
+            return True
+        try:
+            return zarr.open_group(self.path, mode="r").attrs.get(_MARK) == mark
+        except _DAMAGE:
+            return False
+
+    def _strange(self) -> list[str]:
+        """What lies in the store's folder and is none of its files."""
+        names = {axis.name for axis in self.axes} | {*self.layout, "step", "zarr.json"}
+        return [e.name for e in self.path.iterdir() if e.name not in names]
+
+    def is_whole(self, box: Box, count: int, digests: Mapping[str, str]) -> bool:
+        """Whether the first `count` records of a box are those that were written."""
+        import zarr
+
+        try:
+            group = zarr.open_group(self.path, mode="r")
+            for name, (tail, _) in self.layout.items():
+                array: Any = group[name]
+                shape = tuple(len(axis.values) for axis in self.axes)
+                if array.shape != (*shape, len(self.steps), *tail):
+                    return False
+                digest = ""
+                for first in range(0, count, _CHUNK):
+                    part = array[(*box, slice(first, min(count, first + _CHUNK)))]
+                    digest = chained(digest, np.asarray(part), len(self.axes))
+                if digest != digests.get(name, ""):
+                    return False
+            for axis in self.axes:
+                seen = np.asarray(group[axis.name][:])  # type: ignore[index]
+                if not np.array_equal(seen, axis.coordinate()):
+                    return False
+            return np.array_equal(np.asarray(group["step"][:]), self.steps)  # type: ignore[index]
+        except _DAMAGE:
+            return False
 
     def write(self, box: Box, first: int, records: Mapping[str, np.ndarray]) -> None:
         """Store records `first, first + 1, …` of the lanes of a box."""
@@ -134,4 +227,6 @@ class ZarrStore:
         import xarray
 
         del attrs  # they are in the store
-        return xarray.open_zarr(self.path, chunks=None, consolidated=False)
+        stored = xarray.open_zarr(self.path, chunks=None, consolidated=False)
+        stored.attrs.pop(_MARK, None)
+        return stored

@@ -1,8 +1,10 @@
+import contextlib
 import functools
 import importlib.metadata
 import itertools
 import os
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,14 +17,21 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from penchant._checks import check_count
+from penchant._files import held
+from penchant._progress import progress_bar
 from penchant._types import Key, Parameters, StepSize, Tree
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractClassification, AbstractProblem
 from penchant.training import _checkpoint as checkpoints
 from penchant.training._grid import Axis, blocks, lanes, points_in, read_grid
 from penchant.training._loop import Rule, RunState, advance, start
-from penchant.training._progress import progress_bar
-from penchant.training._store import Box, Layout, MemoryStore, ZarrStore
+from penchant.training._store import (
+    Box,
+    Layout,
+    MemoryStore,
+    ZarrStore,
+    chained,
+)
 from penchant.training._train import Runner, make_rule
 from penchant.training._trajectory import record_steps, weight_dims
 from penchant.training.batching import AbstractBatching, FullBatch
@@ -50,7 +59,7 @@ def sweep(
     key: Key = 0,
     record: int = 50,
     weights: bool = True,
-    progress: bool = False,
+    progress: bool | None = None,
     save: str | Path | None = None,
 ) -> "xarray.Dataset":
     r"""Run every combination of a grid of hyper-parameters, vectorised.
@@ -87,15 +96,18 @@ def sweep(
         record: Number of log-spaced records.
         weights: Keep the weights of every record; a network's as one flat axis
             `parameter`, of which the problem's `unflat` makes a pytree again.
-        progress: Show a bar.
+        progress: Show a bar; None for one on a terminal or in a notebook.
         save: Path of a Zarr store. Records are written there as the sweep proceeds,
             with a checkpoint; if the store holds this same sweep, unfinished, it goes
-            on from its last checkpoint, whatever ended it.
+            on from its last checkpoint, whatever ended it. Records that are no longer
+            there as they were written are computed again, with a warning.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range, the grid names what can't be varied,
-            or the store holds something else.
+            or the store holds something else, can't be written, or is in use by
+            another process.
+        OSError: If the store can't be written any more; what is in it is kept.
     """
     steps = check_count("steps", steps)
     record = check_count("record", record, least=2)
@@ -124,9 +136,25 @@ def sweep(
         size = tuple(s.stop - s.start for s in boxes[0])
         store = ZarrStore(Path(save), axes, at, layout, size, attrs)
     job = _Job(rule, initial, axes, at, boxes, layout, store)
-    with progress_bar(progress, steps * len(boxes), 0, "sweeping") as report:
-        job.run(steps, report)
+    with (
+        _held(save),
+        progress_bar(progress, steps * len(boxes), 0, "sweeping") as report,
+    ):
+        try:
+            job.run(steps, report)
+        except OSError as error:
+            raise OSError(
+                f"save: {save} can't be written: {error.strerror or error}. The same "
+                "call goes on from what is stored there."
+            ) from error
     return store.dataset(attrs)
+
+
+def _held(save: str | Path | None) -> contextlib.AbstractContextManager[None]:
+    if save is None:
+        return contextlib.nullcontext()
+    path = Path(save)
+    return held("save:", path, path.with_name(path.name + ".lock"))
 
 
 class _Job:
@@ -153,6 +181,8 @@ class _Job:
         self.state: Any = None
         self.first = 0  # index of the first pending record
         self.pending: list[dict[str, np.ndarray]] = []
+        # of the records stored so far, a box's by the name of the variable
+        self.digests: list[dict[str, str]] = [{} for _ in boxes]
         self.saved = time.monotonic()
 
     def run(self, steps: int, report: Any) -> None:
@@ -163,7 +193,7 @@ class _Job:
             if self.state is None:
                 self.state = call.start()
             else:
-                self.state = checkpoints.tree_of("state", self.state, call.start())
+                self.state = self._restored(call.start())
             runner = Runner(self.rule, call.advance)
             while (step := int(self.state.step)) < steps:
                 due = int(self.at[np.searchsorted(self.at, step, side="right")])
@@ -177,6 +207,12 @@ class _Job:
             self.state = None
             self._flush(box)
             self.first = 0
+
+    def _restored(self, fresh: RunState) -> RunState:
+        try:
+            return checkpoints.tree_of("state", self.state, fresh)
+        except ValueError as error:
+            raise ValueError(f"{self.store_name} is {error}") from None
 
     def _flush(self, finished: Box | None = None) -> None:
         """Save what is pending, and the state, so that nothing of it is lost."""
@@ -192,9 +228,11 @@ class _Job:
                 "first": self.first,
                 "pending_box": self.boxes.index(box),
                 "running": self.state is not None,
+                "digests": self.digests,
             }
             self.store.save(meta, arrays)
         self.store.write(box, self.first, stacked)
+        self._chain(self.boxes.index(box), stacked)
         self.first += len(self.pending)
         self.pending = []
         self.saved = time.monotonic()
@@ -208,11 +246,19 @@ class _Job:
             for name in self.layout
         }
 
+    def _chain(self, box: int, stored: dict[str, np.ndarray]) -> None:
+        if isinstance(self.store, MemoryStore):
+            return
+        along, digests = len(self.axes), self.digests[box]
+        for name, values in stored.items():
+            digests[name] = chained(digests.get(name, ""), values, along)
+
     def _resume(self) -> None:
         if not isinstance(self.store, ZarrStore):
             return
         found = self.store.load()
         if found is None:
+            self.store.create(self.identity)
             self._flush()
             return
         meta, arrays = found
@@ -222,17 +268,59 @@ class _Job:
                 f"save: {self.store.path} holds another sweep: its {part} differs. "
                 "Give another path, or delete it."
             )
+        self._check(meta)
+        if not self._is_whole(meta):
+            warnings.warn(
+                f"save: {self.store.path} has lost records, or holds others than were "
+                "written: the sweep starts anew.",
+                stacklevel=4,
+            )
+            self.store.create(self.identity)
+            self._flush()
+            return
         pending = {
             name: arrays[f"pending_{name}"]
             for name in self.layout
             if f"pending_{name}" in arrays
         }
+        self.digests = meta["digests"]
         self.store.write(self.boxes[meta["pending_box"]], meta["first"], pending)
+        self._chain(meta["pending_box"], pending)
         self.box = meta["box"]
         if meta["running"]:
             count = next((v.shape[len(self.axes)] for v in pending.values()), 0)
             self.first = meta["first"] + count
             self.state = arrays
+
+    def _check(self, meta: dict[str, Any]) -> None:
+        """Refuse a checkpoint whose places are not in the sweep."""
+        count, r = len(self.boxes), len(self.at)
+        bounds = {"box": count, "pending_box": count - 1, "first": r, "running": 1}
+        for name, most in bounds.items():
+            seen = meta.get(name)
+            if not (isinstance(seen, int) and 0 <= seen <= most):
+                raise ValueError(
+                    f"{self.store_name} is no readable checkpoint: {name} must lie "
+                    f"between 0 and {most}; got {seen!r}."
+                )
+
+    @property
+    def store_name(self) -> str:
+        """The checkpoint, for messages."""
+        return str(getattr(self.store, "checkpoint", ""))
+
+    def _is_whole(self, meta: dict[str, Any]) -> bool:
+        """Whether all is in the store that was there at a checkpoint."""
+        assert isinstance(self.store, ZarrStore)
+        digests = meta.get("digests")  # none in those of version 0.1.0
+        if not isinstance(digests, list) or len(digests) != len(self.boxes):
+            return False
+        last = meta["pending_box"]
+        counts = [len(self.at)] * last + [meta["first"]]
+        return all(
+            self.store.is_whole(box, count, digest)
+            for box, count, digest in zip(self.boxes, counts, digests, strict=False)
+        )
 
 
 class _Vectorised:

@@ -1,5 +1,7 @@
+import contextlib
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,16 @@ import numpy as np
 
 from penchant import optimizers
 from penchant._checks import check_count, check_instance
+from penchant._files import held
+from penchant._interrupt import noticed_interrupts
 from penchant._keys import as_key
+from penchant._progress import progress_bar
 from penchant._types import Key, Parameters, StepSize
 from penchant.optimizers import AbstractOptimizer
-from penchant.problems import AbstractProblem
+from penchant.problems import AbstractProblem, of_dataset
 from penchant.training import _checkpoint as checkpoints
 from penchant.training._divergence import cause, is_finite
-from penchant.training._interrupt import noticed_interrupts
 from penchant.training._loop import Rule, RunState, advance_jit, start
-from penchant.training._progress import progress_bar
 from penchant.training._trajectory import Outcome, Trajectory, record_steps
 from penchant.training.batching import AbstractBatching, FullBatch
 from penchant.training.schedules import LossBased, as_schedule
@@ -30,7 +33,7 @@ SAVE_SECONDS = 30.0
 
 
 def train(
-    problem: AbstractProblem,
+    problem: AbstractProblem | object,
     optimizer: AbstractOptimizer | str | object,
     *,
     steps: int,
@@ -39,7 +42,7 @@ def train(
     init: Parameters | None = None,
     key: Key = 0,
     record: int = 200,
-    progress: bool = False,
+    progress: bool | None = None,
     checkpoint: str | Path | None = None,
     after: Trajectory | None = None,
 ) -> Trajectory:
@@ -54,8 +57,9 @@ def train(
     (`Outcome.DIVERGED`).
 
     Args:
-        problem: What is learned.
-        optimizer: The update rule; an optax transformation is taken as `FromOptax`.
+        problem: What is learned; a `Dataset` is a linear classifier.
+        optimizer: The update rule, or its name; an optax transformation is taken
+            as `FromOptax`.
         steps: Number of updates, $T\ge1$.
         step_size: A number, `schedules.power(...)`, or any function of the step
             $t=0,1,\dots$, such as an optax schedule; or `schedules.loss_based()`.
@@ -64,9 +68,12 @@ def train(
             the `params` it was given if it is a network.
         key: An integer seed, or a JAX key, for the order of samples.
         record: Number of records, from step 1 to `steps`, with `steps // 2`.
-        progress: Show a bar with rate, log-loss and time left.
+        progress: Show a bar with the time gone and left; None for one on a terminal
+            or in a notebook, and none in files, pipes and tests.
         checkpoint: A folder. The run is saved there every half minute and at its
             end; if it holds this same run, it goes on where that stopped, bit for bit.
+            If it can't be saved (a full disk, say) there is a warning, and the run
+            goes on.
         after: A run of the same rule on weights of this shape: this one is its next
             stage, from its last weights and with its optimizer's memory, on another
             problem or with other step sizes. A stage without noise is a cool-down.
@@ -76,7 +83,7 @@ def train(
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range, `init` has the wrong shape, `after` is
             of another kind of rule, or the checkpoint is of another run (the message
-            says what differs).
+            says what differs), can't be written, or is in use by another process.
     """
     steps = check_count("steps", steps)
     record = check_count("record", record, least=2)
@@ -87,13 +94,14 @@ def train(
         initial, memory = _stage(rule, after, init)
     at = record_steps(steps, record)
     file = None if checkpoint is None else Path(checkpoint) / "checkpoint.npz"
-    run = _Run(rule, initial, at, file, memory)
-    with (
-        progress_bar(progress, steps, int(run.state.step), "training") as report,
-        noticed_interrupts() as interrupted,
-    ):
-        outcome = run.go(report, interrupted)
-    run.finish()
+    with contextlib.nullcontext() if file is None else held("checkpoint:", file.parent):
+        run = _Run(rule, initial, at, file, memory)
+        with (
+            progress_bar(progress, steps, int(run.state.step), "training") as report,
+            noticed_interrupts() as interrupted,
+        ):
+            outcome = run.go(report, interrupted)
+        run.finish()
     recorded = run.recorder.upto(steps)
     return Trajectory(
         steps=jnp.asarray(recorded.steps),
@@ -126,7 +134,7 @@ def _stage(
 
 
 def make_rule(
-    problem: AbstractProblem,
+    problem: AbstractProblem | object,
     optimizer: object,
     step_size: StepSize,
     batching: AbstractBatching,
@@ -139,12 +147,14 @@ def make_rule(
         TypeError: If an argument is of the wrong kind.
         ValueError: If `init` has the wrong shape or is not finite.
     """
+    problem = of_dataset(problem)
     check_instance(
         "problem",
         problem,
         AbstractProblem,
         "a LinearClassification, NetworkClassification, Regression or Objective",
     )
+    assert isinstance(problem, AbstractProblem)
     rule = optimizers.read(optimizer)
     if rule.needs_loss and not problem.has_batch_loss:
         raise TypeError(
@@ -237,6 +247,7 @@ class _Run:
         self.call = Runner(rule)
         self.identity = {} if file is None else checkpoints.fingerprint(rule, initial)
         self.saved = time.monotonic()
+        self.told = False
         found = None if file is None else checkpoints.load(file)
         if file is not None and found is not None:
             self._resume(file, found)
@@ -267,13 +278,13 @@ class _Run:
             self.recorder.add(self.state, log_loss)
         if self.file is not None and time.monotonic() - self.saved > SAVE_SECONDS:
             if is_finite(self.state.weights):
-                _save(self.file, self.identity, self.state, self.recorder)
+                self._save(self.file)
             self.saved = time.monotonic()
 
     def finish(self) -> None:
         """Save the run, and record where it stopped."""
         if self.file is not None and self.recorder.steps:
-            _save(self.file, self.identity, self.state, self.recorder)
+            self._save(self.file)
         if not self.recorder.steps or self.recorder.steps[-1] < int(self.state.step):
             # not saved, so that a resumed run has the same records
             recorded = self.rule.problem.recorded(self.state.weights)
@@ -287,6 +298,20 @@ class _Run:
                 self.rule.problem, self.call.steps, self.before, int(self.state.step)
             )
         return why or outcome.value
+
+    def _save(self, file: Path) -> None:
+        """Save the run; a disk that is full ends no training."""
+        try:
+            _save(file, self.identity, self.state, self.recorder)
+        except OSError as error:
+            if self.told:
+                return
+            self.told = True
+            warnings.warn(
+                f"checkpoint: {file} can't be written: {error.strerror or error}. The "
+                "run goes on; what is kept of it is its last checkpoint, if any.",
+                stacklevel=4,
+            )
 
     def _resume(
         self, file: Path, found: tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -324,10 +349,21 @@ def _restore(
             f"{file} holds another run: its {part} differs. "
             "Give another checkpoint folder, or delete this one."
         )
-    state = checkpoints.tree_of("state", arrays, fresh)
-    weights = checkpoints.tree_of("weights", arrays, fresh.weights)
-    for i, step in enumerate(arrays["steps"]):
+    steps, log_loss = (arrays.get(name, np.zeros(0)) for name in ("steps", "log_loss"))
+    if not (
+        len(steps) and steps.shape == log_loss.shape and (np.diff(steps) > 0).all()
+    ):
+        raise ValueError(
+            f"{file} is no readable checkpoint: its records are at steps {steps}, with "
+            f"losses of shape {log_loss.shape}."
+        )
+    try:
+        state = checkpoints.tree_of("state", arrays, fresh)
+        weights = checkpoints.tree_of("weights", arrays, fresh.weights, len(steps))
+    except ValueError as error:
+        raise ValueError(f"{file} is {error}") from None
+    for i, step in enumerate(steps):
         recorder.steps.append(int(step))
         recorder.weights.append(jax.tree.map(lambda w: np.asarray(w[i]), weights))  # noqa: B023
-        recorder.log_loss.append(float(arrays["log_loss"][i]))
+        recorder.log_loss.append(float(log_loss[i]))
     return state

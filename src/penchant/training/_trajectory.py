@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from penchant import pages
 from penchant._trees import leaf_names
 from penchant._types import Parameters, Weights
 from penchant.norms import AbstractNorm
@@ -146,6 +147,26 @@ class Trajectory(eqx.Module):
                 "loss": self.rule.problem.about,
             },
         )
+
+    def plot(self, **options: Any) -> Any:
+        """The training loss along the run; of losses below 0, by value.
+
+        Args:
+            **options: `size` in inches or `ax`, as `plotting.loss_path` takes them.
+        """
+        from penchant import plotting
+
+        if self.rule.problem.in_logs or bool(jnp.all(self.recorded > 0)):
+            return plotting.loss_path(self.steps, self.log_loss, **options)
+        return plotting.curves(
+            {"": (self.steps, self.recorded)},
+            xlabel="steps",
+            ylabel="training loss",
+            **options,
+        )
+
+    def _repr_html_(self) -> str:
+        return pages.card(repr(self), self.advice, draw=self.plot)
 
     def _last_loss(self) -> str:
         name = "log_loss" if self.rule.problem.in_logs else "loss"

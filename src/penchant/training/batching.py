@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from penchant._checks import check_count
 from penchant._pretty import pretty
 from penchant._words import look_up
+from penchant.optimizers import BATCHES
 
 Step: TypeAlias = Int[Array, ""]
 
@@ -194,6 +195,25 @@ ORDERS: dict[str, Callable[[int], AbstractBatching]] = {
     "shuffled": Shuffled,
     "replacement": WithReplacement,
 }
+
+
+def of_rule(
+    optimizer: object, samples: int, order: str = "shuffled"
+) -> AbstractBatching:
+    """The batches that the name of a rule means: for `sgd` 32 samples, else all.
+
+    >>> import penchant as pn
+    >>> pn.batching.of_rule("sgd", samples=500), pn.batching.of_rule("adam", 500)
+    (Shuffled(size=32), FullBatch())
+
+    Args:
+        optimizer: A name, or a rule, which says nothing about batches.
+        samples: How many there are; no more than one batch of them is all of them.
+        order: As for `read`.
+    """
+    # a rule itself prints as no name does
+    size = BATCHES.get(str(optimizer).strip().lower(), samples)
+    return read(None if size >= samples else size, order)
 
 
 def read(size: int | None, order: str = "shuffled") -> AbstractBatching:

@@ -1,5 +1,6 @@
 r"""Step sizes $\eta_t$, $t=0,1,2,\dots$: numbers, power laws, or any optax schedule."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from penchant._checks import check_number
+from penchant._checks import as_numbers, check_instance, check_number
 from penchant._leaves import as_leaf
 from penchant._pretty import pretty
 from penchant._types import Real, StepSize, Tree
@@ -61,9 +62,11 @@ class LossBased(eqx.Module):
     scale: Real = eqx.field(converter=as_leaf)
     grow: Real = eqx.field(converter=as_leaf)
     shrink: Real = eqx.field(converter=as_leaf)
+    largest: Real = eqx.field(default=math.inf, converter=as_leaf)
 
     def __check_init__(self):
         check_number("scale", self.scale, above=0.0, finite=True)
+        check_number("largest", self.largest, above=0.0)
         check_number("grow", self.grow, above=1.0, finite=True)
         check_number("shrink", self.shrink, above=1.0, finite=True)
 
@@ -91,7 +94,11 @@ class LossBased(eqx.Module):
 
 
 def loss_based(
-    scale: Real = 0.1, *, grow: Real = 2.0**0.2, shrink: Real = 2.0**0.1
+    scale: Real = 0.1,
+    *,
+    grow: Real = 2.0**0.2,
+    shrink: Real = 2.0**0.1,
+    largest: Real = math.inf,
 ) -> LossBased:
     r"""Steps $\eta_t=\alpha_t/\mathcal L$ of `lyu2020gradient`, for gradient descent.
 
@@ -99,7 +106,8 @@ def loss_based(
     that falls, where constant ones all but stop. The rate
     $\alpha$ starts at `scale`. After each epoch the full loss is taken: if it fell,
     the epoch stands and $\alpha$ is multiplied by `grow`; if not, it is undone and
-    tried again with $\alpha$ divided by `shrink`. Steps undone count as steps. Once the
+    tried again with $\alpha$ divided by `shrink`, momentum starting from 0. Steps
+    undone count as steps. Once the
     direction has settled every larger rate will do, and the loss falls ever faster; at
     $e^{-10^{12}}$, where float64 can't tell support vectors from others, a run rests.
 
@@ -107,11 +115,14 @@ def loss_based(
         scale: $\alpha_0>0$.
         grow: $>1$.
         shrink: $>1$.
+        largest: The rate grows no further than this. Without an end it outruns the
+            direction on data that are easily separated. A batch then counts no more
+            than if all of the loss were its own.
 
     Raises:
         ValueError: If an argument is out of its range.
     """
-    return LossBased(scale, grow, shrink)
+    return LossBased(scale, grow, shrink, largest)
 
 
 def constant(scale: Real) -> Constant:
@@ -167,7 +178,12 @@ def as_schedule(step_size: StepSize) -> Schedule:
 
 
 def values(schedule: Schedule, t: jax.Array) -> jax.Array:
-    r"""$\eta_t$ at each of the whole numbers `t`."""
+    r"""$\eta_t$ at each of the whole numbers `t`.
+
+    Raises:
+        TypeError: If `t` holds no numbers.
+    """
+    t = as_numbers("t", t) if not isinstance(t, jax.Array) else t
     if isinstance(schedule, Constant):
         return jnp.broadcast_to(jnp.asarray(schedule.scale), t.shape)
     if isinstance(schedule, Power):
@@ -177,6 +193,7 @@ def values(schedule: Schedule, t: jax.Array) -> jax.Array:
 
 def table(schedule: Schedule, start: Tree, length: int) -> jax.Array:
     r"""$\eta_t$ for `length` steps from `start`."""
+    as_numbers("start", start)
     return values(schedule, start + jnp.arange(length))
 
 
@@ -186,6 +203,7 @@ def cumulative(step_size: StepSize, steps: np.ndarray) -> np.ndarray:
     Closed form for constants; sums in blocks else, so that memory stays small.
     """
     schedule = as_schedule(step_size)
+    check_number("steps", steps, least=0.0, below=2.0**63)
     steps = np.asarray(steps, dtype=np.int64)
     if isinstance(schedule, Constant):
         return float(np.asarray(schedule.scale)) * steps.astype(float)
@@ -207,6 +225,7 @@ def read(text: str) -> Schedule:
     Raises:
         ValueError: If it is neither.
     """
+    check_instance("step_size", text, str, "text such as 0.1*t^-0.5")
     scale, star, exponent = text.replace(" ", "").partition("*t^-")
     if not star:
         return constant(read_number("step size", scale))

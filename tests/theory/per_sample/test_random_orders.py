@@ -83,8 +83,8 @@ def test_errors_of_limits_are_standard_normal(batching, b2):
     rule = Adam(0.9, b2, 0.0)
     how = {"batching": batching, "starts": 0}
     large = adam_step(problem(15, 30), rule, batching, draws=400_000, key=1000)
-    exact = np.asarray(equilibrium(large).step)
-    exact /= np.linalg.norm(exact)
+    step = np.asarray(equilibrium(large).step)
+    exact = step / np.linalg.norm(step)
     z = []
     for key in range(40):
         found = adam_limits(problem(15, 30), rule, **how, key=key).reached

@@ -7,7 +7,15 @@ from collections.abc import Callable, Hashable
 import equinox as eqx
 import jax.numpy as jnp
 
-from penchant.margins import FirstOrder, LooseMarginWarning, MaxMargin, max_margin
+from penchant._types import Weights
+from penchant.margins import (
+    FirstOrder,
+    LooseMarginWarning,
+    MaxMargin,
+    UndecidedError,
+    certify,
+    max_margin,
+)
 from penchant.norms import L1, L2, AbstractNorm, Linf, Nuclear, Spectral
 from penchant.problems import LinearClassification
 from penchant.training import Trajectory
@@ -30,19 +38,57 @@ class Catalogue:
         self.problem = problem
         self.report = report or (lambda text: None)
         self.found: dict[Hashable, MaxMargin] = {}
+        self.separating: Weights | None = None
 
     def best(self, norm: AbstractNorm) -> MaxMargin:
-        """The maximum margin in a norm; its gap says how well it is known."""
+        """The maximum margin in a norm; its gap says how well it is known.
+
+        Raises:
+            NotSeparableError: If no weights classify every sample.
+            UndecidedError: If that is open, and no run has separated them.
+        """
         name = norm.fingerprint
         if name not in self.found:
             self.report(f"largest {norm.label} margin")
             with warnings.catch_warnings():
                 # the gap is stated in the table and drawn as a band
                 warnings.simplefilter("ignore", LooseMarginWarning)
-                self.found[name] = max_margin(
-                    self.problem, norm, tol=TOLERANCE, solver=self._solver()
-                )
+                try:
+                    self.found[name] = max_margin(
+                        self.problem, norm, tol=TOLERANCE, solver=self._solver()
+                    )
+                except UndecidedError as error:
+                    if self.separating is None:
+                        raise
+                    self.found[name] = self._of_run(norm, self.separating, error)
         return self.found[name]
+
+    def separates(self, run: Trajectory) -> bool:
+        """Whether a run's own weights, or its increment, settle what was undecided."""
+        for w in (run.weights[-1], run.increment()):
+            known = bool(jnp.all(jnp.isfinite(w)) & jnp.any(w != 0))
+            if known and float(certify(self.problem, w, L2()).margin) > 0:
+                self.separating = w
+                return True
+        return False
+
+    def _of_run(
+        self, norm: AbstractNorm, w: Weights, error: UndecidedError
+    ) -> MaxMargin:
+        seen = certify(self.problem, w, norm)
+        upper = min(error.upper, float(seen.upper_bound))
+        dual = jnp.asarray(error.certificate)
+        return MaxMargin(
+            weights=w / norm(w),
+            margin=seen.margin,
+            upper_bound=jnp.asarray(upper),
+            gap=1.0 - seen.margin / upper,
+            dual=dual,
+            pairs=jnp.asarray(error.pairs),
+            support=dual > 1e-6 * jnp.max(dual),
+            norm=norm,
+            method="the run itself",
+        )
 
     def improve(self, run: Trajectory) -> None:
         """Take the run's own weights for the best ones where they have more margin."""

@@ -2,17 +2,19 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from penchant.diagnosis._cautions import WALLS, Caution, Kind
 from penchant.diagnosis.linear._measure import Row
+from penchant.diagnosis.linear._progress import Progress
+from penchant.diagnosis.linear._verdict import ALIKE
 from penchant.estimators import Convergence, share_of_eps
+from penchant.pages import percent
 from penchant.problems import LinearClassification, losses
 from penchant.theory import Prediction, Verdict
 from penchant.theory.regimes import RegimeName
-from penchant.training import Outcome, Trajectory
+from penchant.training import Trajectory
 
 LOOSE = 1e-3
 """Relative width of a bracket of the best margin from which it is worth a word."""
@@ -86,53 +88,85 @@ def eps_share(run: Trajectory) -> float | None:
     return share if math.isfinite(share) else None
 
 
-def step_too_large(run: Trajectory, row: Row, fit: Convergence) -> list[Caution]:
-    """Separable data that are not separated, or a ratio that no longer rises."""
-    if run.outcome is Outcome.DIVERGED:
-        return []  # `ended_early` says what to do
-    advice = "Try a step size several times smaller, or one that falls faster."
-    if row.reading <= 0:
+def not_separated(run: Trajectory, state: Progress) -> list[Caution]:
+    """Separable data that are not separated: too short, or steps too large."""
+    if state not in (Progress.SHORT, Progress.SWINGING):
+        return []
+    headline = (
+        f"After {int(run.steps[-1]):,} steps some samples are still misclassified, "
+        "though the data are separable."
+    )
+    if state is Progress.SWINGING:
+        detail = (
+            "The loss goes up nearly as much as down: steps overshoot. Try a step size "
+            "several times smaller, or one that falls faster."
+        )
+    else:
+        detail = (
+            "The loss still falls: the run is too short, or its steps are too small. "
+            "Try more steps, or a step size ten times larger."
+        )
+    return [Caution(Kind.NOT_SEPARATED, headline, detail)]
+
+
+def stalled(run: Trajectory, row: Row, state: Progress) -> list[Caution]:
+    """A ratio that no longer rises, though weights grow."""
+    if state is not Progress.STALLED:
+        return []
+    return [
+        Caution(
+            Kind.STALLED,
+            f"The ratio stopped rising at {percent(row.ratio)} while weights grew.",
+            "Steps this large keep overshooting the samples in turn: a floor, not a "
+            "limit, which more steps don't lift. Try a step size several times "
+            "smaller, or one that falls faster.",
+        )
+    ]
+
+
+def alike(rows: tuple[Row, ...], close: tuple[Row, ...]) -> list[Caution]:
+    """Optima so alike that hardly anything hangs on the norm."""
+    if len(rows) < 2:
+        return []
+    if min(row.ratio for row in rows) > ALIKE:
         return [
             Caution(
-                Kind.NOT_SEPARATED,
-                f"After {int(run.steps[-1]):,} steps some samples are still "
-                "misclassified, though the data are separable.",
-                "Either the run is too short, or its steps are too large to settle. "
-                + advice,
+                Kind.TIE,
+                f"All norms' shares are above {100 * ALIKE:g} %.",
+                "On these data the optima in different norms are nearly one, so that "
+                "little hangs on which of them is picked.",
             )
         ]
-    lengths = np.asarray(jax.lax.map(lambda w: jnp.sqrt(jnp.sum(w**2)), run.weights))
-    steps = np.asarray(run.steps)
-    decade = int(np.searchsorted(steps, steps[-1] / 10.0))
-    grown = lengths[-1] / max(lengths[decade], 1e-300)
-    stuck = fit.exponent <= 2.0 * min(fit.error, 0.05) and grown > 2.0
-    if fit.gap > 0.02 and stuck and run.rule.optimizer.character().steps is not None:
+    if close:
         return [
             Caution(
-                Kind.STALLED,
-                f"The ratio stopped rising at {100 * row.ratio:.1f} % while weights "
-                f"grew {grown:.1f}-fold.",
-                "Steps this large keep overshooting the samples in turn: a floor, not "
-                "a limit. " + advice,
+                Kind.TIE,
+                "More than one norm is as near as the nearest.",
+                "Neither the weights nor what the second half of the run added tells "
+                "them apart, so nothing is confirmed.",
             )
         ]
     return []
 
 
-def not_converged(row: Row, fit: Convergence) -> list[Caution]:
+def not_converged(row: Row, fit: Convergence, state: Progress) -> list[Caution]:
     """The gap left, how fast it falls, and what the rest would cost."""
-    if fit.gap <= fit.target or row.reading <= 0:
+    if state is not Progress.RISING:
         return []
     gap = f"{100 * fit.gap:.2g} % below the best {row.label} margin"
+    if fit.exponent <= 0.0:
+        detail = "Over the last decade of steps the gap has not fallen."
+        return [Caution(Kind.NOT_CONVERGED, f"The run ends {gap}.", detail)]
     if not math.isfinite(fit.error):
         rate = "the run is too short to fit a rate"
     else:
-        rate = f"the gap falls like steps^−{fit.exponent:.2f} (± {fit.error:.1g})"
+        rate = f"the gap falls like t^(−{fit.exponent:.2f} ± {fit.error:.1g})"
     if fit.needed < BEYOND:
-        low, high = sorted(fit.needed_range)
+        low, high = (_count(steps) for steps in sorted(fit.needed_range))
+        between = "" if low == high else f" ({low} to {high})"
         cost = (
             f"at that rate {100 * fit.target:g} % takes about {_count(fit.needed)} "
-            f"steps ({_count(low)} to {_count(high)})"
+            f"steps{between}"
         )
     else:
         cost = f"at that rate {100 * fit.target:g} % is not in sight"

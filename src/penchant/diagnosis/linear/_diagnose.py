@@ -8,16 +8,20 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from penchant._interrupt import noticed_interrupts
 from penchant.diagnosis._asked import Asked
-from penchant.diagnosis._cautions import Caution, ended_early
+from penchant.diagnosis._cautions import Caution, cut_short, ended_early
+from penchant.diagnosis._defaults import default_step_size
 from penchant.diagnosis.linear import _cautions as cautions
 from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
 from penchant.diagnosis.linear._diagnosis import Diagnosis, Table
 from penchant.diagnosis.linear._measure import MarginPath, Row, measure
 from penchant.diagnosis.linear._minimiser import Minimiser, find_minimiser
-from penchant.diagnosis.linear._verdict import judge, same
-from penchant.estimators import fit_convergence
-from penchant.margins import NotSeparableError
+from penchant.diagnosis.linear._next import next_steps, without_margin
+from penchant.diagnosis.linear._progress import progress
+from penchant.diagnosis.linear._verdict import judge, leading, same
+from penchant.estimators import Imitation, fit_convergence, imitation
+from penchant.margins import NoMarginError, NotSeparableError
 from penchant.norms import L2, AbstractNorm, read
 from penchant.problems import LinearClassification
 from penchant.theory import Prediction, canonical, predict_from
@@ -26,55 +30,101 @@ from penchant.training import Outcome, Trajectory
 
 def diagnose_linear(asked: Asked) -> Diagnosis:
     """The diagnosis of what was asked of a linear classifier."""
-    problem, optimizer = asked.problem, asked.optimizer
+    problem = asked.problem
     chosen = _norms(problem, asked.norms)
-    catalogue = Catalogue(problem, asked.tell)
-    proof: NotSeparableError | None = None
+    catalogue = asked.catalogue or Catalogue(problem, asked.tell)
+    none: NoMarginError | None = None
+    margin = None
     try:
-        catalogue.best(L2())
-    except NotSeparableError as error:
-        proof = error
+        margin = float(catalogue.best(L2()).margin)
+    except NoMarginError as error:
+        none = error
+    if asked.step_size is None:
+        step_size = default_step_size(problem, asked.optimizer, asked.steps, margin)
+        asked = dataclasses.replace(asked, step_size=step_size)
     run, settings = asked.train()
-    early = (
-        *ended_early(run, asked.steps),
-        *cautions.frozen_coordinates(problem, run),
-        *cautions.single_precision(problem),
-    )
-    if run.outcome is Outcome.DIVERGED:
-        run = _while_finite(run)
-    if proof is None:
-        catalogue.improve(run)
-    if proof is not None or float(catalogue.best(L2()).margin) <= 0:
-        asked.tell("minimiser of the loss")
-        return _unseparable(problem, run, proof, catalogue, settings, early)
-
-    last = int(run.steps[-1])
-    try:
-        prediction = predict_from(
-            catalogue.best, problem, optimizer, asked.batching, asked.step_size, run
+    proved = isinstance(none, NotSeparableError)
+    with noticed_interrupts():
+        early = (
+            *ended_early(run, asked.steps),
+            *cautions.frozen_coordinates(problem, run),
+            *cautions.single_precision(problem),
         )
-        rows, paths = _compare(problem, run, catalogue, chosen, prediction, asked.tell)
-    except NotSeparableError as error:  # by a hair in one norm, in another not
-        return _unseparable(problem, run, error, catalogue, settings, early)
-    verdict = judge(problem, rows, prediction, type(optimizer).__name__, last)
-    leader = max(rows, key=lambda row: row.reading)
+        if run.outcome is Outcome.DIVERGED:
+            run = _while_finite(run)
+        without = none is not None and (proved or not catalogue.separates(run))
+        if not without:
+            catalogue.improve(run)
+    if none is not None and without:
+        return _unseparable(problem, run, none, settings, early, asked.tell)
+
+    try:
+        prediction, missing = _foretold(asked, catalogue, run)
+        rows, paths, left = _compare(
+            problem, run, catalogue, chosen, prediction, asked.tell, cut=bool(missing)
+        )
+    except NoMarginError as error:  # decided in one norm, in another not
+        return _unseparable(problem, run, error, settings, early, asked.tell)
+    missing = [*missing, *left]
+    seen = None
+    if not missing:
+        try:
+            seen = _imitated(run, asked)
+        except KeyboardInterrupt:
+            missing = ["what the weights imitate"]
+    if missing:
+        early = (*early, cut_short(_listed(missing)))
+    with noticed_interrupts():  # seconds of work, which a report needs
+        return _told(problem, run, rows, paths, prediction, seen, settings, early)
+
+
+def _told(
+    problem: LinearClassification,
+    run: Trajectory,
+    rows: tuple[Row, ...],
+    paths: dict[str, MarginPath],
+    prediction: Prediction,
+    seen: Imitation | None,
+    settings: dict[str, Any],
+    early: tuple[Caution, ...],
+) -> Diagnosis:
+    """What was measured, in words."""
+    last = int(run.steps[-1])
+    leader, close = leading(rows)
     fit = fit_convergence(
         np.asarray(run.steps),
         np.asarray(paths[leader.label].ratio),
         float(np.min(run.margins[-1])),
     )
+    state = progress(run, leader, fit)
+    verdict = judge(rows, prediction, run, state, fit, seen)
+    eps = cautions.reached_eps(run, prediction)
     found = (
         *early,
-        *cautions.step_too_large(run, leader, fit),
-        *cautions.reached_eps(run, prediction),
+        *cautions.not_separated(run, state),
+        *cautions.stalled(run, leader, state),
+        *cautions.alike(rows, close),
+        *eps,
         *cautions.precision_wall(run),
-        *cautions.not_converged(leader, fit),
+        *cautions.not_converged(leader, fit, state),
         *cautions.broken_assumptions(prediction),
         *cautions.loose_bounds(rows),
     )
     return Diagnosis(
         headline=verdict.headline,
         explanation=verdict.explanation,
+        now=verdict.now,
+        heading=verdict.heading,
+        when=verdict.when,
+        next=next_steps(
+            settings["command"],
+            run,
+            state,
+            fit,
+            eps_decides=bool(eps),
+            agrees=verdict.agrees,
+        ),
+        imitation=seen,
         separable=True,
         table=Table(rows),
         winner=verdict.winner,
@@ -89,6 +139,31 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
         trajectory=run,
         settings=settings,
     )
+
+
+def _foretold(
+    asked: Asked, catalogue: Catalogue, run: Trajectory
+) -> tuple[Prediction, list[str]]:
+    """What theory says, and whether Ctrl-C has left that out."""
+    second = asked.optimizer.character().adaptive
+    sampled = asked.batching.covers(asked.problem.samples) is not True
+    searched = sampled and asked.problem.binary and second is not None
+    stage = "limits with these batches" if searched else "what theory foretells"
+    try:
+        asked.tell(stage)
+        found = predict_from(
+            catalogue.best,
+            asked.problem,
+            asked.optimizer,
+            asked.batching,
+            asked.step_size,
+            run,
+            asked.init,
+        )
+    except KeyboardInterrupt:
+        why = "It was not asked: the diagnosis was interrupted before."
+        return Prediction(None, None, None, "none", why, ()), ["what theory foretells"]
+    return found, []
 
 
 def _while_finite(run: Trajectory) -> Trajectory:
@@ -120,21 +195,67 @@ def _compare(
     norms: tuple[AbstractNorm, ...],
     prediction: Prediction,
     tell: Callable[[str], None],
-) -> tuple[tuple[Row, ...], dict[str, MarginPath]]:
-    """A row and a path a norm, those that theory names among them."""
-    for norm in (prediction.norm, prediction.at(int(run.steps[-1])).norm):
+    *,
+    cut: bool,
+) -> tuple[tuple[Row, ...], dict[str, MarginPath], list[str]]:
+    """A row and a path a norm, those that theory names among them.
+
+    And in words what Ctrl-C has left out. One norm is measured at least; where it came
+    before (`cut`), only those whose largest margin is known.
+    """
+    if cut:
+        known = tuple(n for n in norms if n.fingerprint in catalogue.found) or (L2(),)
+        left = [f"the {n.label} margin" for n in norms if n not in known]
+        rows, paths, more = _rows(problem, run, catalogue, known, tell)
+        return rows, paths, [*left, *more]
+    foretold = [prediction.norm, prediction.at(int(run.steps[-1])).norm]
+    foretold += [other.norm for other in prediction.alternatives]
+    for norm in foretold:
         if norm is not None and not any(same(norm, n, problem) for n in norms):
             norms = (*norms, canonical(norm, problem))
+    return _rows(problem, run, catalogue, norms, tell)
+
+
+def _rows(
+    problem: LinearClassification,
+    run: Trajectory,
+    catalogue: Catalogue,
+    norms: tuple[AbstractNorm, ...],
+    tell: Callable[[str], None],
+) -> tuple[tuple[Row, ...], dict[str, MarginPath], list[str]]:
+    """Rows, paths, and the margins that Ctrl-C has left out."""
     rows, paths = [], {}
-    for norm in norms:
+    for i, norm in enumerate(norms):
         # two Mahalanobis norms are called the same
         count = 1 + sum(row.norm.label == norm.label for row in rows)
         label = norm.label if count == 1 else f"{norm.label} ({count})"
-        tell(f"margins of the run, {label}")
-        row, path = measure(problem, run, catalogue.best(norm), label)
+        try:
+            best = catalogue.best(norm)
+            tell(f"margins of the run, {label}")
+            row, path = measure(problem, run, best, label)
+        except KeyboardInterrupt:
+            if not rows:  # the one norm that is known since before the run
+                best = catalogue.best(L2())
+                row, path = measure(problem, run, best, L2().label)
+                rows, paths = [row], {row.label: path}
+            had = [row.norm for row in rows]
+            left = [n for n in norms[i:] if not any(same(n, h, problem) for h in had)]
+            return tuple(rows), paths, [f"the {n.label} margin" for n in left]
         rows.append(row)
         paths[label] = path
-    return tuple(rows), paths
+    return tuple(rows), paths, []
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def _imitated(run: Trajectory, asked: Asked) -> Imitation | None:
+    """What the weights imitate now; None of a run that made no steps or blew up."""
+    if run.outcome is Outcome.DIVERGED or not int(run.steps[-1]):
+        return None
+    asked.tell("what the weights imitate")
+    return imitation(run)
 
 
 def _norms(
@@ -156,30 +277,37 @@ def _norms(
 def _unseparable(
     problem: LinearClassification,
     run: Trajectory,
-    proof: NotSeparableError | None,
-    catalogue: Catalogue,
+    none: NoMarginError,
     settings: dict[str, Any],
     early: tuple[Caution, ...],
+    tell: Callable[[str], None],
 ) -> Diagnosis:
     name = type(run.rule.optimizer).__name__
+    proof = none if isinstance(none, NotSeparableError) else None
     if proof is None:
-        best = catalogue.best(L2())
         headline = (
             f"{name} has not separated the data, and it is not decided whether any "
             "weights do."
         )
-        explanation = (
-            f"The largest ℓ2 margin lies in [{float(best.margin):.3g}, "
-            f"{float(best.upper_bound):.3g}]. More steps may tell."
-        )
+        explanation = f"{none} A run that separates them would tell."
         minimiser = None
     else:
-        minimiser = find_minimiser(problem, run, proof)
         headline = "These data are not linearly separable: there is no margin to pick."
-        explanation = _where_it_ends(minimiser, run, name)
+        try:
+            tell("minimiser of the loss")
+            minimiser = find_minimiser(problem, run, proof)
+            explanation = _where_it_ends(minimiser, run, name)
+        except KeyboardInterrupt:
+            minimiser, explanation = None, "Where the loss is least was not found."
+            early = (*early, cut_short("the minimiser of the loss"))
     return Diagnosis(
         headline=headline,
         explanation=explanation,
+        now="",
+        heading=explanation,
+        when="",
+        next=() if proof is None else without_margin(settings["command"], run),
+        imitation=None,
         separable=None if proof is None else False,
         table=Table(()),
         winner=None,

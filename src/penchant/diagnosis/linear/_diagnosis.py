@@ -10,7 +10,7 @@ from penchant.diagnosis._result import AbstractDiagnosis, AbstractTable, columns
 from penchant.diagnosis.linear._measure import MarginPath, Row
 from penchant.diagnosis.linear._minimiser import Minimiser
 from penchant.diagnosis.linear._report import render
-from penchant.estimators import Convergence
+from penchant.estimators import Convergence, Imitation
 from penchant.norms import AbstractNorm
 from penchant.pages import percent
 from penchant.theory import Prediction
@@ -23,7 +23,7 @@ class Table(AbstractTable[Row]):
     rows: tuple[Row, ...]
 
     def __repr__(self) -> str:
-        head = ("norm", "reached", "best", "ratio", "limit", "cosine")
+        head = ("norm", "reached", "best", "share", "increment", "cosine")
         return columns([head, *(_cells(row) for row in self.rows)])
 
 
@@ -36,8 +36,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.label,
         f"{row.reached:.6g}",
         best,
-        percent(row.ratio),
-        percent(row.limit_ratio),
+        percent(row.ratio) if row.reached > 0 else "–",
+        percent(row.increment_ratio) if row.reached > 0 else "–",
         cosine,
     )
 
@@ -46,13 +46,19 @@ class Diagnosis(AbstractDiagnosis):
     """Which solution an optimizer picked, next to what theory foretold.
 
     `table` has a row a norm: the margin `reached`, the `best` there is (certified:
-    `upper` bounds it), their `ratio`, the `limit_ratio` of the increment and the
-    `cosine` with the optimum where that is unique. `winner` is the norm whose margin
-    the run maximises (None where none is near), `predicted` what theory expects after
-    this many steps, `agrees` whether they are the same (None where either is missing).
-    `regime` is the phase the run ended in, `warnings` what else one must know, each
-    with a `kind`, `headline` and `detail`. `convergence` is how fast the leader's gap
-    falls, and `paths` what each norm's ratio was along the run.
+    `upper` bounds it), their `ratio`, the `increment_ratio` of what the second
+    half of the run added, and the `cosine` with the optimum where that is unique.
+    `winner` is the norm whose margin the run maximises (None where none is near, or
+    several are), `predicted` what theory expects after this many steps, `agrees`
+    whether they are the same (None where either is missing, or theory's assumptions
+    fail). `regime` is the phase the run ended in, `warnings` what else one must know,
+    each with a `kind`, `headline` and `detail`. `convergence` is how fast the leader's
+    gap falls, and `paths` what each norm's ratio was along the run.
+
+    The explanation answers three questions: `now`, which regulariser the weights
+    imitate at the moment (by their alignments, `imitation`); `heading`, what theory
+    says of the limit and the run to that; `when`, in how many steps. `next` are
+    commands that would settle the verdict, or change it.
 
     Data that no weights separate have no margin: `separable` is False (None: not
     decided), the table empty, and `minimiser` says where the run ends instead.
@@ -62,6 +68,10 @@ class Diagnosis(AbstractDiagnosis):
 
     headline: str = eqx.field(static=True)
     explanation: str = eqx.field(static=True)
+    now: str = eqx.field(static=True)
+    heading: str = eqx.field(static=True)
+    when: str = eqx.field(static=True)
+    next: tuple[str, ...] = eqx.field(static=True)
     separable: bool | None = eqx.field(static=True)
     table: Table
     winner: AbstractNorm | None
@@ -71,17 +81,40 @@ class Diagnosis(AbstractDiagnosis):
     warnings: tuple[Caution, ...]
     prediction: Prediction | None
     convergence: Convergence | None
+    imitation: Imitation | None
     minimiser: Minimiser | None
     paths: dict[str, MarginPath]
     trajectory: Trajectory
     settings: dict[str, Any] = eqx.field(static=True)
 
+    def plot(self, **options: Any) -> Any:
+        """Bars of the share of each norm's largest margin; the loss without a margin.
+
+        Args:
+            **options: `size` in inches or `ax`, as the functions of `plotting` take.
+        """
+        from penchant import plotting
+
+        rows = self.table.rows
+        if not rows:
+            return self.trajectory.plot(**options)
+        return plotting.ratio_bars(
+            [row.label for row in rows],
+            [row.ratio for row in rows],
+            [row.lowest_ratio for row in rows],
+            **options,
+        )
+
     def page(self) -> str:
-        return render(self, self.paths, self.minimiser)
+        return render(self, self.paths, self.minimiser, self.imitation)
 
     def evidence(self) -> dict[str, Any]:
         fit = self.convergence
         return {
+            "now": self.now,
+            "heading": self.heading,
+            "when": self.when,
+            "imitation": None if self.imitation is None else self.imitation.to_dict(),
             "convergence": None if fit is None else dict(vars(fit)),
             "minimiser": _minimiser(self.minimiser),
         }

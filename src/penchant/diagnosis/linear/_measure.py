@@ -25,10 +25,10 @@ class Row(AbstractRow):
     `label` is how the table names the norm, with a number where another has its name.
     `reached` is the margin of the last weights, $\min_iq_i(w_T)/\|w_T\|$. The best
     margin lies in `[best, upper]`, certified on both sides. `ratio` is reached / best;
-    the true one lies in `[lowest_ratio, ratio]`. `limit_ratio` is the same of the
-    increment $w_T-w_{T/2}$, from which what is bounded in $w$ has dropped out:
-    the better estimate of the limit late in a run, and a noisy one early. `cosine` is
-    that of the better of the two with the optimum, where it is `unique`, else None.
+    the true one lies in `[lowest_ratio, ratio]`. `increment_ratio` is the same of the
+    increment $w_T-w_{T/2}$, from which what is bounded in $w$ has dropped out: where
+    steps settle it runs ahead of the ratio, and where they overshoot it falls behind.
+    `cosine` is that of the last weights with the optimum, where it is `unique`.
     """
 
     norm: AbstractNorm
@@ -36,7 +36,7 @@ class Row(AbstractRow):
     reached: float = eqx.field(static=True)
     best: float = eqx.field(static=True)
     upper: float = eqx.field(static=True)
-    limit_reached: float = eqx.field(static=True)
+    increment_reached: float = eqx.field(static=True)
     cosine: float | None = eqx.field(static=True)
     unique: bool | None = eqx.field(static=True)
     method: str = eqx.field(static=True)
@@ -49,7 +49,7 @@ class Row(AbstractRow):
             "upper_bound": self.upper,
             "ratio": self.ratio,
             "lowest_ratio": self.lowest_ratio,
-            "limit_ratio": self.limit_ratio,
+            "increment_ratio": self.increment_ratio,
             "cosine": self.cosine,
             "unique": self.unique,
             "method": self.method,
@@ -66,14 +66,9 @@ class Row(AbstractRow):
         return self.reached / self.upper
 
     @property
-    def limit_ratio(self) -> float:
+    def increment_ratio(self) -> float:
         """The ratio of the increment."""
-        return self.limit_reached / self.best
-
-    @property
-    def reading(self) -> float:
-        """The larger of the two ratios: the best evidence there is for this norm."""
-        return max(self.ratio, self.limit_ratio)
+        return self.increment_reached / self.best
 
 
 class MarginPath(eqx.Module):
@@ -96,7 +91,7 @@ def measure(
     lengths = np.asarray(run.lengths(norm))
     reached = least / np.where(lengths > 0, lengths, 1.0)
     increment = run.increment()
-    limit_reached = _margin(problem, increment, norm)
+    gained = _margin(problem, increment, norm)
 
     at = np.unique(
         np.rint(np.linspace(0, len(least) - 1, CERTIFIED_RECORDS)).astype(int)
@@ -108,18 +103,17 @@ def measure(
             bounds[i] = float(seen.upper_bound)
     proved = np.minimum.accumulate(bounds)
     # the run may know more than the solver, on either side
-    lower = max(float(best.margin), float(reached[-1]), limit_reached)
+    lower = max(float(best.margin), float(reached[-1]), gained)
     upper = max(min(float(best.upper_bound), float(proved[-1])), lower)
     unique = is_unique(problem, best)
-    direction = increment if limit_reached > reached[-1] else run.weights[-1]
     row = Row(
         norm=norm,
         label=label,
         reached=float(reached[-1]),
         best=lower,
         upper=upper,
-        limit_reached=limit_reached,
-        cosine=cosine(direction, best.weights) if unique else None,
+        increment_reached=gained,
+        cosine=cosine(run.weights[-1], best.weights) if unique else None,
         unique=unique,
         method=best.method,
     )

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from penchant.diagnosis._figures import Figures, about, add_figure, add_loss, ju
 from penchant.diagnosis._result import AbstractDiagnosis
 from penchant.diagnosis.linear._measure import MarginPath
 from penchant.diagnosis.linear._minimiser import Minimiser
+from penchant.estimators import Imitation
 from penchant.theory import Prediction
 
 
@@ -17,11 +19,12 @@ def render(
     diagnosis: AbstractDiagnosis,
     paths: dict[str, MarginPath],
     minimiser: Minimiser | None,
+    seen: Imitation | None,
 ) -> str:
     """The report's HTML."""
     return pages.render(
         "report.html.j2",
-        figures=_figures(diagnosis, paths, minimiser),
+        figures=_figures(diagnosis, paths, minimiser, seen),
         badge=_badge(diagnosis),
         heaviest=_heaviest(minimiser),
         **about(diagnosis),
@@ -32,6 +35,7 @@ def _figures(
     diagnosis: AbstractDiagnosis,
     paths: dict[str, MarginPath],
     minimiser: Minimiser | None,
+    seen: Imitation | None,
 ) -> Figures:
     """The figures in the order of the page."""
     from penchant import plotting
@@ -40,21 +44,26 @@ def _figures(
     figures: Figures = []
     add = functools.partial(add_figure, figures)
     rows = diagnosis.table.rows
-    if rows:
+    separated = bool(rows) and rows[0].reached > 0
+    if seen is not None and not separated:
+        _add_imitation(add, seen)
+    if separated:
         labels = [row.label for row in rows]
         add(
             "ratios",
             "How much of each norm's largest margin",
-            "The larger of what the last weights and the increment of the second half "
-            "of the run reach. 100 % is the largest margin any weights have in that "
-            "norm. Pale: uncertain, where the largest is known within a bracket only.",
+            "What the last weights have; 100 % is the largest margin any weights have "
+            "in that norm. Pale: uncertain, where the largest is known within a "
+            "bracket only.",
             lambda inches: plotting.ratio_bars(
                 labels,
-                [row.reading for row in rows],
-                [row.reading * row.best / row.upper for row in rows],
+                [row.ratio for row in rows],
+                [row.lowest_ratio for row in rows],
                 size=(inches, 0.9 + 0.32 * len(rows)),
             ),
         )
+        if seen is not None:
+            _add_imitation(add, seen)
         marks = {} if diagnosis.prediction is None else _marks(diagnosis)
         add(
             "paths",
@@ -80,6 +89,35 @@ def _figures(
         )
     add_loss(figures, diagnosis)
     return figures
+
+
+def _add_imitation(add: Callable[..., None], seen: Imitation) -> None:
+    from penchant import plotting
+
+    rows = list(seen.rows)
+    labels = [row.norm.label for row in rows]
+    if seen.own is not None:
+        rows.append(seen.own)
+        labels.append("own divisor")
+    add(
+        "imitation",
+        "What the weights imitate now",
+        "1 where no weights of the same size in that norm have less loss: the run then "
+        "has what a penalty on that norm would choose. Gradients are averaged over "
+        f"{seen.steps:,} steps that follow the run; lines are 95 % intervals."
+        + (
+            " Own divisor: the Euclidean norm weighed by what the rule divides by, "
+            "read off the run itself."
+            if seen.own is not None
+            else ""
+        ),
+        lambda inches: plotting.alignment_bars(
+            labels,
+            [row.alignment for row in rows],
+            [row.error for row in rows],
+            size=(inches, 0.9 + 0.32 * len(rows)),
+        ),
+    )
 
 
 def _marks(diagnosis: AbstractDiagnosis) -> dict[str, float]:

@@ -79,6 +79,7 @@ def diagnose_network(asked: Asked) -> NetworkDiagnosis:
             limit=None,
             now=None,
             warnings=tuple(warnings),
+            next=(),
             **common,
         )
     found: Limit | None = None
@@ -114,6 +115,7 @@ def diagnose_network(asked: Asked) -> NetworkDiagnosis:
         limit=found,
         now=now,
         warnings=tuple(warnings),
+        next=(),
         **common,
     )
 

@@ -85,6 +85,7 @@ class NetworkDiagnosis(AbstractDiagnosis):
     agrees: bool | None = eqx.field(static=True)
     regime: str = eqx.field(static=True)
     warnings: tuple[Caution, ...]
+    next: tuple[str, ...] = eqx.field(static=True)
     prediction: Prediction
     limit: Limit | None
     now: KKT | None

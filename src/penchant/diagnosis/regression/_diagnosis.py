@@ -107,6 +107,7 @@ class RegressionDiagnosis(AbstractDiagnosis):
     flow_along: tuple[tuple[float, float], ...] = eqx.field(static=True)
     trajectory: Trajectory
     settings: dict[str, Any] = eqx.field(static=True)
+    next: tuple[str, ...] = eqx.field(default=(), static=True)
     separable: None = None
 
     def page(self) -> str:

@@ -163,6 +163,7 @@ def adaptive_flow(
     else:
         if optimizer is None:
             raise TypeError("optimizer must be given where no trajectory is.")
+        check_instance("optimizer", optimizer, AbstractOptimizer, "an optimizer")
         check_number("step_size", step_size, above=0.0)
         w = problem.start if init is None else problem.read(init, "init")
         state = optimizer.init(w)

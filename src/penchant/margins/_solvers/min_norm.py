@@ -29,7 +29,8 @@ def min_norm(rows: PairRows, *, tol: float, floor: float) -> Bounds | None:
     """
     A, first_of = _distinct(rows.X)
     mean = A.mean(axis=0)
-    uniform = np.full(rows.shape, 1.0 / len(A))
+    uniform = np.zeros(rows.shape)
+    uniform[first_of] = 1.0 / len(A)  # one copy of each row, as in the mean
     best = Bounds(mean, uniform)
     best.offer(mean, -np.inf, uniform, float(np.linalg.norm(mean)))
     if best.upper <= floor:

@@ -78,6 +78,42 @@ def read_labels(y: Numbers, n: int, classes: int | None = None) -> Labels:
     return Labels(labels, k, False, names)
 
 
+MOST_CLASSES = 1000
+
+
+def number_labels(y: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels of any kind as numbers that a classifier takes, and what they were called.
+
+    Signs stay as they are, names stay names; two other numbers become -1 and +1, more
+    of them 0..k-1 in their order. What is missing or broken is left for `read_labels`.
+
+    Raises:
+        ValueError: If there are more than 1000 numbers: a regression target.
+    """
+    raw = np.asarray(plain("y", y))
+    if raw.dtype.kind not in "biuf" or raw.ndim != 1 or not raw.size:
+        return raw, ()
+    values = np.unique(raw)
+    if not np.isfinite(values.astype(float)).all() or set(values.tolist()) <= {-1, 1}:
+        return raw, ()
+    if (values != np.round(values)).any():
+        return raw, ()
+    if len(values) > MOST_CLASSES:
+        raise ValueError(
+            f"y must hold at most {MOST_CLASSES} classes; got {len(values)} different "
+            "numbers, a regression target."
+        )
+    if len(values) < 2:
+        raise ValueError(
+            f"y holds one class only ({values[0]}), so there is nothing to separate. "
+            "Use +1 for labels that are absorbed in X."
+        )
+    codes = np.searchsorted(values, raw)
+    write = str if raw.dtype.kind == "b" else lambda value: f"{float(value):g}"
+    names = tuple(write(value) for value in values)
+    return (2 * codes - 1 if len(values) == 2 else codes), names
+
+
 def read_examples(X: Numbers, shape: str) -> np.ndarray:
     """Examples in float64, `(n, d)` for a shape of two axes, else `(n, ...)`.
 

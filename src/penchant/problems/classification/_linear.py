@@ -1,10 +1,11 @@
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._arrays import precision
-from penchant._checks import check_instance
 from penchant._types import Examples, Numbers, PerSample, Vector, Weights
 from penchant.problems._base import Rows, RowWeights
 from penchant.problems._scaled_gradient import ScaledGradient
@@ -12,7 +13,7 @@ from penchant.problems.classification._base import (
     AbstractClassification,
 )
 from penchant.problems.classification._labels import read_examples, read_labels
-from penchant.problems.losses import AbstractLoss
+from penchant.problems.losses import AbstractLoss, Logistic, read as read_loss
 
 
 class LinearClassification(AbstractClassification):
@@ -37,16 +38,20 @@ class LinearClassification(AbstractClassification):
         y: `(n,)` labels. Two classes: all in {-1, +1} (one sign alone is fine: it means
             labels are absorbed in `X`), 0 and 1, truth values, or two names, of which
             the first in order is -1. `k` classes: 0..k-1, each present, or names.
-        loss: One of `penchant.losses`.
+        loss: One of `penchant.losses`, or its name; `Logistic()` by default, as on the
+            command line.
         bias: Append a feature that is 1, so that weights have `d + 1` columns. The
             bias then counts in every norm as any other weight does.
         classes: 2 asks for two classes in the multi-class form, with weights `(2, d)`,
             whose matrix norms differ from a vector's.
+        features: Names of the columns; empty to take those of a table, or none.
+        names: What numbered labels were called, the negative class first.
 
     Raises:
         TypeError: If `X` or `y` is not numeric, or `loss` is no loss.
         ValueError: If shapes disagree, a value is NaN or infinite, there is no
-            sample or no feature, or the labels are not as above.
+            sample or no feature, there is not one name a feature or a class, there is
+            no such loss, or the labels are not as above.
     """
 
     X: Examples
@@ -56,6 +61,7 @@ class LinearClassification(AbstractClassification):
     classes: int = eqx.field(static=True)
     binary: bool = eqx.field(static=True)
     names: tuple[str, ...] = eqx.field(static=True)
+    features: tuple[str, ...] = eqx.field(static=True, repr=False)
     given: str = eqx.field(static=True, repr=False)
 
     def __init__(
@@ -63,21 +69,27 @@ class LinearClassification(AbstractClassification):
         X: Numbers,
         y: Numbers,
         *,
-        loss: AbstractLoss,
+        loss: AbstractLoss | str = Logistic(),
         bias: bool = False,
         classes: int | None = None,
+        features: Sequence[str] = (),
+        names: Sequence[str] = (),
     ):
         examples = read_examples(X, "(n, d)")
         labels = read_labels(y, len(examples), classes)
-        check_instance(
-            "loss", loss, AbstractLoss, "one of Exponential(), Logistic(), PairLog()"
-        )
+        loss = read_loss(loss)
+        columns = tuple(map(str, features or getattr(X, "columns", ())))
+        called = tuple(map(str, names)) or labels.names
+        _check_names("features", columns, examples.shape[1], "a column of X")
+        _check_names("names", called, labels.classes, "a class")
         if bias:
             examples = np.hstack([examples, np.ones((len(examples), 1))])
+            columns = (*columns, "bias") if columns else ()
         self.X = jnp.asarray(examples)
         self.y = jnp.asarray(labels.y)
         self.classes, self.binary = labels.classes, labels.binary
-        self.names = labels.names
+        self.names = called
+        self.features = columns
         self.loss = loss
         self.bias = bias
         self.given = precision(X)
@@ -160,6 +172,13 @@ class LinearClassification(AbstractClassification):
 
     def _is_own(self, y: Int[Array, " b"]) -> Array:
         return jnp.arange(self.classes, dtype=y.dtype)[:, None] == y[None, :]
+
+
+def _check_names(argument: str, names: tuple[str, ...], count: int, each: str) -> None:
+    if names and len(names) != count:
+        raise ValueError(
+            f"{argument} must be {count} names, one {each}; got {len(names)}."
+        )
 
 
 def _scores(X: Examples, w: Vector) -> PerSample:

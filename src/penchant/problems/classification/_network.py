@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._arrays import precision
-from penchant._checks import check_instance, check_number
+from penchant._checks import check_number
 from penchant._types import Numbers, Parameters, Real
 from penchant.problems._base import Rows, RowWeights, read_params
 from penchant.problems._scaled_gradient import ScaledGradient
@@ -25,7 +25,7 @@ from penchant.problems.classification._homogeneity import (
     refuse,
 )
 from penchant.problems.classification._labels import read_examples, read_labels
-from penchant.problems.losses import AbstractLoss
+from penchant.problems.losses import AbstractLoss, Logistic, read as read_loss
 
 
 class NetworkClassification(AbstractClassification):
@@ -57,7 +57,7 @@ class NetworkClassification(AbstractClassification):
         params: Parameters from which runs start unless told otherwise, in float64.
         X: `(n, ...)` examples, finite.
         y: `(n,)` labels, as `LinearClassification` takes them.
-        loss: One of `penchant.losses`.
+        loss: One of `penchant.losses`, or its name.
         degree: A claim of $L$, checked; None to take what is measured.
         classes: 2 asks for two classes as two outputs, `(n, 2)`; None lets the outputs
             say.
@@ -87,7 +87,7 @@ class NetworkClassification(AbstractClassification):
         X: Numbers,
         y: Numbers,
         *,
-        loss: AbstractLoss,
+        loss: AbstractLoss | str = Logistic(),
         degree: Real | None = None,
         classes: int | None = None,
     ):
@@ -96,9 +96,7 @@ class NetworkClassification(AbstractClassification):
                 "apply must be a function of parameters and examples; "
                 f"got {type(apply).__name__}."
             )
-        check_instance(
-            "loss", loss, AbstractLoss, "one of Exponential(), Logistic(), PairLog()"
-        )
+        loss = read_loss(loss)
         examples = read_examples(X, "(n, ...)")
         self.apply = apply
         self.params = read_params(params)

@@ -52,7 +52,7 @@ def cosine(u: jax.Array | np.ndarray, v: jax.Array | np.ndarray) -> float:
     return 1.0 - gap(u, v)
 
 
-def increments(run: pn.Trajectory) -> tuple[Array, Array]:
+def increments(run: pn.Trajectory) -> tuple[np.ndarray, Array]:
     """Steps, and w_t - w_{t/2} at each record that has one."""
     steps = np.asarray(run.steps)
     weights = np.asarray(run.weights)

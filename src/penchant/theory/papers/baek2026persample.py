@@ -27,6 +27,10 @@ SOURCE = "baek2026persample, Theorem 4.8"
 EXACT = 1e-7
 """A direction with all but this share of a norm's margin is that norm's limit."""
 
+SEARCH_SECONDS = 10.0
+"""For limits besides that of zero weights, which is always found: the answer tells
+whether the search was `complete`, and `adam_limits` itself has no such end."""
+
 UNDERFLOW = {"float32": 51.6, "float64": 372.0}
 """-log of the gradients whose squares are the smallest numbers there are."""
 
@@ -131,6 +135,8 @@ def per_sample_adam(setting: Setting, decays: Decays) -> Prediction:
         setting.optimizer,
         batching=setting.batching,
         step_size=setting.schedule,
+        seconds=SEARCH_SECONDS,
+        init=setting.init,
     )
     limit = found.reached
     if not limit.pace > 0 or not limit.converged:

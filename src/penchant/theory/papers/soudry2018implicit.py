@@ -6,7 +6,7 @@ from penchant.norms import L2
 from penchant.problems import losses
 from penchant.theory._prediction import Assumption, Prediction, Verdict
 from penchant.theory._setting import Setting
-from penchant.training.schedules import Constant
+from penchant.training.schedules import Constant, LossBased
 
 
 def gradient_descent(setting: Setting) -> Prediction:
@@ -15,13 +15,32 @@ def gradient_descent(setting: Setting) -> Prediction:
     $\|w_t/\|w_t\|-\hat w\| = O(1/\log t)$ for constant steps: after any number of
     steps that a machine can make the direction is still on its way. Momentum
     (`wang2022momentum`) and batches with small constant steps
-    (`nacson2019stochastic`) have the same limit.
+    (`nacson2019stochastic`) have the same limit. So have steps that grow as one over
+    the loss (`lyu2020gradient`), which come there sooner.
     """
     source = "soudry2018implicit, Theorem 3"
     if setting.character.b1 > 0:
         source = "wang2022momentum"
     if not setting.full_batch:
         source = "nacson2019stochastic"
+    if isinstance(setting.schedule, LossBased):
+        return setting.predict(
+            L2(),
+            "lyu2020gradient",
+            "Gradient descent tends to the ℓ2 max margin; with steps that grow as one "
+            "over the loss it comes there far sooner than with constant ones.",
+            (
+                setting.separable(),
+                setting.exponential_tail(),
+                setting.every_sample(),
+                Assumption(
+                    "rates stay below a power of the log-loss",
+                    Verdict.UNKNOWN,
+                    "they are found on the way: an epoch in which the loss rises is "
+                    "undone, and tried again with a lower one",
+                ),
+            ),
+        )
     return setting.predict(
         L2(),
         source,
@@ -31,8 +50,17 @@ def gradient_descent(setting: Setting) -> Prediction:
             setting.exponential_tail(),
             _constant(setting),
             _small_steps(setting),
+            *_heavy_ball(setting),
         ),
     )
+
+
+def _heavy_ball(setting: Setting) -> tuple[Assumption, ...]:
+    first = setting.character.first
+    if first is None or first.plain:
+        return ()
+    why = "Nesterov's is not treated"
+    return (Assumption("the momentum is heavy-ball", Verdict.UNKNOWN, why),)
 
 
 def _constant(setting: Setting) -> Assumption:

@@ -108,7 +108,8 @@ def adam_limits(
             None for 512 to 8192 by their size.
         key: Seed of starts and draws.
         seconds: Look for no further limits once so many have passed. The first one is
-            always found; 0 stops there. None for no such end.
+            always found; 0 stops there. None for no such end. Ctrl-C after the first
+            ends the search too.
 
     Raises:
         NotSeparableError: If no weights classify every sample.
@@ -137,13 +138,18 @@ def adam_limits(
     if float(main.margin) <= 0:
         max_margin(problem, L2(), tol=1e-6)  # proves that no weights separate them
     limits, tried, complete = [], 0, True
-    for at in _search(step, rough, main, _starts(rows, starts, key)):
-        tried += 1
-        if at is not None:
-            limits.append(_limit(problem, step, proxy, at, eta, small))
-        if seconds is not None and time.monotonic() - begun >= float(seconds):
-            complete = tried > starts
-            break
+    try:
+        for at in _search(step, rough, main, _starts(rows, starts, key)):
+            tried += 1
+            if at is not None:
+                limits.append(_limit(problem, step, proxy, at, eta, small))
+            if seconds is not None and time.monotonic() - begun >= float(seconds):
+                complete = tried > starts
+                break
+    except KeyboardInterrupt:
+        if not limits:
+            raise
+        complete = False
     return AdamLimits(
         tuple(limits), min(tried, starts + 1), _kind(step, batching, draws), complete
     )

@@ -212,7 +212,7 @@ def throttled_until(
     bound = (1.0 - b2) / 2.0
     if isinstance(schedule, Constant):
         excess = pull * float(schedule.scale) / bound
-        return 0.0 if excess <= 1 else excess**2 / (1.0 - b2)
+        return 0.0 if excess <= 1 else min(excess, 1e150) ** 2 / (1.0 - b2)
     if pull * last > bound and horizon < HORIZON:
         horizon = HORIZON
     t = np.unique(np.rint(np.geomspace(1, horizon + 1, GRID)).astype(np.int64)) - 1

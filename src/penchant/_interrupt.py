@@ -1,4 +1,4 @@
-"""Ctrl-C as a flag, looked at between calls into compiled code."""
+"""Ctrl-C as a flag, looked at where it does no harm."""
 
 import contextlib
 import signal

@@ -1,0 +1,1 @@
+"""Several rules on one problem, side by side."""

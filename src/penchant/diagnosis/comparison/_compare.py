@@ -1,0 +1,280 @@
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from penchant._checks import check_count, check_instance
+from penchant._progress import Stages
+from penchant._types import StepSize
+from penchant.diagnosis._asked import Asked
+from penchant.diagnosis._defaults import default_steps
+from penchant.diagnosis._result import AbstractDiagnosis
+from penchant.diagnosis.comparison._comparison import (
+    ComparedRule,
+    Comparison,
+    Spread,
+    run_folder,
+)
+from penchant.diagnosis.comparison._recipe import Recipe, read_recipes
+from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
+from penchant.diagnosis.linear._diagnose import diagnose_linear
+from penchant.estimators import imitation
+from penchant.norms import AbstractNorm, read as read_norm
+from penchant.problems import LinearClassification, sort_out
+from penchant.problems.losses import AbstractLoss
+
+Rules = Mapping[str, object] | Sequence[object] | str
+
+
+def compare(
+    problem: LinearClassification | object,
+    *given: object,
+    optimizers: Rules | None = None,
+    loss: AbstractLoss | str | None = None,
+    bias: bool = False,
+    classes: int | None = None,
+    seeds: int = 1,
+    batch_size: int | None = None,
+    order: str = "shuffled",
+    step_size: StepSize | None = None,
+    steps: int | None = None,
+    norms: Iterable[AbstractNorm | str] | None = None,
+    key: int = 0,
+    record: int = 200,
+    progress: bool | Callable[[str], None] | None = None,
+    folder: str | Path | None = None,
+    about: dict[str, Any] | None = None,
+) -> Comparison:
+    """Which solution each of several rules picks: one problem, one table, one page.
+
+    Every rule gets a [`diagnose`][penchant.diagnose] of its own, on the same data and
+    against the same largest margins, which are computed once.
+
+    >>> import numpy as np, penchant as pn
+    >>> X = np.random.default_rng(0).normal(size=(6, 8))
+    >>> found = pn.compare(X, ["no", "yes"] * 3, "sign,gd", steps=2_000)
+    >>> found["sign"].leader, found["gd"].leader
+    ('ℓ∞', 'ℓ2')
+
+    Args:
+        problem: A problem or a `Dataset`; or examples `X`, with `y` after them.
+        *given: Labels where examples came first, then the rules.
+        optimizers: A mapping of names to rules; a list of rules or of names; or text,
+            `"gd,adam:eps=0,b2=.95,muon"`, as on the command line.
+        loss: Of examples or a `Dataset`: a loss or its name, `logistic` by default.
+        bias: Of examples or a `Dataset`: append a feature that is 1.
+        classes: Of examples or a `Dataset`: 2 for two classes as two rows of weights.
+        seeds: How many runs a rule: orders of samples. Rules that see all samples in
+            every step have no chance in them, and run once.
+        batch_size: Samples that an update sees, for rules that do not say.
+        order: Of their batches: cyclic, shuffled or replacement.
+        step_size: For rules that do not say; None for one that suits the data and rule.
+        steps: Number of updates; None for as many as fit the size of the data.
+        norms: The norms to compare, or their names; None for the usual ones.
+        key: The first seed; the others follow it.
+        record: Number of records of a run.
+        progress: As `diagnose` takes it.
+        folder: Where a report a run and the numbers are written, as they come, and the
+            page at the end. Runs that were cut off go on from there if it is called
+            again. One that can't be written is warned of, and the comparison goes on.
+        about: What else the settings should say, such as the data's name.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If one is out of its range, or a rule is unknown.
+    """
+    found, rest = sort_out(problem, given, loss=loss, bias=bias, classes=classes)
+    check_instance("problem", found, LinearClassification, "a LinearClassification")
+    asked = [*rest, *([] if optimizers is None else [optimizers])]
+    if len(asked) != 1:
+        raise TypeError(
+            "optimizers must be given once, as a mapping, a list or text; got "
+            f"{len(asked)} arguments for it."
+        )
+    recipes = read_recipes(
+        asked[0],
+        batch_size=batch_size,
+        order=order,
+        step_size=step_size,
+    )
+    seeds, key = check_count("seeds", seeds), check_count("key", key, least=0)
+    chosen = usual_norms(found) if norms is None else tuple(map(read_norm, norms))
+    for recipe in recipes:  # what does not fit says so before the first run
+        recipe.batching(found.samples).check(found.samples)
+    where = None if folder is None else Path(folder)
+    settings = {
+        **(about or {}),
+        "samples": found.samples,
+        "features": found.X.shape[1],
+        "classes": found.classes,
+        "bias": found.bias,
+        "loss": repr(found.loss),
+        "seeds": seeds,
+    }
+    with Stages(progress) as stages:
+        work = _Work(found, chosen, stages, where)
+        result = _run_all(work, recipes, seeds, key, steps, record, settings)
+        work.finish(result)
+    return result
+
+
+def _run_all(
+    work: "_Work",
+    recipes: Sequence[Recipe],
+    seeds: int,
+    key: int,
+    steps: int | None,
+    record: int,
+    settings: dict[str, Any],
+) -> Comparison:
+    """Every rule with every seed, until Ctrl-C."""
+    samples = work.problem.samples
+    done: list[tuple[Recipe, tuple[int, ...], list[AbstractDiagnosis]]] = []
+    complete = True
+    for recipe in recipes:
+        random = recipe.batching(samples).covers(samples) is not True
+        each = tuple(range(key, key + (seeds if random else 1)))
+        runs: list[AbstractDiagnosis] = []
+        done.append((recipe, each, runs))
+        for seed in each:
+            says = work.run(recipe, seed, steps, record)
+            runs.append(says)
+            complete = not says.interrupted
+            work.keep(recipe.name, seed, says, _gather(done, work, settings, False))
+            if not complete:
+                break
+        if not complete:
+            break
+    return _gather(done, work, settings, complete)
+
+
+class _Work:
+    """One problem's runs, the margins they share, and where results go."""
+
+    def __init__(
+        self,
+        problem: LinearClassification,
+        norms: tuple[AbstractNorm, ...],
+        stages: Stages,
+        folder: Path | None,
+    ):
+        self.problem, self.norms, self.tell, self.folder = (
+            problem,
+            norms,
+            stages,
+            folder,
+        )
+        self.catalogue = Catalogue(problem, stages)
+        self.aligned: dict[tuple[str, int], dict[str, float]] = {}
+
+    def run(
+        self, recipe: Recipe, seed: int, steps: int | None, record: int
+    ) -> AbstractDiagnosis:
+        """The diagnosis of one rule with one seed."""
+        self.tell(f"{recipe.name}, seed {seed}")
+        batching = recipe.batching(self.problem.samples)
+        if steps is None:
+            steps = default_steps(self.problem, batching, recipe.optimizer)
+        says = diagnose_linear(
+            Asked(
+                problem=self.problem,
+                optimizer=recipe.optimizer,
+                batching=batching,
+                steps=check_count("steps", steps),
+                step_size=recipe.step_size,
+                norms=self.norms,
+                init=None,
+                key=seed,
+                record=record,
+                checkpoint=self._unfinished(recipe.name, seed),
+                about={"rule": recipe.name, "notes": list(recipe.notes)},
+                stages=self.tell,
+                catalogue=self.catalogue,
+            )
+        )
+        self.tell(f"{recipe.name}, alignment")
+        rows = imitation(says.trajectory, self.norms).rows
+        aligned = {row.norm.label: float(row.alignment) for row in rows}
+        self.aligned[recipe.name, seed] = aligned
+        return says
+
+    def _unfinished(self, name: str, seed: int) -> Path | None:
+        if self.folder is None:
+            return None
+        return self.folder / run_folder(name, seed) / "unfinished"
+
+    def keep(
+        self, name: str, seed: int, says: AbstractDiagnosis, so_far: Comparison
+    ) -> None:
+        """A run's report, and the numbers of the comparison as far as it goes."""
+        folder = self.folder
+        if folder is None:
+            return
+        with self._writing():
+            says.save(folder / run_folder(name, seed))
+            so_far.write_numbers(folder)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A folder that can't be written costs the files, and no result."""
+        try:
+            yield
+        except OSError as error:
+            warnings.warn(
+                f"{self.folder} can't be written: {error.strerror or error}. The "
+                "comparison goes on without it.",
+                stacklevel=4,
+            )
+            self.folder = None
+
+    def finish(self, result: Comparison) -> None:
+        """Write the whole, and drop what only an interrupted one needs."""
+        folder = self.folder
+        if folder is None:
+            return
+        with self._writing():
+            result.write(folder)
+        if not result.complete:
+            return
+        for unfinished in folder.glob("runs/*/unfinished"):
+            (unfinished / "checkpoint.npz").unlink(missing_ok=True)
+            if not any(unfinished.iterdir()):
+                unfinished.rmdir()
+
+
+def _gather(
+    done: list[tuple[Recipe, tuple[int, ...], list[AbstractDiagnosis]]],
+    work: _Work,
+    settings: dict[str, Any],
+    complete: bool,
+) -> Comparison:
+    """All runs so far, against the largest margins that any of them knows."""
+    finished = [entry for entry in done if entry[2]]
+    tables = [d.table for _, _, runs in finished for d in runs]
+    labels = tuple(norm.label for norm in work.norms)
+    best = {
+        label: max(row.best for table in tables for row in table if row.label == label)
+        for label in labels
+        if tables and all(any(r.label == label for r in table) for table in tables)
+    }
+    rules = []
+    for recipe, seeds, runs in finished:
+        shares = {
+            label: Spread.of([d.table[label].reached / most for d in runs])
+            for label, most in best.items()
+            if most > 0
+        }
+        here = seeds[: len(runs)]
+        aligned = [work.aligned[recipe.name, seed] for seed in here]
+        alignments = {
+            label: Spread.of([found[label] for found in aligned]) for label in labels
+        }
+        rules.append(
+            ComparedRule(
+                recipe.name, here, shares, alignments, tuple(runs), recipe.notes
+            )
+        )
+    known = [d.separable for _, _, runs in finished for d in runs]
+    separable = True if True in known else False if False in known else None
+    return Comparison(tuple(rules), labels, separable, complete, settings)

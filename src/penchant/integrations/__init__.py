@@ -1,0 +1,1 @@
+"""Other people's frameworks: nothing here is imported by another folder."""
