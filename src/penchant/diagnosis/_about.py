@@ -77,9 +77,9 @@ def _loss(problem: AbstractProblem) -> dict[str, Any]:
     return {"classes": classes, "loss": repr(problem.loss)}
 
 
-def _labels(problem: AbstractClassification) -> dict[str, Any]:
+def _labels(problem: AbstractProblem) -> dict[str, Any]:
     """What labels are called, with the sign that each of two stands for."""
-    if not problem.names:
+    if not isinstance(problem, AbstractClassification) or not problem.names:
         return {}
     if problem.binary:
         negative, positive = problem.names
