@@ -149,6 +149,18 @@ def test_eps_that_decides_is_named():
     assert repr(early.prediction.norm) == "L2()"
 
 
+def test_a_gap_that_grows_is_said_and_has_no_rate():
+    rng = np.random.default_rng(0)
+    X, w = rng.normal(size=(60, 4)), rng.normal(size=4)
+    y = np.where(X @ w > 0, 1, -1)
+    X = X + 0.2 * np.outer(y, w) / np.linalg.norm(w)
+    problem = pn.LinearClassification((X - X.mean(0)) / X.std(0), y, loss=LOGISTIC)
+    says = pn.diagnose(problem, optimizers.Adam(), steps=3_000)
+    said = caution(says, "not-converged")
+    assert says.convergence.exponent < 0
+    assert said.detail == "Over the last decade of steps the gap has not fallen."
+
+
 def test_what_is_left_is_extrapolated():
     says = separable()
     fit = says.convergence

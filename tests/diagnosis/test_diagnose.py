@@ -349,4 +349,4 @@ def test_stages_are_told():
     pn.diagnose(binary(0), SIGN, steps=5_000, progress=stages.append)
     assert stages[0] == "largest ℓ2 margin"
     assert "training, 5,000 steps" in stages
-    assert kinds(separable()) == ["not-converged"]
+    assert kinds(separable()) == ["precision", "not-converged"]

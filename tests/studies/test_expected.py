@@ -15,7 +15,7 @@ from scipy.optimize import minimize, nnls
 import penchant as pn
 from penchant.studies.homogeneous_networks import _crossover, _limits, _qian
 from penchant.studies.per_sample_adam import _batch_size, _schedules, _signum
-from penchant.studies.spectral_descent import _geometries, _margins, _polars
+from penchant.studies.spectral_descent import _geometries, _margins, _memories, _polars
 
 QUICK = ("ℓ∞", "spectral")
 
@@ -192,7 +192,7 @@ def test_shares_by_polar_factor(name):
     ("b2", "wanted"),
     [
         pytest.param(*case, marks=pytest.mark.slow if i else ())
-        for i, case in enumerate(_polars.MEMORIES.full.adam)
+        for i, case in enumerate(_memories.MEMORIES.full.adam)
     ],
 )
 def test_shares_of_adam(b2, wanted):
@@ -218,7 +218,7 @@ def inverse_root(A, power):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("b2", "wanted"), _polars.MEMORIES.full.shampoo)
+@pytest.mark.parametrize(("b2", "wanted"), _memories.MEMORIES.full.shampoo)
 def test_shares_of_shampoo(b2, wanted):
     X, y = centres(0)
     W, L, R, frame = np.zeros((10, 25)), np.zeros((10, 10)), np.zeros((25, 25)), 0.0

@@ -1,4 +1,4 @@
-"""What is inferred from a run or a flow: laws of convergence, with their errors."""
+"""What is inferred from a run or a flow: laws and alignments, with their errors."""
 
 from penchant.estimators._alignment import (
     AlignmentRow as AlignmentRow,

@@ -10,7 +10,7 @@ import numpy as np
 
 from penchant._checks import check_instance
 from penchant._types import Parameters
-from penchant.norms import AbstractNorm
+from penchant.norms import AbstractNorm, read
 from penchant.problems import AbstractProblem, ScaledGradient
 
 
@@ -33,7 +33,7 @@ class AlignmentRow(eqx.Module):
 def alignment(
     problem: AbstractProblem,
     w: Parameters,
-    norms: Sequence[AbstractNorm],
+    norms: Sequence[AbstractNorm | str],
     *,
     gradients: Sequence[ScaledGradient] | None = None,
 ) -> tuple[AlignmentRow, ...]:
@@ -49,7 +49,8 @@ def alignment(
     Args:
         problem: What was trained.
         w: Weights, `(d,)` or `(k, d)`, or a network's parameters.
-        norms: Norms that take such weights, `Layerwise` ones for a network's.
+        norms: Norms that take such weights, or their names; `Layerwise` ones for a
+            network's.
         gradients: Gradients whose mean is `g`, such as those of a run's last steps,
             where steps oscillate; None for the gradient of the whole loss at `w`. Their
             spread makes the error, by the jackknife: it is meant if they err
@@ -73,20 +74,18 @@ def alignment(
         (ℓ2: alignment 1.0000,)
     """
     check_instance("problem", problem, AbstractProblem, "a problem of penchant")
-    norms = tuple(norms)
     if not norms:
         raise ValueError("norms must name at least one norm; got none.")
-    for norm in norms:
-        check_instance("norms", norm, AbstractNorm, "norms of penchant.norms")
+    named = [read(norm) for norm in norms]
     if gradients is None:
         gradients = [problem.scaled_gradient(jax.tree.map(jnp.asarray, w))]
     if not gradients:
         raise ValueError("gradients must hold at least one gradient; got none.")
-    w = _scaled(jax.tree.map(jnp.asarray, w))
+    w = scaled(jax.tree.map(jnp.asarray, w))
     means = jackknife(gradients)
-    products = [inner(w, g) for g in means]
+    products = [float(-jnp.vdot(problem.flat(w), problem.flat(g))) for g in means]
     rows = []
-    for norm in norms:
+    for norm in named:
         length = float(norm(w))
         bounds = [length * float(norm.dual(g)) for g in means]
         values = np.array([
@@ -96,19 +95,20 @@ def alignment(
     return tuple(rows)
 
 
-def inner(w: Parameters, g: Parameters) -> float:
-    r"""$\langle w,-g\rangle$."""
-    products = jax.tree.map(lambda a, b: jnp.sum(a * b), w, g)
-    return -float(sum(jax.tree.leaves(products)))
-
-
 def jackknife(gradients: Sequence[ScaledGradient]) -> list[Parameters]:
     """The mean of all, and of all but one each, every one with largest entry 1."""
-    parts = [_mean(gradients)]
-    if len(gradients) > 1:
-        rest = list(gradients)
-        parts += [_mean(rest[:i] + rest[i + 1 :]) for i in range(len(rest))]
-    return [_scaled(g) for g in parts]
+    for gradient in gradients:
+        check_instance("gradients", gradient, ScaledGradient, "scaled gradients")
+    logs = np.array([float(gradient.log_scale) for gradient in gradients])
+    sizes = np.exp(logs - logs.max()) if np.isfinite(logs.max()) else np.ones_like(logs)
+    chosen = np.ones((1, len(logs)))
+    if len(logs) > 1:
+        chosen = np.vstack([chosen, 1.0 - np.eye(len(logs))])
+    sums = jax.tree.map(
+        lambda *parts: jnp.tensordot(chosen * sizes, jnp.stack(parts), 1),
+        *(gradient.direction for gradient in gradients),
+    )
+    return [scaled(record(sums, i)) for i in range(len(chosen))]
 
 
 def jackknife_error(values: np.ndarray) -> float:
@@ -117,21 +117,12 @@ def jackknife_error(values: np.ndarray) -> float:
     return float(np.sqrt((b - 1) * np.var(values))) if b else 0.0
 
 
-def _mean(gradients: Sequence[ScaledGradient]) -> Parameters:
-    """The mean, up to a factor: scales are relative to the largest."""
-    for gradient in gradients:
-        check_instance("gradients", gradient, ScaledGradient, "scaled gradients")
-    logs = np.array([float(gradient.log_scale) for gradient in gradients])
-    weights = (
-        np.exp(logs - logs.max()) if np.isfinite(logs.max()) else np.ones(len(logs))
-    )
-    return jax.tree.map(
-        lambda *parts: sum(float(c) * p for c, p in zip(weights, parts, strict=True)),
-        *(gradient.direction for gradient in gradients),
-    )
+def record(tree: Parameters, i: int) -> Parameters:
+    """One of many, along the leading axis."""
+    return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
-def _scaled(tree: Parameters) -> Parameters:
+def scaled(tree: Parameters) -> Parameters:
     """With a largest entry of 1, so that no square leaves the range of floats."""
     largest = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(tree))
     return jax.tree.map(lambda leaf: leaf / largest, tree) if largest > 0 else tree

@@ -1,5 +1,6 @@
-"""Which regulariser a run imitates at the moment: alignments over its last steps."""
+"""Which regulariser a run imitates at the moment: alignments over its next steps."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,15 +12,27 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from penchant._checks import check_count, check_instance
+from penchant._plain import plain
 from penchant._types import Parameters
 from penchant.estimators._alignment import (
     AlignmentRow,
     alignment,
-    inner,
     jackknife,
     jackknife_error,
+    record,
+    scaled,
 )
-from penchant.norms import L1, L2, AbstractNorm, Linf, Mahalanobis, Nuclear, Spectral
+from penchant.norms import (
+    L1,
+    L2,
+    AbstractNorm,
+    Linf,
+    Mahalanobis,
+    Nuclear,
+    Spectral,
+    lp,
+)
+from penchant.optimizers import accumulated_norm
 from penchant.problems import ScaledGradient
 from penchant.training import Trajectory, window
 
@@ -35,30 +48,35 @@ SHARE = 8
 GRID = 81
 """Exponents at which a family's alignment is computed, evenly in 1/p."""
 
+ROUNDING = 1e-12
+"""Alignments that differ by less are the same."""
+
 
 class Exponent(eqx.Module):
     r"""The alignment of one family of norms over its exponents.
 
     `curve` `(m,)` are alignments at `inverse`, $1/p$ from 0 (max) to 1 (sum). It is
     largest, `alignment`, at the effective exponent `p`; `interval` is 95 % for where
-    the largest is, by the spread of the window's gradients. How well any member fits is
-    what `alignment` says, not the interval.
+    the largest is, by the spread of the window's gradients, and holds all exponents
+    that differ from it by rounding alone: all there are, for one feature. How well any
+    member fits is what `alignment` says, not the interval. NaN where the weights or
+    the gradients are 0.
     """
 
-    inverse: Float[Array, " m"]
-    curve: Float[Array, " m"]
+    inverse: Float[np.ndarray, " m"]
+    curve: Float[np.ndarray, " m"]
     p: float = eqx.field(static=True)
     interval: tuple[float, float] = eqx.field(static=True)
     alignment: float = eqx.field(static=True)
 
     def to_dict(self) -> dict[str, Any]:
         """In types that JSON has; $p$ by its inverse, which is finite."""
-        return {
+        return plain({
             "inverse_p": 1.0 / self.p,
             "interval": [1.0 / p for p in self.interval],
             "alignment": self.alignment,
-            "curve": np.asarray(self.curve).tolist(),
-        }
+            "curve": list(self.curve),
+        })
 
     def __repr__(self) -> str:
         low, high = self.interval
@@ -73,10 +91,10 @@ class Imitation(eqx.Module):
 
     `rows` are those of the named norms; `own` is that of the run's own divisor, a
     weighted Euclidean norm *read off the run itself* (None for rules that divide by
-    nothing): it says that steps have been even, not which norm was chosen beforehand.
-    `entries` and `singular_values` are curves over all exponents, the latter for
-    matrices alone. `steps` is the length of the window over which gradients were
-    averaged.
+    nothing, or not entry by entry): it says that steps have been even, not which norm
+    was chosen beforehand. `entries` and `singular_values` are curves over all
+    exponents, the latter for matrices alone. `steps` is the length of the window over
+    which gradients were averaged.
     """
 
     rows: tuple[AlignmentRow, ...]
@@ -87,11 +105,11 @@ class Imitation(eqx.Module):
 
     def to_dict(self) -> dict[str, Any]:
         """In types that JSON has."""
-        told = lambda row: {
+        told = lambda row: plain({
             "norm": row.norm.label,
             "alignment": row.alignment,
             "error": row.error,
-        }
+        })
         other = self.singular_values
         return {
             "steps": self.steps,
@@ -114,17 +132,18 @@ class Imitation(eqx.Module):
 
 def imitation(
     run: Trajectory,
-    norms: Sequence[AbstractNorm] | None = None,
+    norms: Sequence[AbstractNorm | str] | None = None,
     *,
     steps: int | None = None,
 ) -> Imitation:
-    r"""Which regulariser the weights imitate now: `alignment` over a run's last steps.
+    r"""Which regulariser the weights imitate now: `alignment` over a run's next steps.
 
     At any time, separable or not: $a_N=1$ exactly where the weights have the least loss
     among weights of their size in $N$ (to first order where the loss is not convex).
-    Gradients are averaged over a window of steps that follow the run, each relative to
-    its loss: steps that overshoot in turn, or see single batches, have gradients that
-    swing about the one that matters. The run itself stays as it is.
+    Gradients are averaged over a window of steps that follow the run, those of
+    classifiers relative to their loss: steps that overshoot in turn, or see single
+    batches, have gradients that swing about the one that matters. The run itself stays
+    as it is.
 
     >>> import penchant as pn
     >>> problem = pn.datasets.gaussian(8, 30, seed=0).problem()
@@ -137,8 +156,8 @@ def imitation(
 
     Args:
         run: A run of `train`.
-        norms: Norms that take its weights; None for ℓ1, ℓ2, ℓ∞, and for matrices
-            spectral and nuclear.
+        norms: Norms that take its weights, or their names; None for ℓ1, ℓ2, ℓ∞ of
+            all parameters, and for matrices spectral and nuclear.
         steps: Length of the window; None for an epoch a block, 256 to 4096, and at
             most an eighth of the run.
 
@@ -147,31 +166,42 @@ def imitation(
         ValueError: If `norms` is empty or `steps` below 1.
     """
     check_instance("run", run, Trajectory, "a Trajectory of penchant.train")
-    wide = _is_matrix(run.last)
-    if norms is None:
-        norms = (L1(), L2(), Linf(), *((Spectral(), Nuclear()) if wide else ()))
     length = _length(run) if steps is None else check_count("steps", steps)
     seen = window(run, steps=length, blocks=min(BLOCKS, length))
-    gradients = [
-        ScaledGradient(jax.tree.map(lambda g: g[i], seen.gradients), jnp.zeros(()))  # noqa: B023
-        for i in range(len(jax.tree.leaves(seen.gradients)[0]))
-    ]
-    w, problem = run.last, run.rule.problem
+    blocks = len(jax.tree.leaves(seen.gradients)[0])
+    gradients = [_plain(record(seen.gradients, i)) for i in range(blocks)]
+    w, problem = scaled(run.last), run.rule.problem
+    # entry by entry it makes no difference which leaf an entry is of
+    v = problem.flat(w)
+    flat = [_plain(problem.flat(g.direction)) for g in gradients]
+    wide = _is_matrix(w)
+    if norms is not None:
+        rows = alignment(problem, w, norms, gradients=gradients)
+    elif wide:
+        every = (L1(), L2(), Linf(), Spectral(), Nuclear())
+        rows = alignment(problem, w, every, gradients=gradients)
+    else:
+        rows = alignment(problem, v, (L1(), L2(), Linf()), gradients=flat)
     own = _divisor(run)
-    named = alignment(problem, w, norms, gradients=gradients)
     means = jackknife(gradients)
-    sizes = lambda tree: np.concatenate([
-        np.abs(np.asarray(leaf)).ravel() for leaf in jax.tree.leaves(tree)
-    ])
+    products = np.array([float(-jnp.vdot(v, problem.flat(g))) for g in means])
+    entries = _exponent(products, v, jnp.stack([problem.flat(g) for g in means]))
+    singular = None
+    if wide:
+        values = functools.partial(jnp.linalg.svd, compute_uv=False)
+        matrices = jnp.stack([jax.tree.leaves(g)[0] for g in means])
+        singular = _exponent(products, values(jax.tree.leaves(w)[0]), values(matrices))
     return Imitation(
-        rows=named,
-        own=None
-        if own is None
-        else alignment(problem, w, (own,), gradients=gradients)[0],
-        entries=_exponent(w, means, sizes),
-        singular_values=_exponent(w, means, _singular_values) if wide else None,
+        rows=rows,
+        own=None if own is None else alignment(problem, v, (own,), gradients=flat)[0],
+        entries=entries,
+        singular_values=singular,
         steps=seen.steps,
     )
+
+
+def _plain(g: Parameters) -> ScaledGradient:
+    return ScaledGradient(g, jnp.zeros(()))
 
 
 def _length(run: Trajectory) -> int:
@@ -186,62 +216,49 @@ def _is_matrix(w: Parameters) -> bool:
     return len(leaves) == 1 and leaves[0].ndim == 2 and min(leaves[0].shape) > 1
 
 
-def _singular_values(w: Parameters) -> np.ndarray:
-    (W,) = jax.tree.leaves(w)
-    return np.linalg.svd(np.asarray(W), compute_uv=False)
-
-
 def _divisor(run: Trajectory) -> Mahalanobis | None:
-    """What the run's rule divides by now, as weights of a norm; None without any."""
+    """What the rule divides by now, over all parameters; None without any."""
     second = run.rule.optimizer.character().second
     log_v = run.rule.optimizer.log_second(run.state.optimizer)
-    w = run.last
-    if second is None or log_v is None or not isinstance(w, jax.Array):
+    if second is None or log_v is None:
         return None
-    if not isinstance(log_v, jax.Array) or log_v.shape != w.shape or w.ndim > 2:
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(run.last)]
+    if [jnp.shape(leaf) for leaf in jax.tree.leaves(log_v)] != shapes:
         return None
-    below = np.asarray(second.log_below(log_v), dtype=float)
-    if w.ndim == 2 and w.shape[0] == w.shape[1]:
-        return None  # a square array of weights would be read as a matrix
-    # entries that never had a gradient are still 0, and count for nothing
-    below = np.where(np.isneginf(below), 0.0, below - below.max())
-    with np.errstate(under="ignore"):
-        M = np.exp(np.maximum(below, -600.0))
-    return Mahalanobis(jnp.asarray(M)) if np.isfinite(M).all() else None
+    log_below = second.log_below(run.rule.problem.flat(log_v))
+    if not bool(jnp.isfinite(jnp.max(log_below))):
+        return None  # nothing has had a gradient
+    return accumulated_norm(log_below)
 
 
-def _exponent(w: Parameters, means: list[Parameters], sizes: Any) -> Exponent:
+def _exponent(products: np.ndarray, x: Array, g: Array) -> Exponent:
+    """The curve of weights `x` `(m,)` against the means `g` `(b + 1, m)`."""
     inverse = np.linspace(0.0, 1.0, GRID)
-    lengths = _norms(sizes(w), inverse)
-    curves = np.array([
-        inner(w, g) / (lengths * _norms(sizes(g), 1.0 - inverse)) for g in means
-    ])
+    family = [lp(1.0 / s) if s > 0 else Linf() for s in inverse]
+    lengths = np.array([float(norm(x)) for norm in family])
+    duals = np.stack([np.asarray(jax.vmap(norm.dual)(g)) for norm in family], axis=1)
+    bounds = lengths * duals
+    curves = np.full(bounds.shape, math.nan)
+    np.divide(products[:, None], bounds, out=curves, where=bounds > 0)
     tops = np.array([_top(inverse, curve) for curve in curves])
-    at = float(tops[0])
+    at, curve = float(tops[0]), curves[0]
     spread = 1.96 * jackknife_error(tops[1:])
-    low, high = min(at + spread, 1.0), max(at - spread, 0.0)
+    low, high = max(at - spread, 0.0), min(at + spread, 1.0)
+    alike = inverse[curve >= np.max(curve) - ROUNDING]
+    if alike.size > 1:
+        low, high = min(low, float(alike[0])), max(high, float(alike[-1]))
     as_p = lambda s: math.inf if s <= 0 else 1.0 / s
+    best = math.nan
+    if math.isfinite(at):
+        norm = lp(max(as_p(at), 1.0))
+        best = float(products[0] / (norm(x) * norm.dual(g[0])))
     return Exponent(
-        inverse=jnp.asarray(inverse),
-        curve=jnp.asarray(curves[0]),
+        inverse=inverse,
+        curve=curve,
         p=as_p(at),
-        interval=(as_p(low), as_p(high)),
-        alignment=float(np.interp(at, inverse, curves[0])),
+        interval=(as_p(high), as_p(low)),
+        alignment=best,
     )
-
-
-def _norms(x: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    r"""$\|x\|_p$ for each $1/p$, of sizes that are $\ge0$."""
-    largest = x.max(initial=0.0)
-    if not largest > 0:
-        return np.full(len(inverse), math.nan)
-    logs = np.log(np.maximum(x / largest, 1e-300))
-    out = np.ones(len(inverse))
-    for i, s in enumerate(inverse):
-        if s > 0:
-            # in logs, as x^p leaves the range of floats for large p
-            out[i] = np.exp(s * np.logaddexp.reduce(logs / s))
-    return largest * out
 
 
 def _top(x: np.ndarray, y: np.ndarray) -> float:

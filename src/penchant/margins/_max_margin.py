@@ -297,9 +297,10 @@ class _Best:
         return better
 
     def offer_pairs(self, q: Numbers) -> None:
-        q = _sparsest(
-            self.problem, self.norm, np.asarray(q, dtype=float), self.lower, self.tol
-        )
+        q = np.maximum(np.asarray(q, dtype=float), 0.0)
+        if not (np.isfinite(q).all() and 0.0 < q.sum() < math.inf):
+            return  # they bound nothing; the bound at hand stands, and its gap says so
+        q = _sparsest(self.problem, self.norm, q, self.lower, self.tol)
         upper = upper_bound(self.rows, self.norm, q, fine=1e-14)
         if upper < self.upper:
             self.q, self.upper = q, upper
@@ -429,9 +430,12 @@ def _again(
     problem: LinearClassification, norm: AbstractNorm, tol: float
 ) -> Iterator[Attempt]:
     """Attempts at data that are separable, though a method lost sight of it."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        # what is not finite is no better than what is there
-        yield Attempt(*_by_exact(problem, norm, tol, stop_at=0.0))
+    try:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            again = _by_exact(problem, norm, tol, stop_at=0.0)
+    except OverflowError:
+        return  # margins of 1e-300 have no square; the bounds at hand stand
+    yield Attempt(*again)
 
 
 def _by_exact(

@@ -18,9 +18,9 @@ class Window(eqx.Module):
     r"""Means over `blocks` of consecutive steps that follow a run, leading axis `b`.
 
     `weights` are means of the weights, `gradients` of the whole loss's gradients there,
-    each divided by the loss itself where that is known by its log: of
-    $\nabla\log\mathcal L$, so that a loss that falls across the window doesn't leave
-    all the weight to its first steps.
+    for classifiers each divided by the loss itself, that is of $\nabla\log\mathcal L$,
+    so that a loss that falls across the window doesn't leave all the weight to its
+    first steps. Label noise is in the steps and not in these gradients.
     """
 
     weights: Parameters

@@ -156,7 +156,7 @@ def test_sensitivities_are_derivatives(step, monkeypatch):
     delta, slopes = eqx.filter_jit(lambda s, c: s.sensitivity(c))(step, LOG_C)
     np.testing.assert_allclose(delta, value(step, LOG_C), rtol=1e-13)
     # the loop itself, without the derivative that was written for it
-    monkeypatch.setattr(_mean_step, "_means", _mean_step._means.fun)
+    monkeypatch.setattr(_mean_step, "means_over", _mean_step.means_over.fun)
     forward = eqx.filter_jit(lambda s, c: jax.jacfwd(s)(c))(step, LOG_C)
     np.testing.assert_allclose(slopes, forward.T, rtol=1e-10, atol=1e-12)
     # weights have no scale: a common factor changes nothing

@@ -154,7 +154,7 @@ def not_converged(row: Row, fit: Convergence, state: Progress) -> list[Caution]:
     if state is not Progress.RISING:
         return []
     gap = f"{100 * fit.gap:.2g} % below the best {row.label} margin"
-    if fit.exponent <= 0.0:
+    if math.isfinite(fit.error) and fit.exponent <= 0.0:
         detail = "Over the last decade of steps the gap has not fallen."
         return [Caution(Kind.NOT_CONVERGED, f"The run ends {gap}.", detail)]
     if not math.isfinite(fit.error):

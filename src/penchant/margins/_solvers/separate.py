@@ -167,15 +167,17 @@ class _Part:
         Q, back = mixed
         Q = Q / np.linalg.norm(Q, axis=1, keepdims=True).clip(1e-300)
         euclid = lambda x: float(np.linalg.norm(x))
-        best = interior_point(
-            PairRows(Q, None, 1),
-            Quadratic(None),
-            euclid,
-            euclid,
-            of_weights=True,
-            tol=0.5,
-            floor=1e-15,
-        )
+        # weights grow without end where none separate; what is proposed is checked
+        with np.errstate(over="ignore", invalid="ignore"):
+            best = interior_point(
+                PairRows(Q, None, 1),
+                Quadratic(None),
+                euclid,
+                euclid,
+                of_weights=True,
+                tol=0.5,
+                floor=1e-15,
+            )
         if best.lower > 0:
             W = self._weights(back(best.W))
             if self._separates(W):

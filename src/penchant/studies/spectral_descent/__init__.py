@@ -2,6 +2,10 @@
 
 from penchant.studies._study import Experiment, Study
 from penchant.studies.spectral_descent._batches import batches as batches
+from penchant.studies.spectral_descent._frameworks import (
+    both_installed,
+    frameworks as frameworks,
+)
 from penchant.studies.spectral_descent._geometries import (
     closed_forms as closed_forms,
     geometries as geometries,
@@ -10,13 +14,9 @@ from penchant.studies.spectral_descent._margins import (
     correlations as correlations,
     margin_ratios as margin_ratios,
 )
+from penchant.studies.spectral_descent._memories import memories as memories
 from penchant.studies.spectral_descent._network import network as network
-from penchant.studies.spectral_descent._polars import (
-    both_installed,
-    frameworks as frameworks,
-    memories as memories,
-    polars as polars,
-)
+from penchant.studies.spectral_descent._polars import polars as polars
 from penchant.studies.spectral_descent._rates import bounds as bounds, rates as rates
 
 _FIGURES = {

@@ -27,13 +27,15 @@ from penchant.optimizers import AbstractPolar, Muon, Shampoo
 from penchant.problems import LinearClassification
 from penchant.theory._prediction import Assumption, Prediction, Verdict
 from penchant.theory._setting import Setting, longest_row
-from penchant.theory.descent._bounds import (
-    Constants as Constants,
+from penchant.theory.descent._guarantee import (
     Guarantee as Guarantee,
-    Inequality as Inequality,
-    dimension_free_constants as dimension_free_constants,
     guarantee as guarantee,
     guarantee_along as guarantee_along,
+)
+from penchant.theory.descent._lemmas import (
+    Constants as Constants,
+    Inequality as Inequality,
+    dimension_free_constants as dimension_free_constants,
     lemmas as lemmas,
     log_proxy as log_proxy,
     paper_constants as paper_constants,

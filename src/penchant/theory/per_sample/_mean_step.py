@@ -19,6 +19,7 @@ from penchant._pretty import pretty
 from penchant._types import Examples, Key, Numbers, PerSample, Real, Scalar, Vector
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import LinearClassification
+from penchant.theory.per_sample._memories import means_over, memories, periodic
 from penchant.training.batching import (
     AbstractBatching,
     Batches,
@@ -36,9 +37,6 @@ CHAINS, FEWEST = 16, 4
 
 RECENT = 64
 """Batches before each chain that count as they fall, at least."""
-
-LEAST = 1e-290
-"""Second moments below it are 0: their inverse cubes would overflow."""
 
 GATHERED = 3e7
 """Numbers up to which batches are copied side by side, and not multiplied out."""
@@ -183,9 +181,9 @@ class AdamCycle(AbstractMeanStep):
 
     def __call__(self, log_c: Float[Array, "n ..."]) -> Vector:
         G = self.units(_weighted(self.rows, log_c))
-        first, second = _memories(self.b1, self.b2, self.growth)
-        m, v = _periodic(G, *first), _periodic(G**2, *second)
-        return _means(G, m, v, *first, *second)[0]
+        first, second = memories(self.b1, self.b2, self.growth)
+        m, v = periodic(G, *first), periodic(G**2, *second)
+        return means_over(G, m, v, *first, *second)[0]
 
     def spread(self, log_c: PerSample) -> Vector:
         G = self.units(_weighted(self.rows, log_c))
@@ -224,14 +222,14 @@ class AdamSampled(AbstractMeanStep):
     def means(self, log_c: Float[Array, "n ..."]) -> Float[Array, "r d"]:
         """What each of the chains tells: the mean step is their mean."""
         g = _weighted(self.rows, log_c)
-        first, second = _memories(self.b1, self.b2, self.growth)
+        first, second = memories(self.b1, self.b2, self.growth)
         mean = jnp.mean(g, axis=0)
         # around the mean: the difference of two close squares has lost its digits
         variance = jnp.mean((g - mean[None, :]) ** 2, axis=0)
         square = mean**2 + jnp.mean(self.noise) * variance
         start_m, start_v = self._starts(g, mean, variance)
         G = self.units(g).reshape(self.chains, -1, g.shape[1]).transpose(1, 0, 2)
-        ratio, m, v = _means(G, start_m, start_v, *first, *second)
+        ratio, m, v = means_over(G, start_m, start_v, *first, *second)
         # m/√v to first order about the means, whose own mean is known to be mean/√V
         lag = lambda kept, gain: gain / (1.0 - kept)
         mean, square = mean * lag(*first), square * lag(*second)
@@ -243,7 +241,7 @@ class AdamSampled(AbstractMeanStep):
         self, g: Examples, mean: Vector, variance: Vector
     ) -> tuple[Float[Array, "r d"], Float[Array, "r d"]]:
         """The memories that each chain starts from."""
-        first, second = _memories(self.b1, self.b2, self.growth)
+        first, second = memories(self.b1, self.b2, self.growth)
         drawn, known = self._factors(*first)
         m = self._folded(drawn, g) + (jnp.sum(known) * mean)[None, :]
         drawn, known = self._factors(*second)
@@ -484,97 +482,6 @@ def _ratio(m: Array, v: Array) -> Array:
 def _quotient(v: Array, square: Vector) -> Array:
     positive = (square > 0)[None, :]
     return jnp.where(positive, v / jnp.where(positive, square[None, :], 1.0), 1.0)
-
-
-def _memories(
-    b1: Scalar, b2: Scalar, growth: Scalar
-) -> tuple[tuple[Scalar, Scalar], tuple[Scalar, Scalar]]:
-    r"""What $m$ and $v$ keep of a step ago, and the factor of what they see now."""
-    first = (b1 * jnp.exp(growth), 1.0 - b1)
-    return first, (b2 * jnp.exp(2.0 * growth), 1.0 - b2)
-
-
-def _periodic(G: Float[Array, "s d"], kept: Scalar, gain: Scalar) -> Vector:
-    r"""Where $m\leftarrow\text{kept}\cdot m+\text{gain}\cdot G_s$ is after a period."""
-    s = G.shape[0]
-    # what a whole period leaves adds up as a geometric series
-    period = -jnp.expm1(s * jnp.log(kept))
-    return gain * (kept ** jnp.arange(s - 1.0, -1.0, -1.0) @ G) / period
-
-
-@jax.custom_vjp
-def _means(
-    G: Float[Array, "s ..."],
-    m: Float[Array, "..."],
-    v: Float[Array, "..."],
-    kept1: Scalar,
-    gain1: Scalar,
-    kept2: Scalar,
-    gain2: Scalar,
-) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
-    r"""The means of $m_s/\sqrt{v_s}$, $m_s$, $v_s$ over steps that see $G_s$.
-
-    From `m` and `v` on. The derivative is a scan back, given what the scan forward saw:
-    several times faster than the loop's own. The decays have none.
-    """
-
-    def one(carry: Any, x: Array) -> Any:
-        m, v, *sums = carry
-        m, v = kept1 * m + gain1 * x, kept2 * v + gain2 * x**2
-        return (m, v, *_added(sums, m * _rooted(v), m, v)), None
-
-    zero = jnp.zeros_like(m)
-    end, _ = jax.lax.scan(one, (m, v, zero, zero, zero), G)
-    return _over(end[2:], G.shape[0])
-
-
-def _added(sums: Any, *terms: Array) -> Any:
-    return tuple(a + b for a, b in zip(sums, terms, strict=True))
-
-
-def _over(sums: Any, count: int) -> Any:
-    return tuple(total / count for total in sums)
-
-
-def _rooted(v: Array) -> Array:
-    """1/√v; 0 where v is, to the digits that squares have."""
-    positive = v > LEAST
-    return jnp.where(positive, jax.lax.rsqrt(jnp.where(positive, v, 1.0)), 0.0)
-
-
-def _means_forward(
-    G: Array, m: Array, v: Array, kept1: Any, gain1: Any, kept2: Any, gain2: Any
-) -> Any:
-    def one(carry: Any, x: Array) -> Any:
-        m, v, *sums = carry
-        m, v = kept1 * m + gain1 * x, kept2 * v + gain2 * x**2
-        r = _rooted(v)
-        return (m, v, *_added(sums, m * r, m, v)), (m * r, r)
-
-    zero = jnp.zeros_like(m)
-    end, seen = jax.lax.scan(one, (m, v, zero, zero, zero), G)
-    return _over(end[2:], G.shape[0]), (G, *seen, (kept1, gain1, kept2, gain2))
-
-
-def _means_back(saved: Any, bars: Any) -> Any:
-    G, ratio, root, (kept1, gain1, kept2, gain2) = saved
-    of_ratio, of_m, of_v = _over(bars, G.shape[0])
-
-    # a = d/dm_s and h = d/dv_s of all that comes after, the step itself included
-    def one(carry: Any, x: Any) -> Any:
-        a, h = carry
-        now, u, r = x
-        a = kept1 * a + of_m + of_ratio * r
-        h = kept2 * h + of_v - 0.5 * of_ratio * u * r**2
-        return (a, h), gain1 * a + 2.0 * gain2 * now * h
-
-    zero = jnp.zeros_like(of_ratio)
-    (a, h), slopes = jax.lax.scan(one, (zero, zero), (G, ratio, root), reverse=True)
-    none = jnp.zeros(())
-    return slopes, kept1 * a, kept2 * h, none, none, none, none
-
-
-_means.defvjp(_means_forward, _means_back)
 
 
 @eqx.filter_jit
