@@ -40,7 +40,7 @@ from penchant.training.schedules import as_schedule
 
 
 @overload
-def predict(
+def predict(  # type: ignore[overload-overlap]
     problem: AbstractObjective,
     *given: object,
     optimizer: AbstractOptimizer | str | object | None = ...,
