@@ -110,8 +110,6 @@ def test_estimates_cover_what_is_exact(large, case):
         seen["block"].append(pn.measures.block_trace(problem, w, blocks, key=seed))
         seen["power"].append(pn.measures.power_trace(problem, w, 0.75, key=seed))
     for name, value in want.items():
-        if case == "classes" and name == "trace":
-            continue  # a few dominant eigenvalues: the spread of signs is skewed
         covered = np.mean([x.covers(value) for x in seen[name]])
         z = np.array([(x.value - value) / x.error for x in seen[name]])
         assert covered >= 0.85, (name, covered)
@@ -126,11 +124,11 @@ def test_the_root_of_one_draw_is_biased_and_the_jackknife_is_not(large):
     x = problem.flat(w)
     keys = [jax.random.key(seed) for seed in range(SEEDS)]
     draws = [inside._draws(problem, x, key) for key in keys]
-    plug = np.mean([float(jnp.sum(jnp.sqrt(jnp.mean(d, axis=0)))) for d in draws])
+    plug = np.mean([float(jnp.sum(jnp.sqrt(d[0]))) for d in draws])
     mend = np.mean([
         inside._jackknife(d, lambda h: jnp.sum(jnp.sqrt(h))).value for d in draws
     ])
-    assert plug < 0.985 * want
+    assert plug < 0.96 * want
     assert abs(mend / want - 1) < 0.01
 
 
@@ -156,7 +154,7 @@ def test_what_has_no_answer_says_so(large, monkeypatch):
     at = pn.measures.sharpness(problem, problem.start)
     assert not at.root_trace.valid
     assert "does not say what its outputs are" in repr(at.root_trace)
-    assert at.trace.covers(24.0)  # rank one: spread is all of the off-diagonal
+    assert abs(at.trace.value - 24.0) < 1e-9  # rank one: all in the basis
     monkeypatch.setattr(inside, "DENSE", 2000)
     saddle = pn.Objective(
         lambda w, x: x * (w[0] ** 2 - w[1] ** 2), jnp.ones(2), jnp.ones(1)
@@ -167,7 +165,7 @@ def test_what_has_no_answer_says_so(large, monkeypatch):
     assert at.trace.value == 0
     with pytest.raises(ValueError, match="preconditioner must be >= 0"):
         pn.measures.sharpness(saddle, saddle.start, preconditioner=-jnp.ones(2))
-    with pytest.raises(TypeError, match="problem must be a problem of penchant"):
+    with pytest.raises(TypeError, match="problem"):
         pn.measures.sharpness("digits", jnp.ones(2))
     with pytest.raises(ValueError, match="exponent must be > 0"):
         pn.measures.power_trace(saddle, saddle.start, 0.0)

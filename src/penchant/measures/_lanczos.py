@@ -33,6 +33,17 @@ def lanczos(
         ValueError: If `steps` is less than 1.
     """
     steps = min(check_count("steps", steps), start.shape[0])
+    _, values, residuals = krylov(product, start, steps)
+    return values, residuals
+
+
+def krylov(
+    product: Callable[[Flat], Flat], start: Flat, steps: int
+) -> tuple[Float[Array, "k p"], Array, Array]:
+    """An orthonormal basis in rows, then Ritz values and residuals as `lanczos`.
+
+    Rows after an early end are 0, as are their Ritz values.
+    """
     tiny = 1e-14
 
     def one(carry: tuple, i: Array) -> tuple:
@@ -51,7 +62,8 @@ def lanczos(
 
     q = start / jnp.linalg.norm(start)
     Q = jnp.zeros((steps, start.shape[0]))
-    _, (alpha, beta) = jax.lax.scan(one, (Q, q, jnp.zeros(())), jnp.arange(steps))
+    carry = (Q, q, jnp.zeros(()))
+    (Q, *_), (alpha, beta) = jax.lax.scan(one, carry, jnp.arange(steps))
     T = jnp.diag(alpha) + jnp.diag(beta[:-1], 1) + jnp.diag(beta[:-1], -1)
     values, U = jnp.linalg.eigh(T)
-    return values, jnp.abs(beta[-1] * U[-1])
+    return Q, values, jnp.abs(beta[-1] * U[-1])

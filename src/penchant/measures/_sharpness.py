@@ -12,7 +12,7 @@ from penchant._checks import check_number
 from penchant._keys import as_key
 from penchant._types import Key, Parameters, Real, Tree
 from penchant.measures._estimate import Estimate, not_identifiable
-from penchant.measures._lanczos import lanczos
+from penchant.measures._lanczos import krylov
 from penchant.measures._products import (
     DENSE,
     check_problem,
@@ -88,11 +88,12 @@ def sharpness(
 
     Exact for at most 2 000 parameters. Above, $\operatorname{tr}G$ and the root's trace
     come from 8 gradients with resampled residuals, whose squares have mean
-    $\operatorname{diag}G$ (`_products`), the bias of the square root removed by the
-    jackknife over the draws; $\operatorname{tr}H$ from 8 products with random signs;
-    eigenvalues from 12 products of Lanczos each, whose error is the residual's and no
-    statistical one. $\operatorname{Diag}(G)$ stands for $\operatorname{Diag}(H)$ there:
-    they agree on networks that are linear by pieces, and where residuals are 0.
+    $\operatorname{diag}G$, the bias of the square root removed by the jackknife over the
+    draws; $\operatorname{tr}H$ from 8 products with random signs, off the directions
+    that Lanczos found, whose share is summed as it is; eigenvalues from 12 products of
+    Lanczos each, whose error is the residual's and no statistical one.
+    $\operatorname{Diag}(G)$ stands for $\operatorname{Diag}(H)$ there: they agree on
+    networks that are linear by pieces, and where residuals are 0.
 
     The loss is the recorded one, without label noise. It says nothing of
     generalisation.
@@ -259,9 +260,11 @@ def _estimated(
         draws = _draws(problem, x, keys[0])
         of_g = _mean(np.asarray(jnp.sum(draws, axis=1)), "resampled gradients")
         root = _jackknife(draws, lambda h: jnp.sum(jnp.sqrt(h)))
-    trace = _mean(np.asarray(_traces(problem, x, keys[1])), "random signs")
     one = jnp.ones_like(x)
-    largest = _top(problem, x, one, keys[2], "")
+    basis, ritz, largest = _top(problem, x, one, keys[2], "")
+    rest, error = map(float, _off_basis(problem, x, basis, keys[1]))
+    how = f"{PROBES} random signs, off the {PRODUCTS} directions of Lanczos"
+    trace = Estimate(float(ritz.sum()) + rest, error, how=how, n=PROBES)
     if P is None:
         within = Estimate(largest.value, largest.error, how=largest.how + ", P = I")
     else:
@@ -269,7 +272,7 @@ def _estimated(
         scale = jnp.where(alive, 1.0 / jnp.sqrt(jnp.where(alive, P, 1.0)), 0.0)
         zeros = int(jnp.sum(~alive))
         more = f", {zeros} coordinates at P = 0 left out" if zeros else ""
-        within = _top(problem, x, scale, keys[3], more)
+        *_, within = _top(problem, x, scale, keys[3], more)
     return Sharpness(trace, of_g, root, largest, within)
 
 
@@ -283,32 +286,50 @@ def _draws(problem: AbstractProblem, x: Flat, key: PRNGKeyArray) -> Float[Array,
 
 
 @eqx.filter_jit
-def _traces(problem: AbstractProblem, x: Flat, key: PRNGKeyArray) -> Float[Array, " k"]:
-    def one(key: PRNGKeyArray) -> Array:
-        v = jax.random.rademacher(key, x.shape, dtype=x.dtype)
-        return jnp.vdot(v, product(problem, x, v))
+def _off_basis(
+    problem: AbstractProblem, x: Flat, Q: Float[Array, "k p"], key: PRNGKeyArray
+) -> tuple[Array, Array]:
+    r"""$\operatorname{tr}\Pi H\Pi$, $\Pi=I-Q^\top Q$, by random signs; its error.
 
-    return jax.lax.map(one, jax.random.split(key, PROBES))
+    With $d=v\circ\Pi H\Pi v$ the variance of $\sum_id_i=v^\top\Pi H\Pi v$ is
+    $2\sum_i\operatorname{Var}d_i$: both are sums of squares off the diagonal. The
+    spread of the coordinates says more of it than that of a few sums, whose mean and
+    spread are small together where a few eigenvalues dominate.
+    """
+
+    def one(totals: tuple[Flat, Flat], key: PRNGKeyArray) -> tuple:
+        v = jax.random.rademacher(key, x.shape, dtype=x.dtype)
+        off = lambda v: v - Q.T @ (Q @ v)
+        d = v * off(product(problem, x, off(v)))
+        return (totals[0] + d, totals[1] + d**2), None
+
+    keys = jax.random.split(key, PROBES)
+    zero = jnp.zeros_like(x)
+    (total, squares), _ = jax.lax.scan(one, (zero, zero), keys)
+    mean = total / PROBES
+    spread = jnp.sum(squares - PROBES * mean**2) / (PROBES - 1)
+    return jnp.sum(mean), jnp.sqrt(2.0 * jnp.maximum(spread, 0.0) / PROBES)
 
 
 @eqx.filter_jit
 def _ritz(
     problem: AbstractProblem, x: Flat, scale: Flat, key: PRNGKeyArray
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     of = lambda v: scale * product(problem, x, scale * v)
     start = jnp.where(scale > 0, jax.random.normal(key, x.shape), 0.0)
-    return lanczos(of, start, PRODUCTS)
+    return krylov(of, start, min(PRODUCTS, x.size))
 
 
 def _top(
     problem: AbstractProblem, x: Flat, scale: Flat, key: PRNGKeyArray, more: str
-) -> Estimate:
-    values, residuals = (np.asarray(a) for a in _ritz(problem, x, scale, key))
+) -> tuple[Array, np.ndarray, Estimate]:
+    Q, values, residuals = _ritz(problem, x, scale, key)
+    values, residuals = np.asarray(values), np.asarray(residuals)
     residual, gap = float(residuals[-1]), float(values[-1] - values[-2])
     # the classical bounds: |error| <= residual, and about residual^2 / gap if smaller
     error = min(residual, residual**2 / gap) if gap > 0 else residual
     how = f"{PRODUCTS} products of Lanczos, error by the residual{more}"
-    return Estimate(float(values[-1]), error, how=how)
+    return Q, values, Estimate(float(values[-1]), error, how=how)
 
 
 def _mean(values: np.ndarray, how: str) -> Estimate:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from penchant._checks import check_instance
-from penchant.measures import hessian
+from penchant.measures import DENSE, hessian
 from penchant.problems import AbstractClassification, AbstractProblem, Regression
 
 Flat = Float[Array, " p"]
@@ -121,9 +121,8 @@ def manifold_of(problem: AbstractProblem, x: Flat) -> Manifold:
             "problem must have minimisers, as a Regression or an Objective has; the "
             f"loss of {problem!r} falls to 0 at infinity only. See penchant.limit."
         )
-    H = hessian(problem, problem.unflat(x))
-    if isinstance(problem, Regression):
+    if isinstance(problem, Regression) and x.size <= DENSE:
         return Manifold(problem, min(problem.y.size, x.size))
-    values = jnp.linalg.eigvalsh(H)
+    values = jnp.linalg.eigvalsh(hessian(problem, problem.unflat(x)))
     rank = int(jnp.sum(values > NULL * values[-1]))
     return Manifold(problem, max(rank, 1))

@@ -135,12 +135,11 @@ def check_interpolates(manifold: Manifold, x: Flat) -> None:
 
 def by_flow(manifold: Manifold, x: Flat, S: Spread) -> Flat:
     """Along the flow until the gradient is a small share of what it was."""
-    J, r = manifold.normals(x)
-    size = float(jnp.linalg.norm(r))
+    size, trace = map(float, _distance(manifold, x, S))
     floor = 1e-9 * (1.0 + float(jnp.max(jnp.abs(x))))
     if size <= floor:
         return x
-    scale = 1.0 / float(jnp.trace(J @ times(S, J.T)))
+    scale = 1.0 / trace
 
     def right(t: float, y: np.ndarray) -> np.ndarray:
         del t
@@ -152,7 +151,7 @@ def by_flow(manifold: Manifold, x: Flat, S: Spread) -> Flat:
         if solver.step() is not None or solver.status == "failed":
             break
         if count % 8 == 0:
-            now = float(jnp.linalg.norm(manifold.normals(jnp.asarray(solver.y))[1]))
+            now = float(_distance(manifold, jnp.asarray(solver.y), S)[0])
             if now <= max(CLOSE * size, floor) or solver.t > 1e9:
                 break
             # loss that has come to rest above 0: the caller says so
@@ -160,6 +159,13 @@ def by_flow(manifold: Manifold, x: Flat, S: Spread) -> Flat:
                 break
             before = now
     return jnp.asarray(solver.y)
+
+
+@eqx.filter_jit
+def _distance(manifold: Manifold, x: Flat, S: Spread) -> tuple[Array, Array]:
+    r"""$|r|$ and $\operatorname{tr}JSJ^\top$."""
+    J, r = manifold.normals(x)
+    return jnp.linalg.norm(r), jnp.trace(J @ times(S, J.T))
 
 
 @eqx.filter_jit
