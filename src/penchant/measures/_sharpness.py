@@ -88,10 +88,10 @@ def sharpness(
 
     Exact for at most 2 000 parameters. Above, $\operatorname{tr}G$ and the root's trace
     come from 8 gradients with resampled residuals, whose squares have mean
-    $\operatorname{diag}G$, the bias of the square root removed by the jackknife over the
-    draws; $\operatorname{tr}H$ from 8 products with random signs, off the directions
-    that Lanczos found, whose share is summed as it is; eigenvalues from 12 products of
-    Lanczos each, whose error is the residual's and no statistical one.
+    $\operatorname{diag}G$, the bias of the square root removed by the jackknife over
+    the draws; $\operatorname{tr}H$ from 8 products with random signs, off the
+    directions that Lanczos found, whose share is summed as it is; eigenvalues from 12
+    products of Lanczos each, whose error is the residual's and no statistical one.
     $\operatorname{Diag}(G)$ stands for $\operatorname{Diag}(H)$ there: they agree on
     networks that are linear by pieces, and where residuals are 0.
 

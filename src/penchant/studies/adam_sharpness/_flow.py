@@ -1,6 +1,7 @@
 """The slow flow, corrected and as printed, against runs of ever smaller steps."""
 
 import itertools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ class Sizes(NamedTuple):
     time: float = 4.0
 
 
-SIZES = Presets(Sizes((0.04, 0.02), 1024), Sizes((0.04, 0.02, 0.01), 4096))
+SIZES = Presets(Sizes((0.04, 0.02), 512, time=2.0), Sizes((0.04, 0.02, 0.01), 4096))
 
 
 def make(name: str, step_size: float) -> tuple[Any, float]:
@@ -48,9 +49,9 @@ def make(name: str, step_size: float) -> tuple[Any, float]:
     return GradientDescent(), 0.0
 
 
-def moments(t: np.ndarray) -> np.ndarray:
+def moments(t: float) -> float:
     r"""Rate of a corrected memory after the run-in: $c/(1-e^{-c(t+t_0)})$."""
-    return RATE / -np.expm1(-RATE * t - SETTLED)
+    return RATE / -math.expm1(-RATE * t - SETTLED)
 
 
 def right(t: float, state: np.ndarray, exponent: float, printed: bool) -> np.ndarray:
@@ -69,7 +70,7 @@ def right(t: float, state: np.ndarray, exponent: float, printed: bool) -> np.nda
     drift = -0.5 * S * u if printed else -0.25 * u
     if not printed:  # held on the curve against rounding
         drift = drift - 50.0 * S * n * (x * x * y - 1) / (n @ (S * n))
-    return np.concatenate([drift, moments(np.asarray(t)) * (n * n - v)])
+    return np.concatenate([drift, moments(t) * (n * n - v)])
 
 
 def followed(exponent: float, at: np.ndarray, printed: bool) -> np.ndarray:

@@ -31,12 +31,12 @@ class Sizes(NamedTuple):
 
 
 SIZES = Presets(
-    Sizes(10, 1, 40, 2, (0.005, 200_000), None, (5e-3, 100_000)),
+    Sizes(10, 1, 40, 2, (0.005, 200_000), None, (5e-3, 100_000), 4),
     Sizes(20, 2, 100, 2, (0.01, 600_000), (1e-3, 600_000), (5e-3, 200_000)),
 )
 
 DEEP = Presets(
-    Sizes(6, 1, 24, 3, (2e-3, 100_000), None, (3e-3, 50_000)),
+    Sizes(6, 1, 24, 3, (2e-3, 100_000), None, (3e-3, 50_000), 4),
     Sizes(8, 1, 40, 5, (2e-3, 600_000), None, (3e-3, 200_000)),
 )
 
@@ -136,15 +136,19 @@ def _compared(sizes: Sizes, seed: int, what: str) -> Figure:
         f"D = {sizes.side}, rank {sizes.rank}, n = {sizes.n}, {sizes.layers} layers"
     )
     lines = [
-        Line.most(
+        Line.between(
             "Adam's tr Diag(H)^½ over SGD's at the ends",
+            0.0,
             1.0,
+            expected=0.5,
             measured=float(late.root_trace[-1] / sgd.root_trace[-1]),
             certificate=f"{setting}; {told}",
         ),
-        Line.most(
+        Line.between(
             "Adam's test loss over SGD's at the ends",
+            0.0,
             1.0,
+            expected=0.1,
             measured=float(late.error[-1] / sgd.error[-1]),
             certificate=setting,
         ),
