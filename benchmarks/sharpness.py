@@ -65,7 +65,9 @@ def _network(steps: int, repeats: int) -> Iterator[Row]:
     problem = recovery(200, 40, 5, 0.3, 1.0)
     X, y = np.asarray(problem.X), np.asarray(problem.y)
     checked = _checked(X, y)
-    kernel = lambda count: adam_kernel(X, y, 0.3, count, ETA, B1, B2, EPS, 1.0, True, 0)
+    kernel = lambda count: adam_kernel(
+        X, y, 0.3, count, ETA, B1, B2, EPS, 1.0, True, np.random.default_rng(0)
+    )
 
     def alone() -> pn.Trajectory:
         return pn.train(

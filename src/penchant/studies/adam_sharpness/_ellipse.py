@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.optimizers import Adam, GradientDescent
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.adam_sharpness._setup import HUES
@@ -40,9 +39,9 @@ def problem() -> pn.Objective:
     return pn.Objective(losses, start, np.zeros(1), random=True)
 
 
-def adam(step_size: float) -> Adam:
+def adam(step_size: float) -> pn.optimizers.Adam:
     r"""Adam on the slow clock, $1-\beta_2=\eta^2$."""
-    return Adam(0.9, 1 - step_size**2, 0.0, bias_correction=True)
+    return pn.optimizers.Adam(0.9, 1 - step_size**2, 0.0, bias_correction=True)
 
 
 def angle(w: np.ndarray) -> np.ndarray:
@@ -66,7 +65,7 @@ def ellipse(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     lines, drawn, points = [], {}, {}
     for name, tip in tips.items():
         for eta in sizes.step_sizes:
-            rule = GradientDescent() if name == "SGD" else adam(eta)
+            rule = pn.optimizers.GradientDescent() if name == "SGD" else adam(eta)
             runs = pn.sweep(
                 problem(), rule, grid={"seed": list(range(seed, seed + sizes.seeds))},
                 steps=round(sizes.time / eta**2), step_size=eta, record=120,

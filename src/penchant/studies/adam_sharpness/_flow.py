@@ -8,7 +8,6 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 import penchant as pn
-from penchant.optimizers import Adam, AdamE, GradientDescent
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.adam_sharpness._setup import (
@@ -43,10 +42,10 @@ def make(name: str, step_size: float) -> tuple[Any, float]:
     """A rule of the 2-scheme, and its power."""
     b2 = 1 - RATE * step_size**2
     if name == "Adam":
-        return Adam(0.9, b2, 0.0, bias_correction=True), 0.5
+        return pn.optimizers.Adam(0.9, b2, 0.0, bias_correction=True), 0.5
     if name == "AdamE, λ = ¼":
-        return AdamE(0.9, b2, 0.0, 0.25, bias_correction=True), 0.25
-    return GradientDescent(), 0.0
+        return pn.optimizers.AdamE(0.9, b2, 0.0, 0.25, bias_correction=True), 0.25
+    return pn.optimizers.GradientDescent(), 0.0
 
 
 def moments(t: float) -> float:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import penchant as pn
-from penchant.optimizers import Adam, AdamE, GradientDescent
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.adam_sharpness._setup import (
@@ -32,9 +31,13 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "SGD": Method(GradientDescent(), 1e-3, (200_000, 1_000_000, 4_000_000)),
-    "Adam": Method(Adam(0.9, 0.999, EPS), 2e-3, (200_000, 1_000_000)),
-    "AdamE, λ = ¼": Method(AdamE(0.9, 0.999, EPS, 0.25), 1e-3, (1_000_000,)),
+    "SGD": Method(
+        pn.optimizers.GradientDescent(), 1e-3, (200_000, 1_000_000, 4_000_000)
+    ),
+    "Adam": Method(pn.optimizers.Adam(0.9, 0.999, EPS), 2e-3, (200_000, 1_000_000)),
+    "AdamE, λ = ¼": Method(
+        pn.optimizers.AdamE(0.9, 0.999, EPS, 0.25), 1e-3, (1_000_000,)
+    ),
 }
 
 
@@ -51,8 +54,10 @@ SIZES = Presets(
         (15, 30),
         1,
         {
-            "SGD": Method(GradientDescent(), 2e-3, (50_000, 1_000_000)),
-            "Adam": Method(Adam(0.9, 0.999, EPS), 2e-3, (50_000, 500_000)),
+            "SGD": Method(pn.optimizers.GradientDescent(), 2e-3, (50_000, 1_000_000)),
+            "Adam": Method(
+                pn.optimizers.Adam(0.9, 0.999, EPS), 2e-3, (50_000, 500_000)
+            ),
         },
     ),
     Sizes((15, 20, 25, 30, 40, 50), 3, METHODS),
@@ -217,7 +222,10 @@ def clock(preset: Preset | Clock = Preset.QUICK, seed: int = 0) -> Figure:
     """
     sizes = CLOCKS.of(preset)
     bound = pn.theory.sharpness.statistical_dimension(sizes.d, sizes.k)
-    rules = {"SGD": GradientDescent(), "Adam": Adam(0.9, 0.999, EPS)}
+    rules = {
+        "SGD": pn.optimizers.GradientDescent(),
+        "Adam": pn.optimizers.Adam(0.9, 0.999, EPS),
+    }
     lines, drawn = [], {}
     for n in sizes.n:
         task = recovery(sizes.d, n, sizes.k, sizes.start, seed)
@@ -317,7 +325,7 @@ def powers(preset: Preset | Powers = Preset.QUICK, seed: int = 0) -> Figure:
     task = recovery(D, sizes.n, K, START, seed)
     losses, times = [], []
     for exponent in sizes.exponents:
-        rule = AdamE(0.9, 0.999, EPS, exponent)
+        rule = pn.optimizers.AdamE(0.9, 0.999, EPS, exponent)
         size = 1e-3 if exponent <= 0.5 else 2e-4
         run = stages(task.noisy, rule, step_size=size, cuts=(sizes.steps,), key=seed)[0]
         w = cooled(task.quiet, run, step_size=size, steps=2_000)

@@ -6,18 +6,17 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 import penchant as pn
-from penchant.optimizers import Adam, GradientDescent
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.adam_sharpness._setup import monomial, two_outputs
 
 ENDS: tuple[tuple[str, Any, float, float], ...] = (
-    ("SGD", GradientDescent(), 0.1, 0.97354),
-    ("SGD", GradientDescent(), 0.5, 0.96139),
-    ("SGD", GradientDescent(), 0.8, 0.94571),
-    ("Adam, β₁ = 0", Adam(0.0, 0.999, 0.0), 0.5, 1.04847),
-    ("Adam, β₁ = 0", Adam(0.0, 0.999, 0.0), 0.8, 1.04137),
-    ("Adam, β₁ = .9", Adam(0.9, 0.999, 0.0), 0.5, 1.06854),
+    ("SGD", pn.optimizers.GradientDescent(), 0.1, 0.97354),
+    ("SGD", pn.optimizers.GradientDescent(), 0.5, 0.96139),
+    ("SGD", pn.optimizers.GradientDescent(), 0.8, 0.94571),
+    ("Adam, β₁ = 0", pn.optimizers.Adam(0.0, 0.999, 0.0), 0.5, 1.04847),
+    ("Adam, β₁ = 0", pn.optimizers.Adam(0.0, 0.999, 0.0), 0.8, 1.04137),
+    ("Adam, β₁ = .9", pn.optimizers.Adam(0.9, 0.999, 0.0), 0.5, 1.06854),
 )
 """Rule, share of the largest stable step, and where x comes to rest, to five digits."""
 
@@ -85,7 +84,7 @@ def memory(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     b2s = (0.999, 0.99, 0.9)
     runs = pn.sweep(
         two_outputs(0.5, (1.06, 0.89, 1.26)),
-        Adam(0.9, 0.999, 0.0, bias_correction=True),
+        pn.optimizers.Adam(0.9, 0.999, 0.0, bias_correction=True),
         grid={"b2": list(b2s), "seed": list(range(seed, seed + sizes.seeds))},
         steps=round(sizes.time / eta**2), step_size=eta, record=40, progress=False,
     )  # fmt: skip
@@ -118,12 +117,13 @@ def epsilon(preset: Preset | tuple[float, ...] = Preset.QUICK, seed: int = 0) ->
     """
     del seed
     every: tuple[float, ...] = (0.3, 1.0, 3.0)
-    one: tuple[float, ...] = every[1:2]
-    chosen = Presets(one, every).of(preset)
+    chosen = Presets[tuple[float, ...]](every[1:2], every).of(preset)
     problem = monomial((2, 1), (1.5, 1.0))
     lines, seen = [], []
     for eps in chosen:
-        flow = pn.flows.slow_flow(problem, Adam(0.0, 0.999, eps), noise=1.0, time=300.0)
+        flow = pn.flows.slow_flow(
+            problem, pn.optimizers.Adam(0.0, 0.999, eps), noise=1.0, time=300.0
+        )
 
         def psi(log_x: float, eps: float = eps) -> float:
             root = np.array([2 * np.exp(-log_x), np.exp(2 * log_x)])

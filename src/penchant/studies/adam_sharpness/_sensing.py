@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.optimizers import Adam, GradientDescent
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.adam_sharpness._setup import cooled, least_nuclear, stages
@@ -120,8 +119,10 @@ def _compared(sizes: Sizes, seed: int, what: str) -> Figure:
     given = task(sizes, seed)
     convex, gap = least_nuclear(given.A, np.asarray(given.quiet.y), 1e-5)
     nuclear = float(np.sum((convex - given.truth) ** 2))
-    adam = Adam(0.9, 0.999, 1e-8)
-    paths = {"SGD": path(given, GradientDescent(), sizes.sgd, sizes.records)}
+    adam = pn.optimizers.Adam(0.9, 0.999, 1e-8)
+    paths = {
+        "SGD": path(given, pn.optimizers.GradientDescent(), sizes.sgd, sizes.records)
+    }
     if sizes.early is not None:
         paths["Adam, small steps"] = path(given, adam, sizes.early, sizes.records)
     paths["Adam"] = path(given, adam, sizes.late, sizes.records)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant.optimizers import Adam, AdamE, AdamMini, GradientDescent, Shampoo
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.adam_sharpness._setup import (
@@ -51,16 +50,19 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "SGD": Case(GradientDescent(), 0.0, 4.0),
-    "Adam": Case(Adam(0.9, 0.999, 0.0, bias_correction=True), 0.5, 25.0),
+    "SGD": Case(pn.optimizers.GradientDescent(), 0.0, 4.0),
+    "Adam": Case(pn.optimizers.Adam(0.9, 0.999, 0.0, bias_correction=True), 0.5, 25.0),
     "AdamE, λ = ¼": Case(
-        AdamE(0.9, 0.999, 0.0, 0.25, bias_correction=True), 0.25, 10.0
+        pn.optimizers.AdamE(0.9, 0.999, 0.0, 0.25, bias_correction=True), 0.25, 10.0
     ),
     "AdamE, λ = ¾": Case(
-        AdamE(0.9, 0.999, 0.0, 0.75, bias_correction=True), 0.75, 150.0
+        pn.optimizers.AdamE(0.9, 0.999, 0.0, 0.75, bias_correction=True), 0.75, 150.0
     ),
     "Adam-mini": Case(
-        AdamMini(0.9, 0.999, 0.0, [0, 0, 1], bias_correction=True), 0.5, 25.0, (0, 0, 1)
+        pn.optimizers.AdamMini(0.9, 0.999, 0.0, [0, 0, 1], bias_correction=True),
+        0.5,
+        25.0,
+        (0, 0, 1),
     ),
 }
 
@@ -159,11 +161,11 @@ def shampoo(preset: Preset | int = Preset.QUICK, seed: int = 3) -> Figure:
 
     lines = []
     for name, rule, closed in (
-        ("SGD", GradientDescent(), True),
-        ("Adam", Adam(eps=1e-3), True),
-        ("Adam-mini", AdamMini(), True),
-        ("Shampoo, power ¼", Shampoo(0.9, 1e-6, 0.25), False),
-        ("Shampoo, power ½", Shampoo(0.9, 1e-6, 0.5), False),
+        ("SGD", pn.optimizers.GradientDescent(), True),
+        ("Adam", pn.optimizers.Adam(eps=1e-3), True),
+        ("Adam-mini", pn.optimizers.AdamMini(), True),
+        ("Shampoo, power ¼", pn.optimizers.Shampoo(0.9, 1e-6, 0.25), False),
+        ("Shampoo, power ½", pn.optimizers.Shampoo(0.9, 1e-6, 0.5), False),
     ):
         value, half = around(rule, points), around(rule, points // 2)
         told = f"{points} points; with half as many {half:.3g}"
