@@ -122,7 +122,7 @@ def slow_flow(
     >>> w = jnp.array([2.0, 0.5, 2.0 ** (1 / 3)])
     >>> problem = pn.Regression(apply, w, [[1.0]], [1.0])
     >>> adam = pn.optimizers.Adam(eps=0.0)
-    >>> flow = pn.flows.slow_flow(problem, adam, noise=1.0, time=20.0)
+    >>> flow = pn.flows.slow_flow(problem, adam, noise=1.0, time=100.0)
     >>> [round(float(x), 6) for x in flow.last], flow.settled
     ([1.0, 1.0, 1.0], True)
 
