@@ -314,7 +314,7 @@ def test_formulas_become_mathml():
 
 def test_site_brings_no_scripts_and_no_fonts():
     kinds = {path.suffix for path in DOCS.rglob("*") if path.is_file()}
-    assert kinds <= {".md", ".py", ".pyc", ".css", ".svg", ".json"}
+    assert kinds <= {".md", ".py", ".pyc", ".css", ".svg", ".json", ".ipynb"}
     assert "extra_javascript" not in (ROOT / "mkdocs.yml").read_text()
 
 

@@ -34,6 +34,8 @@ def test_help_can_be_read_in_a_terminal(thing):
         (r"e^{-10^6}", "e^(-10⁶)"),
         (r"\|w\|_\infty = \max_i |w_i|", "‖w‖_∞ = maxᵢ |wᵢ|"),
         (r"\dfrac{m}{\sqrt v+\varepsilon}", "m/(√v+ε)"),
+        (r"\frac aR\sqrt{T/(t+2)}", "a/R√(T/(t+2))"),
+        (r"\frac1{2\lambda}+\tfrac12", "1/(2λ)+1/2"),
         (r"w\in\mathbb R^d", "w∈ R^d"),
     ],
 )

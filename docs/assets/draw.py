@@ -40,6 +40,43 @@ def which_norm_wins() -> None:
     _write(figure, "which_norm_wins.svg")
 
 
+POINTS = ((2.0, 1.0), (4.0, 1.5), (3.0, 3.0), (-3.5, -2.0), (-2.6, -3.0), (-4.0, -0.6))
+"""Samples of two features, three of a class; the first one is hard, in every norm."""
+
+
+def margins() -> None:
+    """Six samples, three norms, three largest margins."""
+    X, y = np.array(POINTS), np.array([1, 1, 1, -1, -1, -1])
+    problem = pn.LinearClassification(X, y, loss=pn.losses.Logistic())
+    norms = (pn.norms.L1(), pn.norms.L2(), pn.norms.Linf())
+    with pn.plotting.house_style():
+        figure = Figure(figsize=(10, 3.3), layout="constrained")
+        panels = figure.subplots(1, 3, sharex=True, sharey=True)
+        for ax, norm in zip(panels, norms, strict=True):
+            best = pn.max_margin(problem, norm)
+            w, margin = np.asarray(best.weights), float(best.margin)
+            hue = pn.plotting.colour(norm.label)
+            x = np.linspace(-5.0, 5.0, 41)
+            grid = np.stack(np.meshgrid(x, x), axis=-1) @ w
+            # the score's sign is the class, and no sample is within the margin
+            ax.contourf(x, x, np.abs(grid), [0.0, margin], colors=[hue], alpha=0.2)
+            ax.contour(x, x, grid, [0.0], colors=[hue], linewidths=1.8)
+            for label, marker in ((1, "o"), (-1, "s")):
+                ax.plot(*X[y == label].T, marker, color="#1b1d22", markersize=5)
+            held = np.isclose(np.abs(X @ w), margin, rtol=1e-6)
+            ax.plot(*X[held].T, "o", color=hue, markersize=12, fillstyle="none")
+            ax.set_title(
+                f"{norm.label}: w = ({w[0]:z.2f}, {w[1]:z.2f}), margin {margin:.2f}",
+                fontsize=10,
+            )
+            ax.set_aspect("equal")
+            ax.set_xlim(-5, 5)
+            ax.set_ylim(-3.5, 3.5)
+            ax.set_xlabel("first feature")
+        panels[0].set_ylabel("second feature")
+    _write(figure, "margins.svg")
+
+
 def batch_size() -> None:
     """The limit of Adam for every batch size, between the two max margins."""
     problem = pn.datasets.gaussian(10, 50, seed=0).problem()
@@ -169,6 +206,17 @@ def ellipse() -> None:
     _write(figure, "sharpness_ellipse.svg")
 
 
+def what_was_chosen() -> None:
+    """The weights that two rules pick, beside those that three norms pick."""
+    rules = {
+        "gradient descent": pn.optimizers.SteepestDescent(pn.norms.L2()),
+        "sign descent": pn.optimizers.SignDescent(),
+    }
+    digits = pn.datasets.digits(("3", "8"))
+    found = pn.compare(digits, rules, steps=100_000)
+    _write(found.chosen.plot().figure, "what_was_chosen.svg")
+
+
 def _write(figure: Figure, name: str) -> None:
     """Beside this file; the same bytes each time."""
     figure.set_facecolor("white")
@@ -178,6 +226,8 @@ def _write(figure: Figure, name: str) -> None:
 
 if __name__ == "__main__":
     which_norm_wins()
+    margins()
     batch_size()
     regimes()
     ellipse()
+    what_was_chosen()

@@ -47,11 +47,13 @@ def plain_formula(tex: str) -> str:
     before = None
     while before != text:
         before = text
-        text = re.sub(rf"\\[dt]?frac\s*{group}\s*{group}", _fraction, text)
         text = re.sub(rf"\\sqrt\s*{group}", lambda m: "√" + _wrapped(m[1]), text)
         text = re.sub(rf"\^\s*{group}", lambda m: _raised(m[1], "^", _POWERS), text)
         text = re.sub(rf"_\s*{group}", lambda m: _raised(m[1], "_", _INDICES), text)
-        text = re.sub(r"\\[dt]?frac(\w)(\w)", r"\1/\2", text)
+        # one letter or digit needs no braces, nor do both
+        either = r"(?:\{([^{}]*)\}|(\w))"
+        parts = rf"\\[dt]?frac(?:\s+|(?=[\d{{])){either}\s*{either}"
+        text = re.sub(parts, _fraction, text)
     text = re.sub(r"\\sqrt\s*", "√", text)
     arrows = r"\\(leftarrow|rightarrow|to|mapsto)\b"
     text = re.sub(arrows, lambda m: f" {_SYMBOLS[m[1]]} ", text)
@@ -67,7 +69,8 @@ def _wrapped(inner: str) -> str:
 
 
 def _fraction(found: re.Match[str]) -> str:
-    return f"{_wrapped(found[1])}/{_wrapped(found[2])}"
+    over, under = (found[1] or found[2]), (found[3] or found[4])
+    return f"{_wrapped(over)}/{_wrapped(under)}"
 
 
 def _raised(inner: str, sign: str, letters: dict[str, str]) -> str:

@@ -6,15 +6,23 @@ import functools
 import numpy as np
 
 import penchant as pn
+from penchant.theory import longest_row
 from tests.cases import binary, multiclass
 
 SIGN = pn.optimizers.SignDescent()
+LINF = pn.norms.Linf()
+
+
+def falling(problem, reach=4.0):
+    """Steps that fall like t^-1/2 whatever the run's length, the first `reach`/R."""
+    return pn.schedules.power(reach / longest_row(problem, LINF), 0.5)
 
 
 @functools.cache
 def separable():
     """Sign descent on eight samples: everything as it should be."""
-    return pn.diagnose(binary(0), SIGN, steps=5_000)
+    problem = binary(0)
+    return pn.diagnose(problem, SIGN, steps=5_000, step_size=falling(problem))
 
 
 @functools.cache
@@ -22,7 +30,13 @@ def past_eps():
     """Adam, long after its gradients have fallen below ε: most cautions."""
     problem = binary(0, loss=pn.losses.Logistic())
     rule = pn.optimizers.Adam(0.9, 0.95)
-    return pn.diagnose(problem, rule, steps=20_000, about={"data": "<b>x</b> & co"})
+    return pn.diagnose(
+        problem,
+        rule,
+        steps=20_000,
+        step_size=falling(problem),
+        about={"data": "<b>x</b> & co"},
+    )
 
 
 @functools.cache

@@ -7,10 +7,9 @@ import penchant as pn
 from penchant import optimizers
 from penchant.theory import longest_row
 from tests.cases import binary, multiclass, paper_data
-from tests.diagnosis.cases import SIGN, kinds, past_eps, separable
+from tests.diagnosis.cases import LINF, SIGN, falling, kinds, past_eps, separable
 
 LOGISTIC = pn.losses.Logistic()
-LINF = pn.norms.Linf()
 
 
 def caution(says, kind):
@@ -155,7 +154,8 @@ def test_a_gap_that_grows_is_said_and_has_no_rate():
     y = np.where(X @ w > 0, 1, -1)
     X = X + 0.2 * np.outer(y, w) / np.linalg.norm(w)
     problem = pn.LinearClassification((X - X.mean(0)) / X.std(0), y, loss=LOGISTIC)
-    says = pn.diagnose(problem, optimizers.Adam(), steps=3_000)
+    step_size = falling(problem)
+    says = pn.diagnose(problem, optimizers.Adam(), steps=3_000, step_size=step_size)
     said = caution(says, "not-converged")
     assert says.convergence.exponent < 0
     assert said.detail == "Over the last decade of steps the gap has not fallen."
@@ -169,7 +169,14 @@ def test_what_is_left_is_extrapolated():
     low, high = fit.needed_range
     assert low <= fit.needed <= high
     # the prophecy, fulfilled
-    longer = pn.diagnose(binary(0), SIGN, steps=int(fit.needed), norms=[LINF])
+    problem = binary(0)
+    longer = pn.diagnose(
+        problem,
+        SIGN,
+        steps=int(fit.needed),
+        step_size=falling(problem),
+        norms=[LINF],
+    )
     assert longer.convergence.gap == pytest.approx(0.01, rel=0.1)
 
 

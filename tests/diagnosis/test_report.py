@@ -63,7 +63,11 @@ def complete(page, says):
         re.findall(r"url\((#[^)]*)\)", page)
     )
     assert re.findall(r'(?:src|href)="(?!#|data:)', page) == []
-    text = html.unescape(re.sub(r"<(style|svg).*?</\1>", "", page, flags=re.DOTALL))
+    text = re.sub(r"<(style|svg).*?</\1>", "", page, flags=re.DOTALL)
+    assert not re.search(r"(?<!\*t)\^|[^\w.]-0(?:\.0+)?(?![\w.])", text)
+    # as it was before words were linked and powers raised
+    text = re.sub(r'<a class="word"[^>]*>(.*?)</a>', r"\1", text)
+    text = html.unescape(re.sub(r"<sup>(.*?)</sup>", r"^\1", text))
     assert says.headline in text
     answers = [getattr(says, name, "") for name in ("heading", "when", "now")]
     for said in [said for said in answers if said] or [says.explanation]:
@@ -85,9 +89,9 @@ def complete(page, says):
 
 def test_each_figure_is_there_wide_and_narrow(saved):
     for made, figures in (
-        (separable, ["ratios", "imitation", "paths", "loss"]),
-        (overlapping, ["excess", "loss"]),
-        (open_question, ["loss"]),
+        (separable, ["ratios", "imitation", "paths", "loss", "chosen"]),
+        (overlapping, ["excess", "loss", "chosen"]),
+        (open_question, ["loss", "chosen"]),
     ):
         page = saved[made].read_text(encoding="utf-8")
         assert re.findall(r'<figure id="(\w+)">', page) == figures
@@ -120,8 +124,11 @@ def test_a_later_diagnosis_replaces_an_earlier_one(tmp_path, blank_pages):
 
 def test_the_winner_is_marked(saved):
     page = saved[separable].read_text(encoding="utf-8")
-    (won,) = re.findall(r'<tr class="won"><td>(.*?)</td>', page)
-    assert won == "ℓ∞"
+    (won,) = re.findall(r'<tr class="won"><td>(.*?)</td><td>(.*?)</td>', page)
+    assert won == (
+        "ℓ∞",
+        percent(separable().table["ℓ∞"].ratio),
+    )  # the share comes first
     assert "as theory foretold" in page
     assert separable().page() == page  # the same each time
 
@@ -162,3 +169,20 @@ def test_what_is_shown_is_what_a_reader_takes_in():
     assert [percent(s) for s in shares] == [
         "50 %", "91.0 %", "98.5 %", "99.85 %", "99.997 %", "100 %", "-20 %", "–",
     ]  # fmt: skip
+
+
+def test_words_are_explained_on_the_page(saved):
+    for made in (separable, past_eps, several, overlapping):
+        page = saved[made].read_text(encoding="utf-8")
+        linked = re.findall(r'<a class="word" href="#([\w-]*)">', page)
+        assert len(linked) == len(set(linked))  # each once, at its first place
+        assert set(linked) == set(re.findall(r'<dt id="([\w-]*)">', page))
+        assert "word-norm" in linked or made is overlapping
+
+
+def test_only_the_leader_has_a_band(saved):
+    page = saved[separable].read_text(encoding="utf-8")
+    (figure,) = re.findall(r'(?s)<figure id="paths">.*?</figure>', page)
+    assert "band below ℓ∞" in figure
+    # a band is a collection: one in each of the two drawings
+    assert figure.count('id="FillBetweenPolyCollection') == 2

@@ -156,6 +156,7 @@ def test_the_error_is_the_spread_over_other_batches(norm):
     assert 0.8 < spread / said < 1.25
 
 
+@pytest.mark.slow
 def test_intervals_of_exponents_cover():
     """The exponent by the mean of all gradients lies in 95 % intervals of 100 sets."""
     _, w, exact, drawn = _draws(100, 5)

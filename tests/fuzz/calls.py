@@ -1,14 +1,18 @@
 """Public functions called with an argument of a wrong type: a TypeError or ValueError.
 
 Run as a program, without the type checks that pytest's session adds:
-`python -m tests.fuzz.calls SEED COUNT` prints a line for each call that ends otherwise.
+`python -m tests.fuzz.calls SEED START COUNT` prints the number of each call, and a line
+for each that ends otherwise.
 """
 
 import inspect
-import signal
+import queue
+import subprocess
 import sys
+import threading
 import traceback
 import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -24,8 +28,8 @@ JUNK = (
     *([], {}, (), {"a": 1}, [[1, 2], [3]], np.zeros(0), np.array("x"), np.eye(2)),
     *(np.full(9, np.nan), np.array([None, 1]), int, len, Exception("x")),
 )
-LONG = 4
-"""Seconds after which a call is given up."""
+LONG, START = 8.0, 120.0
+"""Seconds after which a call is given up, and those that a process has to begin."""
 
 SLOW = {"explore", "open", "reproduce"}
 
@@ -88,7 +92,10 @@ def functions():
 def _is_made(kind):
     """Whether a user makes objects of a class: rules, norms, losses, batchings, …"""
     made = "norms optimizers losses batching schedules problems"
-    return any(f".{word}" in kind.__module__ for word in made.split())
+    results = "_like", "_character"
+    return any(f".{word}" in kind.__module__ for word in made.split()) and not (
+        kind.__module__.endswith(results)
+    )
 
 
 def call(function, good, rng):
@@ -118,23 +125,19 @@ def call(function, good, rng):
     return shown, lambda: function(*positional, **given)
 
 
-def failures(seed, count):
-    """What went wrong in `count` calls, a line for each place."""
-    good, names, told = good_values(), functions(), set()
-    signal.signal(signal.SIGALRM, _long)
-    for i in range(count):
+def failures(seed, start, count):
+    """Make the calls from `start` on; the number of each, and what went wrong."""
+    good, names = good_values(), functions()
+    for i in range(start, count):
+        print(i, flush=True)  # noqa: T201
         rng = np.random.default_rng([seed, i])
         name = list(names)[i % len(names)]
         shown, run = call(names[name], good, rng)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                signal.alarm(LONG)
-                try:
-                    repr(run())
-                finally:
-                    signal.alarm(0)
-        except (TypeError, ValueError, FileNotFoundError, _LongError):
+                repr(run())
+        except (TypeError, ValueError, FileNotFoundError):
             continue
         except Exception as error:  # noqa: BLE001
             if any(
@@ -144,20 +147,64 @@ def failures(seed, count):
                 continue  # it is documented
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{last.filename.rpartition('penchant/')[2]}:{last.lineno}"
-            key = name, type(error).__name__, where
-            if key not in told:
-                told.add(key)
-                yield f"{name}({shown}): {error!r:.150} at {where}, call {i}"
+            yield f"{name}({shown}): {error!r:.150} at {where}, call {i}"
 
 
-class _LongError(BaseException):
-    """A call that takes long is no fault: the other arguments were in place."""
+def watched(seed, count):
+    """What went wrong in `count` calls, made by a process that may hang or die.
+
+    A call that takes long is no fault, the other arguments were in place: the process
+    is ended and another goes on with the next call.
+    """
+    start, told = 0, []
+    while start < count:
+        with subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tests.fuzz.calls",
+                str(seed),
+                str(start),
+                str(count),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        ) as child:
+            lines = queue.SimpleQueue()
+            reader = threading.Thread(target=_read, args=(child.stdout, lines))
+            reader.start()
+            wait, at = START, start - 1
+            while True:
+                try:
+                    line = lines.get(timeout=wait)
+                except queue.Empty:
+                    child.kill()
+                    break
+                if line is None:
+                    break
+                if line.isdigit():
+                    wait, at = LONG, int(line)
+                else:
+                    told.append(line)
+            reader.join()
+            if child.wait() != 0 and line is None:
+                told.append(
+                    f"call {at} ended the process: {child.stderr.read()[-300:]}"
+                )
+        if at < start:
+            raise RuntimeError(f"no call was made: {told}")
+        start = at + 1
+    return told
 
 
-def _long(*_):
-    raise _LongError
+def _read(stream, lines):
+    for line in stream:
+        lines.put(line.strip())
+    lines.put(None)
 
 
 if __name__ == "__main__":
-    for line in failures(int(sys.argv[1]), int(sys.argv[2])):
+    for line in failures(*map(int, sys.argv[1:])):
         print(line, flush=True)  # noqa: T201

@@ -71,7 +71,7 @@ def test_is_the_same_each_time(name):
 def test_text_stays_text():
     svg = plotting.themed_svg(DRAWN["bars"](), "title")
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
-    assert {"ℓ2", "ℓ∞", "50.0 %", "not separated"} <= {t.strip() for t in texts}
+    assert {"ℓ2", "ℓ∞", "50 %", "not separated"} <= {t.strip() for t in texts}
 
 
 def test_bars_show_what_is_certain_and_what_is_not(axes):
@@ -104,16 +104,67 @@ def test_paths_show_percents_and_marks(axes):
     assert len(axes.collections) == 2  # a band a norm
 
 
-def test_tiny_losses_are_drawn_by_their_logarithm(axes):
-    log_loss = np.array([-1.0, -30.0, -90.0, -900.0])
-    walls = {"float32": -16.3, "float64": -36.8, "beyond": -1e4}
+def test_a_band_where_it_is_given_and_no_other(axes):
+    plotting.ratio_paths(STEPS, RATIOS, {"ℓ∞": 0.5 * RATIOS["ℓ∞"]}, ax=axes)
+    assert len(axes.collections) == 1
+
+
+def test_phases_are_named_from_the_first_shown(axes):
+    marks = {"one": 0.0, "two": 1.0, "three": 100.0, "four": 1e4}
+    plotting.ratio_paths(STEPS[1:], {"ℓ2": RATIOS["ℓ2"][1:]}, marks=marks, ax=axes)
+    # at step 10, where the axes begin, the second is going on, and the first is over
+    named = {t.get_text(): t.xy[0] for t in axes.texts if t.get_text() != "ℓ2"}
+    assert named == {"two": 10, "three": 100}
+
+
+def test_axes_of_less_than_two_decades_have_plain_numbers():
+    steps = np.array([3_000, 5_000, 9_000, 20_000])
+    drawn = plotting.ratio_paths(steps, {"ℓ2": np.array([0.1, 0.2, 0.3, 0.4])})
+    ticks = [t.get_text() for t in drawn.get_xticklabels()]
+    assert ticks == ["5,000", "10,000", "20,000"]
+
+
+def ticks(axes):
+    return {t.get_text(): t.get_position()[1] for t in axes.get_yticklabels()}
+
+
+def test_tiny_losses_are_losses_on_the_axis(axes):
+    # e^-1000 and far below are no floats; the axis says them all the same
+    log_loss = np.array([-1.0, -30.0, -1000.0, -1e6])
+    walls = {"float32": -16.3, "float64": -36.8, "beyond": -1e7}
     plotting.loss_path(STEPS, log_loss, walls=walls, ax=axes)
-    assert axes.get_ylabel() == "log₁₀(1 / loss)"
-    assert np.allclose(axes.lines[0].get_ydata(), -log_loss / np.log(10.0))
+    assert axes.get_ylabel() == "training loss"
+    shown = axes.lines[0].get_ydata()
+    assert np.allclose(shown, log_loss / np.log(10.0))
+    assert np.all(np.diff(axes.transData.transform(np.c_[STEPS, shown])[:, 1]) < 0)
     assert [t.get_text() for t in axes.texts] == ["float32", "float64"]
-    large = plotting.loss_path(STEPS, [0.0, -1.0, -2.0, -3.0])
-    assert large.get_ylabel() == "training loss"
-    assert np.allclose(large.lines[0].get_ydata(), np.exp([0.0, -1.0, -2.0, -3.0]))
+    told = ticks(axes)
+    assert told["10⁻¹⁰⁰"] == -100.0
+    assert told["1"] == 0.0
+    assert told["10⁻¹⁰⁰⁰⁰⁰"] == -1e5
+
+
+@pytest.mark.parametrize(
+    ("log10", "told"),
+    [
+        ([0.0, -1.0, -3.0, -4.5], ["1", "10⁻¹", "10⁻²", "10⁻³", "10⁻⁴", "10⁻⁵"]),
+        ([0.0, -0.1, -0.2, -0.31], ["0.5", "1"]),
+        ([0.5, 0.5, 0.49, 0.49], ["3.09", "3.16"]),
+        ([0.5, 0.5, 0.5, 0.5], ["3.16"]),
+        ([4.2, 1.0, -8.0, -80.0], ["10⁻¹⁰", "10⁻¹", "1", "10⁵"]),
+        ([0.0, -9.0, -11.0, -14.5], ["1", "10⁻³", "10⁻⁶", "10⁻⁹", "10⁻¹²", "10⁻¹⁵"]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_ticks_of_losses_are_what_they_say(log10, told):
+    drawn = plotting.loss_path(STEPS, np.array(log10) * np.log(10.0))
+    found = ticks(drawn)
+    assert sorted(found) == sorted(told)
+    for text, power in found.items():
+        digits = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+        raised = text.startswith("10") and text[2:]
+        value = float(f"1e{text[2:].translate(digits)}") if raised else float(text)
+        assert np.isclose(10.0**power, value, rtol=5e-3)
 
 
 def test_no_excess_is_left_out(axes):

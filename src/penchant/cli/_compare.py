@@ -25,6 +25,7 @@ from penchant.cli._options import (
     _RUN,
     OF_DATA,
     OF_RUN,
+    OF_TEST,
     RULES,
     Given,
     Json,
@@ -42,7 +43,7 @@ from penchant.cli._options import (
     "separable (the page compares alignments) · 130 interrupted (what was reached is "
     "written; the same command goes on)."
 )
-@with_options(OF_DATA, OF_RUN)
+@with_options(OF_DATA, OF_TEST, OF_RUN)
 def compare(
     given: Given,
     optimizers: Annotated[
@@ -110,6 +111,7 @@ def compare(
                 steps=updates,
                 norms=compared,
                 key=given["seed"],
+                holdout=given["holdout"],
                 progress=not (quiet or as_json),
                 folder=out,
                 about={
@@ -127,6 +129,9 @@ def compare(
         console.print(f"\n[bold]{escape(result.headline)}[/bold]")
         console.print(escape(result.explanation) + "\n", highlight=False)
         console.print(escape(result.table), highlight=False)
+        if result.held_out is not None:
+            text = f"\n{result.held_out.headline} {result.held_out.explanation}"
+            console.print(escape(text), highlight=False)
         if (out / "comparison.html").exists():
             console.print(f"\nOpen [bold]{escape(str(out / 'comparison.html'))}[/bold]")
     if not (out / "comparison.html").exists():

@@ -28,6 +28,7 @@ from penchant.cli._options import (
     OF_DATA,
     OF_RULE,
     OF_RUN,
+    OF_TEST,
     Given,
     Json,
     digest,
@@ -44,7 +45,7 @@ from penchant.cli._options import (
     "written) · 4 with --check, theory is not confirmed · "
     "130 interrupted (once training has begun with a report of what there is)."
 )
-@with_options(OF_DATA, OF_RULE, OF_RUN)
+@with_options(OF_DATA, OF_TEST, OF_RULE, OF_RUN)
 def diagnose(
     given: Given,
     steps: Annotated[
@@ -107,6 +108,7 @@ def diagnose(
                 steps=updates,
                 norms=compared,
                 key=given["seed"],
+                holdout=given["holdout"],
                 progress=not (quiet or as_json),
                 checkpoint=unfinished,
                 about={
@@ -153,6 +155,8 @@ def _show(
     console.print(escape(says.explanation) + "\n", highlight=False)
     if len(says.table):
         console.print(escape(repr(says.table)) + "\n", highlight=False)
+    for line in says.footnotes():
+        console.print(escape(line) + "\n", highlight=False)
     for caution in says.warnings:
         console.print(
             f"[yellow]![/yellow] [bold]{escape(caution.headline)}[/bold] "

@@ -82,6 +82,22 @@ Scale = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
+Image = Annotated[
+    str | None,
+    typer.Option(
+        help="Samples are images, as 28x28 or 32x32x3, or none; known of idx files and "
+        "digits. For pictures of the weights.",
+        rich_help_panel=_DATA,
+    ),
+]
+Holdout = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of samples that no training sees, as .2: on which the optima "
+        "differ, and who is right.",
+        rich_help_panel=_DATA,
+    ),
+]
 Standardize = Annotated[
     bool,
     typer.Option(
@@ -219,6 +235,7 @@ OF_DATA: dict[str, tuple[Any, Any]] = {
     "one_hot": (OneHot, None),
     "decimal": (Decimal, "."),
     "scale": (Scale, None),
+    "image": (Image, None),
     "standardize": (Standardize, False),
     "bias": (Bias, False),
     "loss": (Loss, "logistic"),
@@ -246,6 +263,8 @@ OF_RUN: dict[str, tuple[Any, Any]] = {
     "step_size": (StepSize, None),
     "seed": (Seed, 0),
 }
+
+OF_TEST: dict[str, tuple[Any, Any]] = {"holdout": (Holdout, None)}
 
 Given = dict[str, Any]
 """The values of shared options by name."""
@@ -303,9 +322,21 @@ def load(given: Given) -> "pn.datasets.Dataset":
         one_hot=one_hot if one_hot == "all" else listed(one_hot or "", str),
         decimal=given["decimal"],
         scale=given["scale"],
+        image=given["image"],
         seed=given["seed"],
     )
-    return dataset.standardized() if given["standardize"] else dataset
+    if not given["standardize"]:
+        return dataset
+    rows = _parts(dataset, given)
+    return dataset.standardized(None if rows is None else rows.train)
+
+
+def _parts(dataset: "pn.datasets.Dataset", given: Given) -> "pn.datasets.Split | None":
+    """Which rows `diagnose` will train on; None for all."""
+    share = given.get("holdout")
+    if share is None:
+        return None
+    return pn.datasets.split(dataset.labels, share, given["seed"])
 
 
 def read(given: Given) -> "tuple[pn.datasets.Dataset, dict[str, Any]]":
@@ -321,10 +352,12 @@ def read(given: Given) -> "tuple[pn.datasets.Dataset, dict[str, Any]]":
         said = (f"{framework!r}.", *framework.differences)
         dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *said))
     size, order = given["batch_size"], given["order"]
+    parts = _parts(dataset, given)
+    samples = dataset.samples if parts is None else len(parts.train)
     return dataset, {
         "problem": dataset.problem(pn.losses.read(given["loss"]), given["bias"]),
         "optimizer": pn.optimizers.read(rule, **options),
-        "batching": pn.batching.of_rule(rule, dataset.samples, order)
+        "batching": pn.batching.of_rule(rule, samples, order)
         if size is None
         else pn.batching.read(size, order),
         "step_size": steps,

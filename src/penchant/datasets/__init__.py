@@ -14,3 +14,4 @@ from penchant.datasets._per_sample import (
     scaled_rademacher as scaled_rademacher,
     shifted_diagonal as shifted_diagonal,
 )
+from penchant.datasets._split import Split as Split, split as split

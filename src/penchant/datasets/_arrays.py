@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from penchant._images import of_shape
 from penchant.datasets._blocks import (
     AbstractRows,
     InMemory,
@@ -226,10 +227,15 @@ def read_arrays(
     for length in rows.shape[1:]:
         d *= length
     check_width(name, d)
+    pixels = of_shape(rows.shape[1:])
     if len(rows.shape) > 2:
-        notes.append(
-            f"Samples of shape {rows.shape[1:]} were flattened to {d} features."
-        )
+        told = f"Samples of shape {rows.shape[1:]} were flattened to {d} features."
+        if pixels is not None and request.image is None:
+            told += (
+                " Pictures show them as images of that shape; image=... (--image) "
+                "names another."
+            )
+        notes.append(told)
     check_labels(y.shape, y.dtype, rows.shape, name, where)
     check_text(name, y)
     names = tuple(features) if features is not None else _numbered(d)
@@ -247,6 +253,7 @@ def read_arrays(
         notes=notes,
         cells=cells,
         stored=stored,
+        image=pixels if len(kept) == d else None,
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from penchant import pages
+from penchant._images import read_image
 from penchant._types import Numbers
 from penchant.datasets._errors import DataError, counted, listing
 from penchant.datasets._findings import constant_features, findings
@@ -34,6 +35,8 @@ class Dataset:
             two classes the first is -1, the second +1); empty where absorbed.
         name: Where the data are from.
         notes: What a user must know of them, a sentence each.
+        image: The shape of the images that rows of `X` are, flattened: `(h, w)`, with
+            colours `(h, w, 3)` or `(3, h, w)`; None where they are none.
 
     Raises:
         DataError: If shapes, labels and names don't fit together.
@@ -45,6 +48,7 @@ class Dataset:
     classes: tuple[str, ...]
     name: str
     notes: tuple[str, ...] = ()
+    image: tuple[int, ...] | None = None
 
     def __post_init__(self):
         if self.X.ndim != 2 or 0 in self.X.shape:
@@ -65,6 +69,10 @@ class Dataset:
                 f"{self.name}: features must be {d} names, one a column of X; "
                 f"got {len(self.features)}."
             )
+        try:
+            read_image(self.image, d)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{self.name}: {error}") from None
         k = len(self.classes)
         wanted = {0: [1], 2: [-1, 1]}.get(k, list(range(k)))
         if k == 1 or np.unique(self.y).tolist() != wanted:
@@ -79,9 +87,22 @@ class Dataset:
         """The number `n` of rows."""
         return self.X.shape[0]
 
+    @property
+    def labels(self) -> np.ndarray:
+        """`(n,)` labels as the user wrote them; +1 where they are absorbed."""
+        if not self.classes:
+            return self.y
+        codes = (self.y + 1) // 2 if len(self.classes) == 2 else self.y
+        return np.array(self.classes)[codes]
+
     @classmethod
     def of(
-        cls, X: Numbers, y: Numbers, features: Sequence[str] = (), name: str = "data"
+        cls,
+        X: Numbers,
+        y: Numbers,
+        features: Sequence[str] = (),
+        name: str = "data",
+        image: tuple[int, ...] | str | None = None,
     ) -> "Dataset":
         """A data set of examples and labels, as the command line would read them.
 
@@ -96,13 +117,14 @@ class Dataset:
             y: `(n,)` labels, or the name of their column in a table.
             features: Names of the columns; x0, x1, … where there are none.
             name: Where the data are from.
+            image: The shape of the images that samples are, as `load` takes it.
 
         Raises:
             TypeError: If X holds no numbers.
             DataError: If shapes, labels and names don't fit together.
             ValueError: If labels can't be used.
         """
-        made = read(X, y)
+        made = read(X, y, image=image)
         assert isinstance(made, LinearClassification)
         examples, codes = np.asarray(made.X), np.asarray(made.y, dtype=np.int64)
         called = tuple(features) or made.features
@@ -113,6 +135,7 @@ class Dataset:
             made.names or _numbered(codes),
             name,
             tuple(findings(examples, codes, called)) if called else (),
+            made.image,
         )
 
     def problem(
@@ -132,24 +155,43 @@ class Dataset:
         assert isinstance(made, LinearClassification)
         return made
 
-    def standardized(self) -> "Dataset":
+    def standardized(self, rows: Numbers | None = None) -> "Dataset":
         """Every feature shifted and scaled to mean 0 and standard deviation 1.
 
         The deviation is the population's (divided by n). A feature that is constant
         becomes 0. This changes every margin, and which solution each norm prefers.
+
+        Args:
+            rows: Numbers of the rows whose mean and deviation are taken, such as
+                those to train on; None for all. The others are shifted and scaled by
+                the same, so that nothing of them is known to who learns from these.
+
+        Raises:
+            DataError: If rows are none of the data.
         """
+        some = np.arange(self.samples) if rows is None else np.asarray(rows)
+        whole = some.dtype.kind in "iu" and some.ndim == 1 and some.size > 0
+        if not whole or some.min() < 0 or some.max() >= self.samples:
+            raise DataError(
+                f"{self.name}: rows must be whole numbers from 0 to "
+                f"{self.samples - 1}, at least one; got {rows!r:.100}."
+            )
         # powers of two scale without rounding, so that sums neither overflow nor vanish
         _, exponents = np.frexp(np.abs(self.X).max(axis=0))
         Z = np.ldexp(self.X, -exponents)
-        constant = (Z[0] == Z).all(axis=0)
-        Z -= Z.mean(axis=0)
-        Z -= Z.mean(axis=0)  # once more: the first mean is rounded at the offset's size
-        deviation = Z.std(axis=0)
+        constant = (Z[some[0]] == Z[some]).all(axis=0)
+        Z -= Z[some].mean(axis=0)
+        # once more: the first mean is rounded at the offset's size
+        Z -= Z[some].mean(axis=0)
+        deviation = Z[some].std(axis=0)
         Z /= np.where(constant, 1.0, deviation)
         Z[:, constant] = 0.0
         stale = constant_features(self.X, self.features)
         notes = [note for note in self.notes if note not in stale]
-        notes.append("Standardised: every feature has mean 0 and standard deviation 1.")
+        on = "" if rows is None else f", over the {len(some)} rows to train on"
+        notes.append(
+            f"Standardised: every feature has mean 0 and standard deviation 1{on}."
+        )
         if constant.any():
             names = listing(np.array(self.features)[constant].tolist(), write=str)
             notes.append(

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,4 +26,6 @@ def read_digits(request: Request) -> Dataset:
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
+    if request.image is None and not request.skip:
+        request = dataclasses.replace(request, image=(8, 8))
     return read_arrays(bunch.data, bunch.target, request, bunch.feature_names)

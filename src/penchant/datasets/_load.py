@@ -78,6 +78,7 @@ def load(
     one_hot: Iterable[str] | str = (),
     decimal: str = ".",
     scale: Real | None = None,
+    image: tuple[int, ...] | str | None = None,
     seed: int = 0,
 ) -> Dataset:
     """A data set from a file, a table, arrays or OpenML, or scikit-learn's digits.
@@ -120,6 +121,10 @@ def load(
             `"all"` for all that hold text.
         decimal: `","` where a table's numbers are written as 1,5 or 1.234,5.
         scale: A number by which all features are divided, as 255 for images in bytes.
+        image: The shape of the images that samples are, `(28, 28)` or `"28x28"`, with
+            colours `(32, 32, 3)` or `(3, 32, 32)`; pictures of weights then have it.
+            None is what the source says: the shape of its array, or names of columns
+            such as `pixel0` and `pixel_0_0`; `"none"` is no image.
         seed: Of the sample.
 
     Raises:
@@ -143,6 +148,7 @@ def load(
         one_hot=one_hot,
         decimal=decimal,
         scale=scale,
+        image=image,
         seed=seed,
     )
     try:

@@ -27,6 +27,7 @@ class Request:
     one_hot: tuple[str, ...] | None
     decimal: str
     scale: float | None
+    image: tuple[int, ...] | str | None
     seed: int
 
     @staticmethod
@@ -43,6 +44,7 @@ class Request:
         one_hot: Iterable[str] | str = (),
         decimal: str = ".",
         scale: Real | None = None,
+        image: tuple[int, ...] | str | None = None,
         seed: int = 0,
     ) -> "Request":
         """A request whose arguments make sense."""
@@ -69,6 +71,7 @@ class Request:
             None if all_text else tuple(map(visible, _check_names("one_hot", one_hot))),
             decimal,
             None if scale is None else float(scale),
+            image,
             check_count("seed", seed, least=0),
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from penchant._images import Image, of_names, read_image, written
 from penchant.datasets._dataset import Dataset
 from penchant.datasets._errors import DataError, counted, joined, listing
 from penchant.datasets._findings import findings
@@ -43,6 +44,7 @@ def collect(
     notes: Iterable[str] = (),
     cells: Cells | None = None,
     stored: int | None = None,
+    image: Image | None = None,
 ) -> Dataset:
     """The data set that a request makes of a source.
 
@@ -55,6 +57,7 @@ def collect(
         notes: Findings of the reader.
         cells: What the reader made of cells of text.
         stored: Bytes of the source on disk; None if it is in memory.
+        image: The shape of the images that samples are, if the source says it.
     """
     check_width(request.name, len(features))
     if total == 0:
@@ -67,7 +70,7 @@ def collect(
     pool = _Pool(request, where, len(features), cells or Cells(request), stored)
     for chunk in chunks:
         pool.add(chunk)
-    return pool.dataset(features, [*notes])
+    return pool.dataset(features, [*notes], image)
 
 
 def _check_size(request: Request, rows: int) -> None:
@@ -147,7 +150,9 @@ class _Pool:
             self.bar = joined[-1].max()
         self.parts, self.pooled = [joined], len(joined[-1])
 
-    def dataset(self, features: tuple[str, ...], notes: list[str]) -> Dataset:
+    def dataset(
+        self, features: tuple[str, ...], notes: list[str], image: Image | None
+    ) -> Dataset:
         name = self.request.name
         if not self.seen:
             raise DataError(f"{name} has no rows of data.")
@@ -165,7 +170,7 @@ class _Pool:
             told += self._gaps(X, codes, features)
             told += _infinities(X, places, features)
             if not told:
-                return self._finish(X, codes, features, notes)
+                return self._finish(X, codes, features, notes, image)
         elif not told:
             told.append(
                 f"no row is complete; each of {self.eligible} has a missing value. "
@@ -179,6 +184,7 @@ class _Pool:
         codes: np.ndarray,
         features: tuple[str, ...],
         notes: list[str],
+        image: Image | None,
     ) -> Dataset:
         y, classes, more = self.book.finish(codes)
         if self.dropped:
@@ -198,8 +204,32 @@ class _Pool:
         if self.request.scale is not None:
             X = X / self.request.scale
             notes.append(_scaled(self.request.scale))
-        notes = [*notes, *more, *findings(X, y, features)]
-        return Dataset(X, y, features, classes, self.request.name, tuple(notes))
+        image, told = self._image(features, image)
+        notes = [*notes, *told, *more, *findings(X, y, features)]
+        name = self.request.name
+        return Dataset(X, y, features, classes, name, tuple(notes), image)
+
+    def _image(
+        self, features: tuple[str, ...], image: Image | None
+    ) -> tuple[Image | None, list[str]]:
+        """The shape of images, as asked, as the source or its names say."""
+        asked = self.request.image
+        if asked is not None:
+            try:
+                return read_image(asked, len(features)), []
+            except ValueError as error:
+                raise DataError(f"{self.request.name}: {error}") from None
+        if image is not None:
+            return image, []
+        image = of_names(features)
+        if image is None:
+            return None, []
+        said = (
+            f"Features are called {features[0]!r} to {features[-1]!r}: pictures show "
+            f"them as images of {written(image)} pixels, row by row. image=... "
+            "(--image) names another shape, or none."
+        )
+        return image, [said]
 
     def _gaps(
         self, X: np.ndarray, codes: np.ndarray, features: tuple[str, ...]

@@ -19,12 +19,18 @@ from penchant.diagnosis.comparison._recipe import (
     Recipe as Recipe,
     read_recipes as read_recipes,
 )
+from penchant.diagnosis.linear._chosen import Chosen as Chosen, Entry as Entry
 from penchant.diagnosis.linear._diagnosis import Diagnosis as Diagnosis, Table as Table
 from penchant.diagnosis.linear._examination import (
     Examination as Examination,
     ExaminedRow as ExaminedRow,
     ExaminedTable as ExaminedTable,
     examine as examine,
+)
+from penchant.diagnosis.linear._held_out import (
+    Accuracy as Accuracy,
+    HeldOut as HeldOut,
+    Pair as Pair,
 )
 from penchant.diagnosis.linear._measure import MarginPath as MarginPath, Row as Row
 from penchant.diagnosis.linear._minimiser import Minimiser as Minimiser

@@ -10,6 +10,7 @@ import numpy as np
 
 from penchant import norms, optimizers
 from penchant._types import Key, StepSize
+from penchant.diagnosis._hold_out import Held
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import (
     AbstractClassification,
@@ -36,16 +37,19 @@ def settings_of(
     steps: int,
     key: Key,
     about: dict[str, Any] | None,
+    held: Held | None,
 ) -> dict[str, Any]:
     """Everything that makes a diagnosis what it is, for its report."""
+    samples = problem.samples + (0 if held is None else len(held.rows))
     schedule = schedules.as_schedule(step_size)
     again = [
         "pn.diagnose(",
-        f"    problem,  # {problem.samples} samples, {_loss(problem)['loss']}",
+        f"    problem,  # {samples} samples, {_loss(problem)['loss']}",
         f"    {_typed(optimizer)},",
         f"    batching={_typed(batching)},",
         f"    step_size={_typed(schedule)},",
         f"    steps={steps},",
+        *([] if held is None else [f"    holdout={held.share!r},"]),
         f"    key={key!r},",
         ")",
     ]
@@ -53,6 +57,7 @@ def settings_of(
         **_labels(problem),
         **(about or {}),
         "samples": problem.samples,
+        **({} if held is None else {"held out": held.said}),
         **_model(problem),
         **_loss(problem),
         "optimizer": repr(optimizer),

@@ -7,6 +7,7 @@ from typing import Any
 
 from penchant._progress import Stages, say
 from penchant.diagnosis._about import settings_of
+from penchant.diagnosis._hold_out import Held
 from penchant.norms import AbstractNorm
 from penchant.optimizers import AbstractOptimizer
 from penchant.training import Outcome, Trajectory, train
@@ -29,6 +30,8 @@ class Asked:
     checkpoint: str | Path | None
     about: dict[str, Any] | None
     stages: Stages
+    held: Held | None = None
+    """Samples that training does not see."""
     catalogue: Any = None
     """Largest margins that another diagnosis of the same problem has found."""
 
@@ -67,4 +70,5 @@ class Asked:
             self.steps,
             self.key,
             self.about,
+            self.held,
         )

@@ -8,6 +8,7 @@ from penchant._progress import Stages
 from penchant._types import Key, StepSize, Tree
 from penchant.diagnosis._asked import Asked
 from penchant.diagnosis._defaults import default_steps
+from penchant.diagnosis._hold_out import hold_out
 from penchant.diagnosis._result import AbstractDiagnosis
 from penchant.diagnosis.linear._diagnose import diagnose_linear
 from penchant.diagnosis.network._diagnose import diagnose_network
@@ -31,6 +32,8 @@ def diagnose(
     loss: AbstractLoss | str | None = None,
     bias: bool = False,
     classes: int | None = None,
+    image: tuple[int, ...] | str | None = None,
+    holdout: float | None = None,
     batching: AbstractBatching | None = None,
     steps: int | None = None,
     step_size: StepSize | None = None,
@@ -82,6 +85,11 @@ def diagnose(
         loss: Of examples or a `Dataset`: a loss or its name, `logistic` by default.
         bias: Of examples or a `Dataset`: append a feature that is 1.
         classes: Of examples or a `Dataset`: 2 for two classes as two rows of weights.
+        image: Of examples or a `Dataset`: the shape of the images that samples are,
+            `(28, 28)` or `"28x28"`, for pictures of the weights.
+        holdout: Of a linear classifier: the share of samples, such as .2, that no
+            training sees, drawn class by class with `key`. `held_out` of the answer
+            says on which of them the optima differ, and how often each is right.
         batching: Which samples an update sees; None for all, and for batches of 32
             where the rule is called `sgd`.
         steps: Number of updates; None for as many as a fixed amount of arithmetic
@@ -107,7 +115,9 @@ def diagnose(
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range.
     """
-    problem, rest = sort_out(problem, given, loss=loss, bias=bias, classes=classes)
+    problem, rest = sort_out(
+        problem, given, loss=loss, bias=bias, classes=classes, image=image
+    )
     optimizer = optimizers.only(rest, optimizer)
     check_instance(
         "problem",
@@ -116,6 +126,7 @@ def diagnose(
         "a LinearClassification, NetworkClassification, Regression or Objective",
     )
     rule = optimizers.read(optimizer)
+    problem, held = hold_out(problem, holdout, key)
     assert isinstance(problem, (AbstractClassification, AbstractObjective))
     if batching is None:
         batching = of_rule(optimizer, problem.samples)
@@ -149,6 +160,7 @@ def diagnose(
             stages=stages,
             checkpoint=checkpoint,
             about=about,
+            held=held,
         )
         if isinstance(problem, AbstractObjective):
             return diagnose_regression(asked)

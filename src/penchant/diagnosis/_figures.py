@@ -39,14 +39,22 @@ def add_loss(figures: Figures, diagnosis: AbstractDiagnosis) -> None:
     from penchant import plotting
 
     run = diagnosis.trajectory
+    walls = {n: at for n, at in _walls(diagnosis).items() if run.log_loss[-1] < at}
+    caption = "Training loss, the mean over samples; both axes are logarithmic."
+    if float(run.log_loss[-1]) < plotting.DEEP * math.log(10.0):
+        caption = (
+            "Training loss, the mean over samples. Down the axis the exponent grows "
+            "tenfold from one tick to the next, and not the loss."
+        )
+    if walls:
+        caption += f" Dashed: where training in {' and '.join(walls)} stops learning."
     add_figure(
         figures,
         "loss",
         "Loss",
-        "Training loss, the mean over samples. Dashed: where cross-entropy in float32 "
-        "and float64 stops learning.",
+        caption,
         lambda inches: plotting.loss_path(
-            run.steps, run.log_loss, walls=_walls(diagnosis), size=(inches, 2.4)
+            run.steps, run.log_loss, walls=walls, size=(inches, 2.4)
         ),
     )
 

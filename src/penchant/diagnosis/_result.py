@@ -257,6 +257,7 @@ def _from_first(old: dict[str, Any]) -> dict[str, Any]:
     network = "separated" in old
     headline = old.get("headline") or old["verdict"]
     linear = ("now", "heading", "when", "imitation", "convergence", "minimiser")
+    linear += ("chosen", "held_out")
     own = ("limit", "share_of_eps") if network else linear
     warnings = [w | {"kind": KINDS.get(w["kind"], w["kind"])} for w in old["warnings"]]
     return {

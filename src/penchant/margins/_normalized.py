@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from penchant._checks import check_instance
 from penchant._types import Parameters, Scalar
@@ -19,17 +20,28 @@ def normalized_margin(
 
     Raises:
         NotHomogeneousError: If the problem has no degree.
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If `w` has not the shapes of the problem's parameters.
     """
-    _check(problem, norm)
+    _check(problem, w, norm)
     return (
         jnp.min(problem.margins(w))
         / _length(problem, w, norm) ** problem.require_degree()
     )
 
 
-def _check(problem: AbstractClassification, norm: AbstractNorm) -> None:
+def _check(problem: AbstractClassification, w: Parameters, norm: AbstractNorm) -> None:
     check_instance("problem", problem, AbstractClassification, "one with margins")
     check_instance("norm", norm, AbstractNorm, "one of penchant.norms")
+    shapes = [jax.tree.map(np.shape, tree) for tree in (problem.start, w)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"w must have the shapes of the problem's parameters, {shapes[0]}; got "
+            f"{shapes[1]}."
+        )
+    for leaf in jax.tree.leaves(w):
+        if getattr(leaf, "dtype", np.dtype(object)).kind not in "biuf":
+            raise TypeError(f"w must be arrays of real numbers; got {leaf!r:.100}.")
 
 
 def smoothed_margin(
@@ -46,8 +58,10 @@ def smoothed_margin(
 
     Raises:
         NotHomogeneousError: If the problem has no degree.
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If `w` has not the shapes of the problem's parameters.
     """
-    _check(problem, norm)
+    _check(problem, w, norm)
     log_sum = problem.log_loss(w) + jnp.log(float(problem.samples))
     if isinstance(problem.loss, Exponential):
         alone = -log_sum

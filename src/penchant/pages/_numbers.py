@@ -2,16 +2,7 @@
 
 import math
 
-
-def percent(ratio: float) -> str:
-    """A ratio in per cent, with as many digits as tell it from 100."""
-    if not math.isfinite(ratio):
-        return "–"
-    gap = abs(1.0 - ratio)
-    if gap < 5e-6:
-        return "100 %"
-    digits = 0 if gap >= 0.095 else 1 if gap >= 0.0095 else 2 if gap >= 95e-5 else 3
-    return f"{100 * ratio:.{digits}f} %"
+from penchant._words import percent as percent
 
 
 def number(value: float | int | None) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from penchant._checks import check_instance
+from penchant.pages._glossary import Glossary, raised
 from penchant.pages._numbers import number, percent
 
 if TYPE_CHECKING:
@@ -25,18 +26,29 @@ def _environment() -> "Environment":
     )
     environment.filters["percent"] = percent
     environment.filters["number"] = number
+    environment.filters["raised"] = raised
+    environment.filters["short"] = lambda value: f"{value:z.5g}"
+    environment.filters["power"] = lambda value: raised(_power(value))
     return environment
+
+
+def _power(value: float) -> str:
+    """One digit and a power of ten, as in 9 × 10^-7."""
+    digit, exponent = f"{value:.0e}".split("e")
+    return f"{digit} × 10^{int(exponent)}".removeprefix("1 × ").replace("^-", "^−")
 
 
 def render(template: str, **context: Any) -> str:
     """A page from one of the templates; what is not marked as safe is escaped.
+
+    A template finds the page's glossary under `words`.
 
     Raises:
         jinja2.TemplateError: If there is no such template, or it asks for what the
             context lacks.
     """
     check_instance("template", template, str, "a template's name")
-    return _environment().get_template(template).render(**context)
+    return _environment().get_template(template).render(words=Glossary(), **context)
 
 
 @functools.cache

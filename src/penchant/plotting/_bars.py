@@ -3,6 +3,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from penchant._words import percent
 from penchant.plotting._style import FAINT, colour, house_style, own_axes, series
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def ratio_bars(
             shown = 100 * max(best[i], 0.0)
             ax.barh(y, shown, height=0.62, color=hue, alpha=0.35, linewidth=0)
             ax.barh(y, min(sure, shown), height=0.62, color=hue, linewidth=0)
-            text = "not separated" if best[i] <= 0 else f"{100 * best[i]:.1f} %"
+            text = "not separated" if best[i] <= 0 else percent(best[i])
             ax.text(shown + 1, y, text, va="center", fontweight="bold")
         ax.axvline(100, color=FAINT, linewidth=1, linestyle=(0, (3, 2)))
         ax.set_yticks(places, list(labels))
@@ -71,6 +72,9 @@ def alignment_bars(
     """
     with house_style():
         ax = own_axes(ax, size)
+        labels = list(labels)
+        order = range(len(labels))
+        _, alignments, errors = series(order, alignments=alignments, errors=errors)
         places = np.arange(len(labels))[::-1]
         for i, (y, label) in enumerate(zip(places, labels, strict=True)):
             shown = max(alignments[i], 0.0)
@@ -78,7 +82,7 @@ def alignment_bars(
             if errors[i] > 0:
                 ax.errorbar(shown, y, xerr=1.96 * errors[i], color=FAINT, capsize=2)
             end = shown + 1.96 * errors[i] + 0.01
-            ax.text(end, y, f"{alignments[i]:.2f}", va="center", fontweight="bold")
+            ax.text(end, y, f"{alignments[i]:z.2f}", va="center", fontweight="bold")
         ax.axvline(1.0, color=FAINT, linewidth=1, linestyle=(0, (3, 2)))
         ax.set_yticks(places, list(labels))
         ax.set_xlim(0, 1.14)

@@ -33,6 +33,11 @@ def ratio_panels(
     Returns:
         The axes of the first panel; their `figure` has all of them.
     """
+    for name, given in (("panels", panels), ("intervals", intervals or {})):
+        if not isinstance(given, Mapping) or (given is panels and not given):
+            raise TypeError(
+                f"{name} must have a name of a rule for each entry; got {given!r:.100}."
+            )
     with house_style():
         from matplotlib.figure import Figure
 

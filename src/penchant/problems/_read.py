@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import numpy as np
 
 from penchant._arrays import plain
@@ -33,6 +34,7 @@ def read(
     loss: AbstractLoss | str | None = None,
     bias: bool = False,
     classes: int | None = None,
+    image: tuple[int, ...] | str | None = None,
 ) -> AbstractProblem:
     """A problem itself, a `Dataset`'s, or a linear classifier of examples and labels.
 
@@ -52,12 +54,13 @@ def read(
         loss: A loss or its name; None for `logistic`.
         bias: Append a feature that is 1.
         classes: 2 asks for two classes as two rows of weights.
+        image: The shape of the images that samples are, `(28, 28)` or `"28x28"`.
 
     Raises:
         TypeError: If it is none of these, or loss, bias or classes come with a problem.
         ValueError: If examples or labels can't be used.
     """
-    asked = {"loss": loss, "bias": bias or None, "classes": classes}
+    asked = {"loss": loss, "bias": bias or None, "classes": classes, "image": image}
     extra = [name for name, value in asked.items() if value is not None]
     if isinstance(data, AbstractProblem):
         if extra or y is not None:
@@ -75,7 +78,11 @@ def read(
     if _is_dataset(data):
         if y is not None:
             raise TypeError(f"y goes with examples; {data!r} has its own labels.")
-        return make(data.X, data.y, features=data.features, names=data.classes)  # type: ignore[attr-defined]
+        given: Any = data
+        shape = getattr(given, "image", None) if image is None else image
+        return make(
+            given.X, given.y, features=given.features, names=given.classes, image=shape
+        )
     if isinstance(data, (str, bytes)) or hasattr(data, "__fspath__"):
         raise TypeError(
             f"problem must be {_ON_OFFER}; got {data!r}, text. A file is read by "
@@ -85,9 +92,14 @@ def read(
         raise TypeError(
             f"problem must be {_ON_OFFER}; got {type(data).__name__} and no labels."
         )
+    if isinstance(y, eqx.Module):  # a rule, a norm: the next argument
+        raise TypeError(
+            f"problem must be {_ON_OFFER}; got {type(data).__name__} and, where labels "
+            f"belong, {y!r:.100}."
+        )
     X, labels, features = _columns(data, y)
     codes, names = number_labels(labels)
-    return make(X, codes, features=features, names=names)
+    return make(X, codes, features=features, names=names, image=image)
 
 
 def sort_out(data: object, given: Sequence[object], **options: Any) -> Given:

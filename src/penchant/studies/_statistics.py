@@ -27,4 +27,7 @@ def interval(values: Sequence[float]) -> str:
     text = f"mean of {len(values)} seeds {mean:.4g}"
     if len(values) > 2:
         text += f" ± {half:.2g} (95 %, t)"
-    return f"{text}, from {min(values):.4g} to {max(values):.4g}"
+    least, most = f"{min(values):.4g}", f"{max(values):.4g}"
+    return (
+        f"{text}, all of them" if least == most else f"{text}, from {least} to {most}"
+    )

@@ -9,6 +9,7 @@ from penchant._progress import Stages
 from penchant._types import StepSize
 from penchant.diagnosis._asked import Asked
 from penchant.diagnosis._defaults import default_steps
+from penchant.diagnosis._hold_out import Held, hold_out
 from penchant.diagnosis._result import AbstractDiagnosis
 from penchant.diagnosis.comparison._comparison import (
     ComparedRule,
@@ -18,7 +19,9 @@ from penchant.diagnosis.comparison._comparison import (
 )
 from penchant.diagnosis.comparison._recipe import Recipe, read_recipes
 from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
+from penchant.diagnosis.linear._chosen import Chosen
 from penchant.diagnosis.linear._diagnose import diagnose_linear
+from penchant.diagnosis.linear._held_out import HeldOut
 from penchant.estimators import imitation
 from penchant.norms import AbstractNorm, read as read_norm
 from penchant.problems import LinearClassification, sort_out
@@ -34,6 +37,8 @@ def compare(
     loss: AbstractLoss | str | None = None,
     bias: bool = False,
     classes: int | None = None,
+    image: tuple[int, ...] | str | None = None,
+    holdout: float | None = None,
     seeds: int = 1,
     batch_size: int | None = None,
     order: str = "shuffled",
@@ -65,6 +70,9 @@ def compare(
         loss: Of examples or a `Dataset`: a loss or its name, `logistic` by default.
         bias: Of examples or a `Dataset`: append a feature that is 1.
         classes: Of examples or a `Dataset`: 2 for two classes as two rows of weights.
+        image: Of examples or a `Dataset`: the shape of the images that samples are.
+        holdout: The share of samples that no training sees, as `diagnose` takes it;
+            the same for all rules and seeds, drawn with `key`.
         seeds: How many runs a rule: orders of samples. Rules that see all samples in
             every step have no chance in them, and run once.
         batch_size: Samples that an update sees, for rules that do not say.
@@ -84,7 +92,9 @@ def compare(
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range, or a rule is unknown.
     """
-    found, rest = sort_out(problem, given, loss=loss, bias=bias, classes=classes)
+    found, rest = sort_out(
+        problem, given, loss=loss, bias=bias, classes=classes, image=image
+    )
     check_instance("problem", found, LinearClassification, "a LinearClassification")
     asked = [*rest, *([] if optimizers is None else [optimizers])]
     if len(asked) != 1:
@@ -99,6 +109,7 @@ def compare(
         step_size=step_size,
     )
     seeds, key = check_count("seeds", seeds), check_count("key", key, least=0)
+    found, held = hold_out(found, holdout, key)
     chosen = usual_norms(found) if norms is None else tuple(map(read_norm, norms))
     for recipe in recipes:  # what does not fit says so before the first run
         recipe.batching(found.samples).check(found.samples)
@@ -111,9 +122,10 @@ def compare(
         "bias": found.bias,
         "loss": repr(found.loss),
         "seeds": seeds,
+        **({} if held is None else {"held out": held.said}),
     }
     with Stages(progress) as stages:
-        work = _Work(found, chosen, stages, where)
+        work = _Work(found, chosen, stages, where, held)
         result = _run_all(work, recipes, seeds, key, steps, record, settings)
         work.finish(result)
     return result
@@ -158,6 +170,7 @@ class _Work:
         norms: tuple[AbstractNorm, ...],
         stages: Stages,
         folder: Path | None,
+        held: Held | None,
     ):
         self.problem, self.norms, self.tell, self.folder = (
             problem,
@@ -165,6 +178,7 @@ class _Work:
             stages,
             folder,
         )
+        self.held = held
         self.catalogue = Catalogue(problem, stages)
         self.aligned: dict[tuple[str, int], dict[str, float]] = {}
 
@@ -190,6 +204,7 @@ class _Work:
                 checkpoint=self._unfinished(recipe.name, seed),
                 about={"rule": recipe.name, "notes": list(recipe.notes)},
                 stages=self.tell,
+                held=self.held,
                 catalogue=self.catalogue,
             )
         )
@@ -277,4 +292,46 @@ def _gather(
         )
     known = [d.separable for _, _, runs in finished for d in runs]
     separable = True if True in known else False if False in known else None
-    return Comparison(tuple(rules), labels, separable, complete, settings)
+    chosen, held_out = _chosen(finished, work, settings)
+    return Comparison(
+        tuple(rules), labels, separable, complete, settings, chosen, held_out
+    )
+
+
+def _chosen(
+    finished: list[tuple[Recipe, tuple[int, ...], list[AbstractDiagnosis]]],
+    work: _Work,
+    settings: dict[str, Any],
+) -> tuple[Chosen | None, HeldOut | None]:
+    """The weights of every rule's first run beside the optima that all runs know."""
+    runs = {recipe.name: found[0] for recipe, _, found in finished}
+    if not runs:
+        return None, None
+    weights = {name: says.trajectory.weights[-1] for name, says in runs.items()}
+    several: list[bool | None] = [None] * len(runs)
+    for norm in work.norms:
+        row = next(
+            (r for d in runs.values() for r in d.table if r.norm.same(norm)), None
+        )
+        if row is None or norm.fingerprint not in work.catalogue.found:
+            continue
+        weights[norm.label] = work.catalogue.best(norm).weights
+        several.append(None if row.unique is None else not row.unique)
+    rules = ", ".join(runs)
+    steps = ", ".join(f"{int(says.trajectory.steps[-1]):,}" for says in runs.values())
+    what = f"{rules} after {steps} steps, the first seed of each"
+    if settings.get("data"):
+        what += f", on {settings['data']}"
+    chosen = Chosen(
+        names=tuple(weights),
+        runs=len(runs),
+        weights=tuple(weights.values()),
+        several=tuple(several),
+        what=what,
+        problem=work.problem,
+    )
+    if work.held is None:
+        return chosen, None
+    held = work.held
+    seen = HeldOut.of(held.problem, held.rows, work.problem.samples, weights, len(runs))
+    return chosen, seen

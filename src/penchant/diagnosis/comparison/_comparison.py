@@ -14,6 +14,9 @@ from penchant import pages
 from penchant._files import write_text
 from penchant._plain import plain
 from penchant.diagnosis._result import AbstractDiagnosis, columns
+from penchant.diagnosis.linear._chosen import Chosen
+from penchant.diagnosis.linear._held_out import HeldOut
+from penchant.diagnosis.linear._report import chosen_parts
 from penchant.pages import percent
 
 FORMAT = 1
@@ -52,7 +55,8 @@ class Spread(eqx.Module):
     def __repr__(self) -> str:
         if self.low is None or self.high is None:
             return percent(self.mean)
-        return f"{percent(self.mean)} ({100 * self.low:.0f}–{100 * self.high:.0f})"
+        low, high = f"{100 * self.low:z.0f}", f"{100 * self.high:z.0f}"
+        return percent(self.mean) + ("" if low == high else f" ({low}–{high})")
 
 
 class ComparedRule(eqx.Module):
@@ -127,7 +131,9 @@ class Comparison(eqx.Module):
 
     `rules` has a [`ComparedRule`][penchant.diagnosis.ComparedRule] each, by name:
     `comparison["adam"]`. `labels` are the norms, `separable` says whether any weights
-    separate the data, and `complete` is False where it was interrupted.
+    separate the data, and `complete` is False where it was interrupted. `chosen` has
+    the last weights of every rule's first run beside each norm's optimum, and
+    `held_out` what they say of samples held out; None where there are none.
     """
 
     rules: tuple[ComparedRule, ...]
@@ -135,6 +141,8 @@ class Comparison(eqx.Module):
     separable: bool | None = eqx.field(static=True)
     complete: bool = eqx.field(static=True)
     settings: dict[str, Any] = eqx.field(static=True)
+    chosen: Chosen | None
+    held_out: HeldOut | None
 
     format: ClassVar[int] = FORMAT
 
@@ -171,7 +179,7 @@ class Comparison(eqx.Module):
                 )
             else:
                 aligned = rule.alignments[label].mean
-                parts.append(f"{rule.name}: {label} by alignment, {aligned:.2f}")
+                parts.append(f"{rule.name}: {label} by alignment, {aligned:z.2f}")
         what = "Largest share of a margin" if self.by_margins else "Largest alignment"
         return f"{what}. {'; '.join(parts)}."
 
@@ -208,7 +216,7 @@ class Comparison(eqx.Module):
                     line.append(repr(rule.shares[label]))
                 else:
                     aligned = rule.alignments.get(label)
-                    line.append("–" if aligned is None else f"a = {aligned.mean:.2f}")
+                    line.append("–" if aligned is None else f"a = {aligned.mean:z.2f}")
             cells.append(tuple(line))
         return columns(cells)
 
@@ -223,6 +231,8 @@ class Comparison(eqx.Module):
             "complete": self.complete,
             "norms": list(self.labels),
             "rules": [rule.to_dict() for rule in self.rules],
+            "chosen": None if self.chosen is None else self.chosen.to_dict(),
+            "held_out": None if self.held_out is None else self.held_out.to_dict(),
             "settings": self.settings,
         })
 
@@ -281,7 +291,10 @@ class Comparison(eqx.Module):
             ]
             for rule in self.rules
         }
-        return pages.render("comparison.html.j2", c=self, drawn=drawn, links=links)
+        parts = {} if self.chosen is None else chosen_parts(self.chosen, self.held_out)
+        return pages.render(
+            "comparison.html.j2", c=self, drawn=drawn, links=links, parts=parts, **parts
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Write `comparison.html`, `comparison.json` and `comparison.svg`.
@@ -323,7 +336,11 @@ class Comparison(eqx.Module):
 
     def __repr__(self) -> str:
         lines = [f"Comparison: {self.headline}", f"  {self.explanation}", ""]
-        return "\n".join([*lines, *(f"  {line}" for line in self.table.split("\n"))])
+        lines += [f"  {line}" for line in self.table.split("\n")]
+        if self.held_out is not None:
+            told = self.held_out
+            lines += ["", f"  {told.headline} {told.explanation}"]
+        return "\n".join(lines)
 
 
 def run_folder(name: str, seed: int) -> str:

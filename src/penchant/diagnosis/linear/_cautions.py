@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
+from penchant._words import count
 from penchant.diagnosis._cautions import WALLS, Caution, Kind
 from penchant.diagnosis.linear._measure import Row
 from penchant.diagnosis.linear._progress import Progress
@@ -160,12 +161,15 @@ def not_converged(row: Row, fit: Convergence, state: Progress) -> list[Caution]:
     if not math.isfinite(fit.error):
         rate = "the run is too short to fit a rate"
     else:
-        rate = f"the gap falls like t^(−{fit.exponent:.2f} ± {fit.error:.1g})"
+        rate = (
+            "the gap falls like steps to the power "
+            f"−{fit.exponent:.2f} ± {fit.error:.1g}"
+        )
     if fit.needed < BEYOND:
-        low, high = (_count(steps) for steps in sorted(fit.needed_range))
+        low, high = (count(steps) for steps in sorted(fit.needed_range))
         between = "" if low == high else f" ({low} to {high})"
         cost = (
-            f"at that rate {100 * fit.target:g} % takes about {_count(fit.needed)} "
+            f"at that rate {100 * fit.target:g} % takes about {count(fit.needed)} "
             f"steps{between}"
         )
     else:
@@ -262,10 +266,3 @@ def without_bias(problem: LinearClassification) -> list[Caution]:
             "be separable; the bias then counts in every norm.",
         )
     ]
-
-
-def _count(steps: float) -> str:
-    """Two digits of a number of steps."""
-    if math.isinf(steps):
-        return "never"
-    return f"{float(f'{steps:.2g}'):,.0f}" if steps < 1e9 else f"{steps:.1e}"

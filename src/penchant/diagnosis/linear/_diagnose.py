@@ -9,23 +9,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant._interrupt import noticed_interrupts
+from penchant._types import Weights
 from penchant.diagnosis._asked import Asked
 from penchant.diagnosis._cautions import Caution, cut_short, ended_early
 from penchant.diagnosis._defaults import default_step_size
 from penchant.diagnosis.linear import _cautions as cautions
 from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
+from penchant.diagnosis.linear._chosen import Chosen
 from penchant.diagnosis.linear._diagnosis import Diagnosis, Table
+from penchant.diagnosis.linear._held_out import HeldOut
 from penchant.diagnosis.linear._measure import MarginPath, Row, measure
 from penchant.diagnosis.linear._minimiser import Minimiser, find_minimiser
 from penchant.diagnosis.linear._next import next_steps, without_margin
 from penchant.diagnosis.linear._progress import progress
-from penchant.diagnosis.linear._verdict import judge, leading, same
+from penchant.diagnosis.linear._verdict import judge, leading, same, ties
 from penchant.estimators import Imitation, fit_convergence, imitation
 from penchant.margins import NoMarginError, NotSeparableError
 from penchant.norms import L2, AbstractNorm, read
 from penchant.problems import LinearClassification
 from penchant.theory import Prediction, canonical, predict_from
 from penchant.training import Outcome, Trajectory
+
+RUN = "run"
+"""What the weights of a run are called beside those of norms."""
 
 
 def diagnose_linear(asked: Asked) -> Diagnosis:
@@ -56,7 +62,7 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
         if not without:
             catalogue.improve(run)
     if none is not None and without:
-        return _unseparable(problem, run, none, settings, early, asked.tell)
+        return _unseparable(asked, run, none, settings, early)
 
     try:
         prediction, missing = _foretold(asked, catalogue, run)
@@ -64,7 +70,7 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
             problem, run, catalogue, chosen, prediction, asked.tell, cut=bool(missing)
         )
     except NoMarginError as error:  # decided in one norm, in another not
-        return _unseparable(problem, run, error, settings, early, asked.tell)
+        return _unseparable(asked, run, error, settings, early)
     missing = [*missing, *left]
     seen = None
     if not missing:
@@ -75,7 +81,41 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
     if missing:
         early = (*early, cut_short(_listed(missing)))
     with noticed_interrupts():  # seconds of work, which a report needs
-        return _told(problem, run, rows, paths, prediction, seen, settings, early)
+        optima = {row.label: catalogue.best(row.norm).weights for row in rows}
+        several = tuple(_several(row.unique) for row in rows)
+        chosen, held = _chosen(asked, run, optima, several)
+        return _told(
+            problem, run, rows, paths, prediction, seen, chosen, held, settings, early
+        )
+
+
+def _several(unique: bool | None) -> bool | None:
+    return None if unique is None else not unique
+
+
+def _chosen(
+    asked: Asked,
+    run: Trajectory,
+    others: dict[str, Weights],
+    several: tuple[bool | None, ...],
+) -> tuple[Chosen, HeldOut | None]:
+    """The weights of the run beside others, and what they say of samples held out."""
+    problem, held = asked.problem, asked.held
+    weights = {RUN: run.weights[-1], **others}
+    data = (asked.about or {}).get("data")
+    what = f"{type(asked.optimizer).__name__}, {int(run.steps[-1]):,} steps"
+    chosen = Chosen(
+        names=tuple(weights),
+        runs=1,
+        weights=tuple(weights.values()),
+        several=(None, *several),
+        what=f"{what} on {data}" if data else what,
+        problem=problem,
+    )
+    if held is None:
+        return chosen, None
+    seen = HeldOut.of(held.problem, held.rows, problem.samples, weights)
+    return chosen, seen
 
 
 def _told(
@@ -85,6 +125,8 @@ def _told(
     paths: dict[str, MarginPath],
     prediction: Prediction,
     seen: Imitation | None,
+    chosen: Chosen,
+    held_out: HeldOut | None,
     settings: dict[str, Any],
     early: tuple[Caution, ...],
 ) -> Diagnosis:
@@ -103,7 +145,7 @@ def _told(
         *early,
         *cautions.not_separated(run, state),
         *cautions.stalled(run, leader, state),
-        *cautions.alike(rows, close),
+        *cautions.alike(rows, ties(leader, close)),
         *eps,
         *cautions.precision_wall(run),
         *cautions.not_converged(leader, fit, state),
@@ -123,6 +165,7 @@ def _told(
             fit,
             eps_decides=bool(eps),
             agrees=verdict.agrees,
+            phase=prediction.at(last),
         ),
         imitation=seen,
         separable=True,
@@ -135,6 +178,8 @@ def _told(
         prediction=prediction,
         convergence=fit,
         minimiser=None,
+        chosen=chosen,
+        held_out=held_out,
         paths=paths,
         trajectory=run,
         settings=settings,
@@ -275,13 +320,13 @@ def _norms(
 
 
 def _unseparable(
-    problem: LinearClassification,
+    asked: Asked,
     run: Trajectory,
     none: NoMarginError,
     settings: dict[str, Any],
     early: tuple[Caution, ...],
-    tell: Callable[[str], None],
 ) -> Diagnosis:
+    problem, tell = asked.problem, asked.tell
     name = type(run.rule.optimizer).__name__
     proof = none if isinstance(none, NotSeparableError) else None
     if proof is None:
@@ -300,6 +345,11 @@ def _unseparable(
         except KeyboardInterrupt:
             minimiser, explanation = None, "Where the loss is least was not found."
             early = (*early, cut_short("the minimiser of the loss"))
+    others, several = {}, ()
+    if minimiser is not None and minimiser.attained is not False:
+        others = {"minimiser": minimiser.weights}
+        several = (bool(minimiser.free),)
+    chosen, held_out = _chosen(asked, run, others, several)
     return Diagnosis(
         headline=headline,
         explanation=explanation,
@@ -318,6 +368,8 @@ def _unseparable(
         prediction=None,
         convergence=None,
         minimiser=minimiser,
+        chosen=chosen,
+        held_out=held_out,
         paths={},
         trajectory=run,
         settings=settings,

@@ -7,6 +7,8 @@ import numpy as np
 
 from penchant.diagnosis._cautions import Caution
 from penchant.diagnosis._result import AbstractDiagnosis, AbstractTable, columns
+from penchant.diagnosis.linear._chosen import Chosen
+from penchant.diagnosis.linear._held_out import HeldOut
 from penchant.diagnosis.linear._measure import MarginPath, Row
 from penchant.diagnosis.linear._minimiser import Minimiser
 from penchant.diagnosis.linear._report import render
@@ -31,7 +33,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     best = f"{row.best:.6g}"
     if row.upper > row.best * 1.0001:
         best += f"…{row.upper:.4g}"
-    cosine = "–" if row.cosine is None else f"{row.cosine:.4f}"
+    cosine = "–" if row.cosine is None else f"{row.cosine:z.4f}"
     return (
         row.label,
         f"{row.reached:.6g}",
@@ -60,6 +62,9 @@ class Diagnosis(AbstractDiagnosis):
     says of the limit and the run to that; `when`, in how many steps. `next` are
     commands that would settle the verdict, or change it.
 
+    `chosen` has the weights themselves beside each norm's optimum, and `held_out` says
+    on which samples held out, if any were, that choice makes a difference.
+
     Data that no weights separate have no margin: `separable` is False (None: not
     decided), the table empty, and `minimiser` says where the run ends instead.
     """
@@ -83,6 +88,8 @@ class Diagnosis(AbstractDiagnosis):
     convergence: Convergence | None
     imitation: Imitation | None
     minimiser: Minimiser | None
+    chosen: Chosen
+    held_out: HeldOut | None
     paths: dict[str, MarginPath]
     trajectory: Trajectory
     settings: dict[str, Any] = eqx.field(static=True)
@@ -105,8 +112,19 @@ class Diagnosis(AbstractDiagnosis):
             **options,
         )
 
+    def footnotes(self) -> list[str]:
+        held = self.held_out
+        return [] if held is None else [f"{held.headline} {held.explanation}"]
+
     def page(self) -> str:
-        return render(self, self.paths, self.minimiser, self.imitation)
+        return render(
+            self,
+            self.paths,
+            self.minimiser,
+            self.imitation,
+            self.chosen,
+            self.held_out,
+        )
 
     def evidence(self) -> dict[str, Any]:
         fit = self.convergence
@@ -117,6 +135,8 @@ class Diagnosis(AbstractDiagnosis):
             "imitation": None if self.imitation is None else self.imitation.to_dict(),
             "convergence": None if fit is None else dict(vars(fit)),
             "minimiser": _minimiser(self.minimiser),
+            "chosen": self.chosen.to_dict(),
+            "held_out": None if self.held_out is None else self.held_out.to_dict(),
         }
 
 

@@ -83,8 +83,8 @@ def _cells(row: ExaminedRow) -> tuple[str, ...]:
         percent(row.ratio or 0.0) if separated else "–",
         f"{row.reached:.6g}" if separated else "–",
         best,
-        "–" if row.cosine is None or not separated else f"{row.cosine:.4f}",
-        "–" if math.isnan(row.alignment) else f"{row.alignment:.4f}",
+        "–" if row.cosine is None or not separated else f"{row.cosine:z.4f}",
+        "–" if math.isnan(row.alignment) else f"{row.alignment:z.4f}",
     )
 
 
@@ -306,7 +306,7 @@ def _explanation(rows: tuple[ExaminedRow, ...]) -> str:
     if not told:
         return "The gradient is 0 there, so alignments say nothing."
     ranked = sorted(told, key=lambda row: -row.alignment)
-    listing = ", ".join(f"{row.label} {row.alignment:.3f}" for row in ranked)
+    listing = ", ".join(f"{row.label} {row.alignment:z.3f}" for row in ranked)
     return (
         f"Their alignment with the gradient is {listing}; it is 1 exactly where "
         "weights have the least loss of all of their size in that norm."

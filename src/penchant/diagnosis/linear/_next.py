@@ -4,9 +4,13 @@ import math
 import shlex
 from typing import Any
 
+import numpy as np
+
 from penchant import optimizers
 from penchant.diagnosis.linear._progress import Progress
 from penchant.estimators import Convergence
+from penchant.theory import Regime
+from penchant.theory.regimes import RegimeName
 from penchant.training import Trajectory
 from penchant.training.schedules import Constant, Power
 
@@ -22,6 +26,7 @@ def next_steps(
     *,
     eps_decides: bool,
     agrees: bool | None,
+    phase: Regime | None = None,
 ) -> tuple[str, ...]:
     """One or two commands, each starting `penchant `, the most telling first."""
     base = _base(command, run)
@@ -35,6 +40,8 @@ def next_steps(
     elif state is Progress.SHORT:
         found.append(_steps_times(run, 10.0))
         found.append({"--steps": _number(10 * last)})
+    if state is Progress.RISING and phase is not None:
+        found += _past(phase, run)
     if eps_decides:
         found.append({"--eps": "0"})
     if state is Progress.RISING and fit is not None and fit.needed < MOST * last:
@@ -45,6 +52,18 @@ def next_steps(
     if not told or agrees:
         told.append(_compare(base))
     return tuple(told[:2])
+
+
+def _past(phase: Regime, run: Trajectory) -> list[dict[str, str]]:
+    """Out of a phase in which Adam divides by gradients of long ago."""
+    memory = getattr(run.rule.optimizer, "b2", None)
+    if phase.name != RegimeName.THROTTLED or memory is None:
+        return []
+    # a shorter memory ends it sooner: after ∝ (1 - b2)^(-1/a) steps η0 t^-a
+    sooner = [{"--b2": "0.95"}] if float(np.asarray(memory)) > 0.95 else []
+    if phase.end < MOST * int(run.steps[-1]):
+        sooner.append({"--steps": _number(2 * phase.end)})
+    return sooner
 
 
 def without_margin(command: str | None, run: Trajectory) -> tuple[str, ...]:
@@ -87,8 +106,33 @@ def _base(command: str | None, run: Trajectory) -> str | None:
     return None if typed is None else f"penchant diagnose DATA --optimizer {typed}"
 
 
+OWN = {"optimizer", "weight_decay", "betas", "like", "lr", "step_size", "batch_size"}
+OWN |= {"order", "out", "check", "quiet", "json"}
+"""Options of one run; those of the data go with a comparison too."""
+
+
 def _compare(base: str) -> str:
-    return f"penchant compare {shlex.split(base)[2]} --optimizers gd,adam,sign"
+    """Others beside it, on the same data: with the options that say which those are."""
+    own = OWN.union(*(takes for _, takes in optimizers.OPTIMIZERS.values()))
+    words, kept = shlex.split(base)[2:], list[str]()
+    rule, dropped = "", False
+    for word in words:
+        if word.startswith("--"):
+            name = word[2:].partition("=")[0].replace("-", "_")
+            dropped = name in own
+        elif dropped:
+            rule, dropped = rule or word, False
+            continue
+        if not dropped:
+            kept.append(word)
+    first = [rule] if rule in optimizers.OPTIMIZERS else []
+    rules = [*first, *(other for other in USUAL if other != rule)][:3]
+    given = ["penchant", "compare", *kept, "--optimizers", ",".join(rules)]
+    return shlex.join(given)
+
+
+USUAL = ("gd", "adam", "sign")
+"""Rules to hold one's own against."""
 
 
 def _steps_times(run: Trajectory, factor: float) -> dict[str, str]:

@@ -17,6 +17,9 @@ GROWN = 2.0
 """Growth of the weights over the last decade of steps from which a ratio that has
 not risen will not: what was there before is less than half of them."""
 
+RISES = 5.0
+"""Standard errors of a gap's exponent from which its share rises beyond doubt."""
+
 SWINGS = 0.2
 """Share of a loss's movement that is upward from which steps overshoot."""
 
@@ -45,8 +48,10 @@ def progress(run: Trajectory, leader: Row, fit: Convergence) -> Progress:
     if fit.gap <= fit.target:
         return Progress.ARRIVED
     flat = fit.exponent <= 2.0 * min(fit.error, 0.05)
-    # what the weights gained in half of the run points elsewhere: they overshoot
-    astray = leader.increment_ratio < 0.5 * leader.ratio
+    # what the weights gained in half of the run points elsewhere: they overshoot,
+    # unless the share rises all the same, as while one sample is still behind
+    rises = fit.exponent > max(RISES * fit.error, 0.1)
+    astray = leader.increment_ratio < 0.5 * leader.ratio and not rises
     if fit.gap > FLOOR and (flat or astray) and _growth(run) > GROWN:
         return Progress.STALLED
     return Progress.RISING

@@ -3,16 +3,22 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from penchant import pages
 from penchant.diagnosis._figures import Figures, about, add_figure, add_loss, judged
 from penchant.diagnosis._result import AbstractDiagnosis
+from penchant.diagnosis.linear._chosen import Chosen
+from penchant.diagnosis.linear._held_out import PICTURED, HeldOut
 from penchant.diagnosis.linear._measure import MarginPath
 from penchant.diagnosis.linear._minimiser import Minimiser
 from penchant.estimators import Imitation
 from penchant.theory import Prediction
+
+FEW = 10
+"""Steps from which a figure that leaves the first ones out says so."""
 
 
 def render(
@@ -20,6 +26,8 @@ def render(
     paths: dict[str, MarginPath],
     minimiser: Minimiser | None,
     seen: Imitation | None,
+    chosen: Chosen,
+    held_out: HeldOut | None,
 ) -> str:
     """The report's HTML."""
     return pages.render(
@@ -27,8 +35,47 @@ def render(
         figures=_figures(diagnosis, paths, minimiser, seen),
         badge=_badge(diagnosis),
         heaviest=_heaviest(minimiser),
+        **chosen_parts(chosen, held_out),
         **about(diagnosis),
     )
+
+
+def chosen_parts(chosen: Chosen, held_out: HeldOut | None) -> dict[str, Any]:
+    """What the page's parts on weights and on samples held out ask for."""
+    weights: Figures = []
+    draw = lambda inches: chosen.plot(width=inches)
+    if chosen.plane and held_out is not None:
+        others = held_out.problem
+        draw = lambda inches: chosen.plane_with(others, width=inches)
+    heading = "Where each draws the line" if chosen.plane else "The weights themselves"
+    add_figure(weights, "chosen", heading, chosen.caption, draw)
+    held: Figures = []
+    if held_out is not None:
+        add_figure(
+            held,
+            "accuracy",
+            "On samples that no training saw",
+            "Share of held-out samples that each classifier has right; lines are exact "
+            f"95 % intervals. All were trained on the other {held_out.trained:,} "
+            "samples.",
+            lambda inches: held_out.accuracies(width=inches),
+        )
+        if held_out.problem.image is not None and len(held_out.flips):
+            count = min(PICTURED, len(held_out.flips))
+            of = f"{len(held_out.flips):,} held-out samples that not all call the same"
+            add_figure(
+                held,
+                "flips",
+                "Samples that flip",
+                f"{count} of the {of}, most divided first. Above: the label, and the "
+                "row, from 0. Below: who says what.",
+                lambda inches: held_out.plot(width=inches),
+            )
+    entries = () if chosen.plane or chosen.image else chosen.top()
+    return {"chosen": chosen, "weights": weights, "entries": entries} | {
+        "held_out": held_out,
+        "held": held,
+    }
 
 
 def _figures(
@@ -65,16 +112,23 @@ def _figures(
         if seen is not None:
             _add_imitation(add, seen)
         marks = {} if diagnosis.prediction is None else _marks(diagnosis)
+        leader = _leader(diagnosis)
+        first = int(run.steps[np.argmax(np.asarray(paths[leader].ratio) > 0)])
+        begun = (
+            f" It begins where all samples are first classified, at step {first:,}."
+            if first > FEW
+            else ""
+        )
         add(
             "paths",
             "Along the run",
-            "Margin of the weights over the largest margin in each norm. The shaded "
-            "band reaches down to what the run's own weights prove without any solver "
-            "(softmax duality).",
+            f"The share of each norm's largest margin, step by step.{begun} The shaded "
+            f"band below {leader} is what the run's own weights leave open; its lower "
+            "edge is proved by them, without any solver.",
             lambda inches: plotting.ratio_paths(
                 run.steps,
                 {label: path.ratio for label, path in paths.items()},
-                {label: path.proved for label, path in paths.items()},
+                {leader: paths[leader].proved},
                 marks=marks,
                 size=(inches, 3.3),
             ),
@@ -123,7 +177,16 @@ def _add_imitation(add: Callable[..., None], seen: Imitation) -> None:
 def _marks(diagnosis: AbstractDiagnosis) -> dict[str, float]:
     assert isinstance(diagnosis.prediction, Prediction)
     regimes = diagnosis.prediction.regimes
-    return {r.name: r.start for r in regimes if r.start > 0 and math.isfinite(r.start)}
+    if len(regimes) < 2:
+        return {}
+    return {r.name: r.start for r in regimes if math.isfinite(r.start)}
+
+
+def _leader(diagnosis: AbstractDiagnosis) -> str:
+    """The label of the norm that won, or of the largest share."""
+    if diagnosis.winner is not None:
+        return diagnosis.table[diagnosis.winner].label
+    return max(diagnosis.table, key=lambda row: row.ratio).label
 
 
 def _badge(diagnosis: AbstractDiagnosis) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import equinox as eqx
 import numpy as np
 
+from penchant._words import count, raised
 from penchant.diagnosis.linear._measure import Row
 from penchant.diagnosis.linear._progress import Progress
 from penchant.estimators import Convergence, Imitation
@@ -23,6 +24,9 @@ NEAR = 0.85
 
 ALIKE = 0.95
 """A ratio from which all norms together have solutions too alike to matter."""
+
+LEVEL = 0.02
+"""Shares apart by less are as good as the same, far from every optimum too."""
 
 IMITATES, FAINT = 0.85, 0.6
 """Alignments from which a norm is imitated, and below which none is."""
@@ -107,6 +111,17 @@ def leading(rows: tuple[Row, ...]) -> tuple[Row, tuple[Row, ...]]:
     return first, close
 
 
+def ties(first: Row, close: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Of norms not to be told apart from the first, those that are worth naming.
+
+    Far from every optimum twice the smallest gap takes in all of them: there it is
+    those whose share is as good as the same.
+    """
+    if first.ratio >= NEAR:
+        return close
+    return tuple(row for row in close if first.ratio - row.ratio < LEVEL)
+
+
 def _not_told_apart(
     first: Row, rows: tuple[Row, ...], share: Callable[[Row], float]
 ) -> tuple[Row, ...]:
@@ -134,8 +149,9 @@ def _headline(
             f"{name}'s weights have {share} of the largest {first.label} margin; no "
             "other norm was compared."
         )
-    if close:
-        shares = [f"{row.label} ({percent(row.ratio)})" for row in (first, *close)]
+    level = ties(first, close)
+    if level:
+        shares = [f"{row.label} ({percent(row.ratio)})" for row in (first, *level)]
         listing = f"{', '.join(shares[:-1])} and {shares[-1]}"
         if first.ratio >= NEAR:
             where = f"is near the largest margins in {listing}"
@@ -206,8 +222,8 @@ def _now(name: str, seen: Imitation | None) -> str:
     if not rows:
         return ""
     first = rows[0]
-    others = ", ".join(f"{row.norm.label} {row.alignment:.2f}" for row in rows[1:])
-    shown = f"alignment {first.alignment:.2f}" + (f"; {others}" if others else "")
+    others = ", ".join(f"{row.norm.label} {row.alignment:z.2f}" for row in rows[1:])
+    shown = f"alignment {first.alignment:z.2f}" + (f"; {others}" if others else "")
     best = _imitated(seen)
     if best is not None:
         return (
@@ -224,14 +240,15 @@ def _now(name: str, seen: Imitation | None) -> str:
         return (
             f"Now its weights are those of no usual norm ({first.norm.label} {shown}), "
             "but nearly those of least loss for their size in the Euclidean norm that "
-            f"its own divisor weighs (alignment {own.alignment:.2f}; read off the run)."
+            f"its own divisor weighs (alignment {own.alignment:z.2f}; read off the "
+            "run)."
         )
     if first.alignment >= FAINT:
         between = seen.entries
         fits = ""
         if between.alignment >= IMITATES:
             fits = (
-                f", and best in ℓp with p = {between.p:.2g} ({between.alignment:.2f})"
+                f", and best in ℓp with p = {between.p:.2g} ({between.alignment:z.2f})"
             )
         return (
             "Now its weights are partly those of least loss for their size in "
@@ -312,20 +329,20 @@ def _when(
     later = next((r for r in phases if r.start > last and r.norm is not None), None)
     text = ""
     if later is not None and later.norm is not None:
-        text = f"The {later.norm.label} phase begins near step {_count(later.start)}"
+        text = f"The {later.norm.label} phase begins near step {count(later.start)}"
         text += ": never in practice." if later.start > NEVER else "."
     if state is not Progress.RISING:
         return text
     goal = f"{100 * (1 - fit.target):g} % of the {first.label} margin"
     if fit.needed < NEVER:
         rate = f"At the rate of its last decade of steps it has {goal} near step "
-        return f"{rate}{_count(fit.needed)}. {text}".strip()
+        return f"{rate}{count(fit.needed)}. {text}".strip()
     # where weights grow like log t, gaps fall like 1 / log t
     if _only_logs(run):
         power = math.log(last) * fit.gap / fit.target
         return (
             f"Its weights grow like the logarithm of steps, so that {goal} takes about "
-            f"e^{power:.0f} steps: never in practice. {text}"
+            f"e{raised(round(power))} steps: never in practice. {text}"
         ).strip()
     return text
 
@@ -337,7 +354,3 @@ def _only_logs(run: Trajectory) -> bool:
 
 def _until(end: float) -> str:
     return "" if math.isinf(end) else f" until about step {end:,.0f}"
-
-
-def _count(steps: float) -> str:
-    return f"{float(f'{steps:.2g}'):,.0f}" if steps < 1e9 else f"{steps:.0e}"

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant._arrays import precision
+from penchant._images import read_image
 from penchant._types import Examples, Numbers, PerSample, Vector, Weights
 from penchant.problems._base import Rows, RowWeights
 from penchant.problems._scaled_gradient import ScaledGradient
@@ -46,6 +47,9 @@ class LinearClassification(AbstractClassification):
             whose matrix norms differ from a vector's.
         features: Names of the columns; empty to take those of a table, or none.
         names: What numbered labels were called, the negative class first.
+        image: The shape of the images that rows of `X` are, flattened, as `(28, 28)`,
+            `"28x28"`, or with colours `(32, 32, 3)` or `(3, 32, 32)`. Nothing but
+            pictures depends on it.
 
     Raises:
         TypeError: If `X` or `y` is not numeric, or `loss` is no loss.
@@ -63,6 +67,7 @@ class LinearClassification(AbstractClassification):
     names: tuple[str, ...] = eqx.field(static=True)
     features: tuple[str, ...] = eqx.field(static=True, repr=False)
     given: str = eqx.field(static=True, repr=False)
+    image: tuple[int, ...] | None = eqx.field(static=True, repr=False)
 
     def __init__(
         self,
@@ -74,6 +79,7 @@ class LinearClassification(AbstractClassification):
         classes: int | None = None,
         features: Sequence[str] = (),
         names: Sequence[str] = (),
+        image: tuple[int, ...] | str | None = None,
     ):
         examples = read_examples(X, "(n, d)")
         labels = read_labels(y, len(examples), classes)
@@ -82,6 +88,7 @@ class LinearClassification(AbstractClassification):
         called = tuple(map(str, names)) or labels.names
         _check_names("features", columns, examples.shape[1], "a column of X")
         _check_names("names", called, labels.classes, "a class")
+        self.image = read_image(image, examples.shape[1])
         if bias:
             examples = np.hstack([examples, np.ones((len(examples), 1))])
             columns = (*columns, "bias") if columns else ()
@@ -115,6 +122,48 @@ class LinearClassification(AbstractClassification):
         """The shape of the weights: `(d,)` or `(k, d)`."""
         d = self.X.shape[1]
         return (d,) if self.binary else (self.classes, d)
+
+    def take(self, rows: Numbers) -> "LinearClassification":
+        """The same classifier on some of the samples, in the order of `rows`.
+
+        >>> import penchant as pn
+        >>> pn.datasets.digits(("3", "8")).problem().take([5, 2]).samples
+        2
+
+        Raises:
+            TypeError: If rows are no whole numbers.
+            ValueError: If there is none, or one is not that of a sample.
+        """
+        chosen = np.asarray(rows)
+        if chosen.dtype.kind not in "iu" or chosen.ndim != 1:
+            raise TypeError(f"rows must be whole numbers; got {rows!r:.100}.")
+        n = self.samples
+        if not chosen.size or chosen.min() < 0 or chosen.max() >= n:
+            raise ValueError(
+                f"rows must be at least one number, each from 0 to {n - 1}; got "
+                f"{rows!r:.100}."
+            )
+        parts = lambda problem: (problem.X, problem.y)
+        return eqx.tree_at(parts, self, (self.X[chosen], self.y[chosen]))
+
+    def classify(self, w: Weights) -> Int[Array, " n"]:
+        """What weights say of every sample, in the numbers of `y`.
+
+        Where they can't tell, 0 on the boundary of two classes, -1 where several rows
+        of weights have the largest score: no label, so such a sample counts as wrong.
+
+        >>> problem = LinearClassification([[1.0], [-2.0], [0.0]], [1, -1, 1])
+        >>> problem.classify(jnp.array([3.0]))
+        Array([ 1, -1,  0], dtype=int32)
+        """
+        # lengths change nothing, and large ones would overflow
+        w = jnp.ldexp(w, -jnp.frexp(jnp.max(jnp.abs(w)))[1])
+        if self.binary:
+            return jnp.sign(_scores(self.X, w)).astype(self.y.dtype)
+        Z = self.X @ w.T
+        best = jnp.argmax(Z, axis=1).astype(self.y.dtype)
+        tied = jnp.sum(jnp.max(Z, axis=1, keepdims=True) == Z, axis=1) > 1
+        return jnp.where(tied, jnp.asarray(-1, self.y.dtype), best)
 
     def pair_margins(self, w: Weights, rows: Rows = None) -> Float[Array, "b c"]:
         r"""Margins against each opponent: `(n, 1)`; `(n, k)`, $+\infty$ for $c=y_i$."""

@@ -9,6 +9,7 @@ import penchant as pn
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.per_sample_adam._runs import (
+    HUES,
     cosine,
     gap,
     rate_of,
@@ -148,6 +149,7 @@ def batch_size(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
             points=dots[norm],
             xlabel="batch size b",
             ylabel=f"cosine with {norm}",
+            colours=HUES,
         )
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
     return Figure(tuple(lines), pictures)

@@ -90,13 +90,14 @@ def _runs(problem: pn.LinearClassification, sizes: Sizes, seed: int) -> list[Lin
             told = pn.theory.adam_limits(
                 problem, adam, batching=batching, init=init, starts=0
             ).reached
+            rest = "stable" if told.stable else "unstable"
             lines.append(
                 Line.most(
                     f"Adam({b1:g}, {b2:g}), {name}, from (0, 0, {side:g}): "
                     "1 - cosine of run and prediction",
                     1e-5 + 4 * told.standard_error**2,
                     measured=gap(run.increment(), told.direction),
-                    certificate=f"VI gap {told.gap:.0e}, stable: {told.stable}",
+                    certificate=f"VI gap {told.gap:.0e}, {rest}",
                 )
             )
     return lines
@@ -198,6 +199,6 @@ def _pitchfork(sizes: Sizes) -> tuple[str, str, list[Line]]:
         xlabel="r, third feature of the first row",
         ylabel="third coordinate of the direction",
         logx=False,
-        marks={"r_c, where two limits become one": known},
+        marks={"two limits become one": known},
     )
     return pn.plotting.themed_svg(axes, caption), caption, [line]

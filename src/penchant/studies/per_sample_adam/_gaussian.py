@@ -6,6 +6,7 @@ import penchant as pn
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.per_sample_adam._runs import (
+    HUES,
     cosine,
     enough_steps,
     gap,
@@ -64,7 +65,7 @@ def gaussian(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
                     1e-4,
                     expected=0.0,
                     measured=1.0 - ratio,
-                    certificate=f"max margin known to {float(linf.gap):.0e}",
+                    certificate=f"largest margin known to {float(linf.gap):.0e}",
                 )
             )
             towards = np.asarray(linf.weights)
@@ -133,7 +134,11 @@ def gaussian(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
         f"(full batch: the ℓ∞ optimum). {what}; η = (t+2)^-.8, {steps:,} steps."
     )
     axes = pn.plotting.curves(
-        curves, xlabel="step", ylabel="1 - cosine to the prediction", logy=True
+        curves,
+        xlabel="step",
+        ylabel="1 - cosine to the prediction",
+        logy=True,
+        colours=HUES,
     )
     at, moved = seen["in turn"]
     caption_2 = (

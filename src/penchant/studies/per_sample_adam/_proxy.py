@@ -72,7 +72,7 @@ def proxy(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
             expected=1.0,
             within=1e-09,
             measured=share(problem, linf, decided.step),
-            certificate=f"max margin known to {float(linf.gap):.0e}",
+            certificate=f"largest margin known to {float(linf.gap):.0e}",
         ),
         Line.between(
             "shifted diagonal: weight of the least sample",

@@ -7,6 +7,7 @@ import penchant as pn
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.per_sample_adam._runs import (
+    HUES,
     gap,
     increments,
     rate_of,
@@ -73,7 +74,7 @@ def rademacher(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
                     1e-8 + transient(run, rate_of(turn), turn.pace),
                     measured=gap(run.increment(), l2.weights),
                     certificate=(
-                        f"max margin known to {float(l2.gap):.0e}, slowest rate "
+                        f"largest margin known to {float(l2.gap):.0e}, slowest rate "
                         f"{rate_of(turn):.2g}"
                     ),
                 )
@@ -92,7 +93,7 @@ def rademacher(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
             1.0 + 1e-9,
             expected=1.0,
             measured=share(exponential, linf, run.increment()),
-            certificate=f"max margin known to {float(linf.gap):.0e}",
+            certificate=f"largest margin known to {float(linf.gap):.0e}",
         )
     )
     at, moved = increments(run)
@@ -127,7 +128,7 @@ def rademacher(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
             1.0,
             expected=0.1,
             measured=gap(run.increment(), l2.weights),
-            certificate=f"max margin known to {float(l2.gap):.0e}",
+            certificate=f"largest margin known to {float(l2.gap):.0e}",
         )
     )
     at, moved = increments(run)
@@ -139,6 +140,10 @@ def rademacher(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
         "Curves that stay up go elsewhere."
     )
     axes = pn.plotting.curves(
-        curves, xlabel="step", ylabel="1 - cosine with ℓ2", logy=True
+        curves,
+        xlabel="step",
+        ylabel="1 - cosine with ℓ2",
+        logy=True,
+        colours={"full batch": HUES["full batch"]},
     )
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})

@@ -69,6 +69,15 @@ def share(
     return margin / float(best.norm(jnp.asarray(w))) / float(best.margin)
 
 
+HUES = {
+    "full batch": "#d55e00",
+    "in turn": "#0072b2",
+    "reshuffled": "#009e73",
+    "with replacement": "#cc79a7",
+}
+"""One colour an order of samples in every picture."""
+
+
 def rate_of(limit: pn.theory.AdamLimit) -> float:
     """How fast runs forget their start, per unit of Σ η: no disturbance is slower."""
     if limit.rate is None:

@@ -6,7 +6,7 @@ import numpy as np
 import penchant as pn
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
-from penchant.studies.per_sample_adam._runs import cosine, share, simulate
+from penchant.studies.per_sample_adam._runs import HUES, cosine, share, simulate
 
 KINDS: dict[str, Any] = {
     "in turn": pn.batching.Cyclic,
@@ -80,7 +80,7 @@ def signum(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
                             expected=value,
                             within=digits,
                             measured=gaps[-1],
-                            certificate=f"max margin known to {float(linf.gap):.0e}",
+                            certificate=f"largest margin to {float(linf.gap):.0e}",
                         )
                     )
                 lines.append(
@@ -117,6 +117,10 @@ def signum(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
         "exponential loss."
     )
     axes = pn.plotting.curves(
-        curves, xlabel="1 - β", ylabel="1 - share of the ℓ∞ margin", logy=True
+        curves,
+        xlabel="1 - β",
+        ylabel="1 - share of the ℓ∞ margin",
+        logy=True,
+        colours={f"{name}, b = 1": hue for name, hue in HUES.items()},
     )
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})

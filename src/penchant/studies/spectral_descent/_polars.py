@@ -196,9 +196,7 @@ def _evenness(
         values = np.linalg.svd(np.asarray(step), compute_uv=False)
         values = values[: data(s).classes - 1]  # the last is 0 in exact arithmetic
         found.append(float(values[-1] / values[0]))
-        text = text or (
-            f"from {values[-1]:.3g} to {values[0]:.3g}, of rank {len(values)}, seed {s}"
-        )
+        text = text or (f"{_ends(values)}, of rank {len(values)}, seed {s}")
     low, high = (1 - 1e-9, 1 + 1e-9) if name == "exact" else (0.0, 0.85)
     return Line.between(
         f"{name}, least over greatest singular value of the last step",
@@ -208,6 +206,13 @@ def _evenness(
         measured=found[0],
         certificate=f"{text}; {interval(found)}",
     )
+
+
+def _ends(values: np.ndarray) -> str:
+    least, most = f"{values[-1]:.3g}", f"{values[0]:.3g}"
+    if least == most:
+        return f"singular values are {most}"
+    return f"singular values from {least} to {most}"
 
 
 @eqx.filter_jit

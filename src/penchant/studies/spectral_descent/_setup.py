@@ -126,4 +126,4 @@ def over_seeds(
 
 def known(gaps: Sequence[Any]) -> str:
     """The largest gap of the largest margins that shares are taken of."""
-    return f"margins to {max(float(gap) for gap in gaps):.0e}"
+    return f"largest margins known to {max(float(gap) for gap in gaps):.0e}"
