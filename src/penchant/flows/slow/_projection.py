@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.integrate import LSODA
+from threadpoolctl import threadpool_limits
 
 from penchant._checks import check_number
 from penchant._types import Parameters, Tree
@@ -135,6 +136,11 @@ def check_interpolates(manifold: Manifold, x: Flat) -> None:
 
 def by_flow(manifold: Manifold, x: Flat, S: Spread) -> Flat:
     """Along the flow until the gradient is a small share of what it was."""
+    with threadpool_limits(limits=1, user_api="blas"):  # for systems this small
+        return _by_flow(manifold, x, S)
+
+
+def _by_flow(manifold: Manifold, x: Flat, S: Spread) -> Flat:
     size, trace = map(float, _distance(manifold, x, S))
     floor = 1e-9 * (1.0 + float(jnp.max(jnp.abs(x))))
     if size <= floor:

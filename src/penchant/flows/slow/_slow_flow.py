@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.integrate import LSODA
+from threadpoolctl import threadpool_limits
 
 from penchant import optimizers
 from penchant._checks import check_count, check_number
@@ -194,7 +195,9 @@ def slow_flow(
     _check_scaling(field, x0, v0)
     z0 = jnp.where(logs, jnp.log(jnp.abs(jnp.where(logs, x0, 1.0))), x0)
     at = np.linspace(0.0, float(np.asarray(time)), record)
-    states, died = _integrate(field, np.asarray(z0), np.asarray(v0), at)
+    # its systems are small: threads would wait for one another most of the time
+    with threadpool_limits(limits=1, user_api="blas"):
+        states, died = _integrate(field, np.asarray(z0), np.asarray(v0), at)
     return _result(field, states, died, at, far, problem, rule)
 
 
