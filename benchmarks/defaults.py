@@ -121,7 +121,7 @@ def _line(name: str, rule: str, problem: Any) -> str:
     at = separated(says.trajectory)
     steps = int(says.trajectory.steps[-1])
     winner = "none" if says.winner is None else says.winner.label
-    shares = [row.reading for row in says.table if at is not None]
+    shares = [row.ratio for row in says.table if at is not None]
     share = f"{100 * max(shares):.1f} %" if shares else "–"
     told = "no: not separable" if says.separable is False else "no"
     told = told if at is None else f"{at:,}"

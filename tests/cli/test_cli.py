@@ -58,6 +58,14 @@ def test_options_reach_the_run(run, here, blank_pages):
     assert any("Standardised" in note for note in settings["notes"])
 
 
+def test_separability_that_is_not_decided_exits_with_5(run, here, monkeypatch):
+    name = table(here / "data.csv", n=60, d=4, noise=True)
+    monkeypatch.setattr("penchant.margins._solvers.separate.ENTRIES", 0)
+    told = run("predict", name, "--optimizer", "sign", "--json")
+    assert told.exit_code == 5
+    assert "not decided" in json.loads(told.stdout)["error"]
+
+
 def test_data_without_a_margin_exit_with_3_and_a_report(run, here, blank_pages):
     name = table(here / "data.csv", n=60, d=4, noise=True)
     told = run("diagnose", name, "--optimizer", "gd", "--steps", 200, "--quiet")

@@ -123,7 +123,7 @@ def test_names_and_options_that_people_type(run, here, blank_pages):
 def test_the_shell_is_offered_verbs_and_names(here):
     def offered(line):
         told = subprocess.run(
-            [sys.executable, "-c", "from penchant.cli import main; main()"],
+            [str(Path(sys.executable).with_name("penchant"))],
             env={
                 "_PENCHANT_COMPLETE": "complete_bash",
                 "COMP_WORDS": line,
@@ -137,11 +137,9 @@ def test_the_shell_is_offered_verbs_and_names(here):
         )
         return told.stdout.split()
 
-    pytest.importorskip("click")
-    verbs = offered("penchant ")
-    if not verbs:
-        pytest.skip("completion needs the program's own name")
-    assert {"diagnose", "compare", "certify", "predict"} <= set(verbs)
+    assert {"diagnose", "compare", "certify", "predict"} <= set(offered("penchant "))
+    names = offered("penchant diagnose digits --optimizer ad")
+    assert {"adam", "adamw", "adagrad"} <= set(names)
 
 
 @pytest.fixture
@@ -193,6 +191,18 @@ def test_torchs_files_are_read_by_weights_only(run, here, head):
     assert "never loaded" in told.stderr.replace("\n", " ")
     told = run("certify", "data.npz", "model.pt")
     assert "it has 2 that may be" in told.stderr.replace("\n", " ")
+
+
+def test_safetensors_are_read(run, here, head):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    layer = {"fc.weight": head[None, :-1].copy(), "fc.bias": head[-1:].copy()}
+    safetensors.save_file(layer, here / "model.safetensors")
+    found = certified(run, "model.safetensors")
+    assert found["winner"] == "ℓ2"
+    (here / "broken.safetensors").write_bytes(b"no tensors")
+    told = run("certify", "data.npz", "broken.safetensors")
+    assert told.exit_code == 2
+    assert "can't be read as weights" in told.stderr.replace("\n", " ")
 
 
 def test_weights_that_do_not_fit_are_said(run, here, head):

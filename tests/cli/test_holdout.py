@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jsonschema
 import numpy as np
+import pytest
 
 import penchant as pn
 from tests.cli.conftest import table
@@ -14,6 +15,7 @@ SCHEMA = json.loads(
 )
 
 
+@pytest.mark.slow
 def test_training_is_standardised_without_what_is_held_out(run, here, blank_pages):
     name = table(here / "data.csv", n=20, d=30)
     told = run(

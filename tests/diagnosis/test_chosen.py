@@ -61,6 +61,7 @@ def test_columns_are_the_run_and_the_optima():
         assert np.allclose(drawn, w / np.abs(w).max())
 
 
+@pytest.mark.slow
 def test_lengths_change_nothing_and_dead_pixels_are_0():
     says = of_pixels()
     chosen = says.chosen

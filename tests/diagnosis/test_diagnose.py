@@ -7,7 +7,14 @@ from penchant import norms, optimizers
 from penchant.diagnosis._defaults import default_step_size, default_steps
 from penchant.theory import longest_row
 from tests.cases import binary, multiclass, name, paper_data
-from tests.diagnosis.cases import SIGN, kinds, past_eps, separable, several
+from tests.diagnosis.cases import (
+    SIGN,
+    falling,
+    kinds,
+    past_eps,
+    separable,
+    several,
+)
 
 LOGISTIC, EXPONENTIAL = pn.losses.Logistic(), pn.losses.Exponential()
 
@@ -144,7 +151,7 @@ def test_scaling_the_data_changes_no_share(scale):
     twin = pn.LinearClassification(
         scale * np.asarray(problem.X), problem.y, loss=problem.loss
     )
-    other = pn.diagnose(twin, SIGN, steps=5_000)
+    other = pn.diagnose(twin, SIGN, steps=5_000, step_size=falling(twin))
     for one, two in zip(says.table, other.table, strict=True):
         assert np.isclose(one.ratio, two.ratio, rtol=1e-6)
         assert np.isclose(one.increment_ratio, two.increment_ratio, rtol=1e-6)
@@ -158,7 +165,7 @@ def test_order_of_samples_and_features_changes_no_share():
     rows, columns = rng.permutation(8), rng.permutation(12)
     X = np.asarray(problem.X)[rows][:, columns]
     twin = pn.LinearClassification(X, np.asarray(problem.y)[rows], loss=problem.loss)
-    other = pn.diagnose(twin, SIGN, steps=5_000)
+    other = pn.diagnose(twin, SIGN, steps=5_000, step_size=falling(twin))
     for one, two in zip(says.table, other.table, strict=True):
         assert np.isclose(one.ratio, two.ratio, rtol=1e-6)
         assert np.isclose(one.best, two.best, rtol=1e-6)
@@ -206,9 +213,10 @@ def test_adagrad_which_slows_down_by_itself_gets_a_constant_step():
     problem = multiclass(0)
     step_size = default_step_size(problem, optimizers.AdaGrad(), 10_000)
     assert isinstance(step_size, pn.schedules.Constant)
-    # what it divides by grows like the root of the steps: a tenth at the end again
+    # by bounded gradients its divisor grows like the root of the steps: ten times the
+    # tenth that others move margins by at the end, since gradients fall with the loss
     R = longest_row(problem, norms.Linf())
-    assert np.isclose(float(step_size.scale) * R / np.sqrt(10_000), 0.1, rtol=6e-3)
+    assert np.isclose(float(step_size.scale) * R / np.sqrt(10_000), 1.0, rtol=6e-3)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -349,4 +357,4 @@ def test_stages_are_told():
     pn.diagnose(binary(0), SIGN, steps=5_000, progress=stages.append)
     assert stages[0] == "largest ℓ2 margin"
     assert "training, 5,000 steps" in stages
-    assert kinds(separable()) == ["precision", "not-converged"]
+    assert kinds(separable()) == ["not-converged"]

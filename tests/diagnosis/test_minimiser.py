@@ -97,6 +97,7 @@ def test_features_that_add_nothing_are_free():
 @pytest.mark.parametrize(
     "loss", [LOGISTIC, pytest.param(EXPONENTIAL, marks=SLOW)], ids=repr
 )
+@pytest.mark.slow
 def test_partly_separable_data_have_no_minimiser(loss):
     # the first feature separates two samples, the second overlaps on four
     X = [[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, -1.0], [0.0, -2.0]]

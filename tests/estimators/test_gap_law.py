@@ -82,6 +82,7 @@ def test_short_runs_are_not_fitted():
     assert math.isnan(few.exponent)
 
 
+@pytest.mark.slow
 def test_steps_that_are_too_large_are_found_to_stall():
     problem = paper_data(0)
     eta = fan2025spectral.scale_free_step(problem, norms.Linf(), 8.0)

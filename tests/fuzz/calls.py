@@ -6,9 +6,11 @@ for each that ends otherwise.
 """
 
 import inspect
+import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 import warnings
@@ -156,6 +158,12 @@ def watched(seed, count):
     A call that takes long is no fault, the other arguments were in place: the process
     is ended and another goes on with the next call.
     """
+    with tempfile.TemporaryDirectory() as folder:  # "x" is a good name of a file
+        return _watched(seed, count, folder)
+
+
+def _watched(seed, count, folder):
+    paths = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")
     start, told = 0, []
     while start < count:
         with subprocess.Popen(
@@ -170,7 +178,8 @@ def watched(seed, count):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[2],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         ) as child:
             lines = queue.SimpleQueue()
             reader = threading.Thread(target=_read, args=(child.stdout, lines))

@@ -186,6 +186,7 @@ def test_mahalanobis_with_unit_weights_is_euclidean():
         assert jnp.allclose(norm.project(w), norms.L2().project(w))
 
 
+@pytest.mark.slow
 def test_ties_and_rank_deficiency_are_as_stated():
     tied = jnp.array([2.0, -2.0, 1.0])
     assert jnp.array_equal(norms.L1().steepest(tied), jnp.array([1.0, 0.0, 0.0]))

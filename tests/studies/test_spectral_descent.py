@@ -54,6 +54,7 @@ def test_margins_of_one_method_over_seeds():
     assert missed(cosines) == []
 
 
+@pytest.mark.slow
 def test_wrong_step_sizes_are_found_out():
     # the same figure with steps that are thirty times too large falls short
     right = _margins.METHODS["SignGD"]

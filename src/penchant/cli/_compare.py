@@ -29,6 +29,9 @@ from penchant.cli._options import (
     RULES,
     Given,
     Json,
+    Norms,
+    Quiet,
+    Steps,
     _completed,
     listed,
     load,
@@ -63,26 +66,12 @@ def compare(
             rich_help_panel=_RUN,
         ),
     ] = 1,
-    steps: Annotated[
-        float | None,
-        typer.Option(
-            help="Updates, as in 1e5. By default as many as fit the size of the data.",
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
-    norms: Annotated[
-        str | None,
-        typer.Option(
-            help="Norms to compare, as in l2,linf. All usual ones by default.",
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
+    steps: Steps = None,
+    norms: Norms = None,
     out: Annotated[
         Path, typer.Option(help="Folder of the page.", rich_help_panel="Output")
     ] = Path("penchant-comparison"),
-    quiet: Annotated[
-        bool, typer.Option(help="No progress.", rich_help_panel="Output")
-    ] = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Train several optimizers on the same data, and say which margin each picked.

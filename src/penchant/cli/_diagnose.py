@@ -24,13 +24,15 @@ from penchant.cli._app import (
     written,
 )
 from penchant.cli._options import (
-    _RUN,
     OF_DATA,
     OF_RULE,
     OF_RUN,
     OF_TEST,
     Given,
     Json,
+    Norms,
+    Quiet,
+    Steps,
     digest,
     listed,
     read,
@@ -48,20 +50,8 @@ from penchant.cli._options import (
 @with_options(OF_DATA, OF_TEST, OF_RULE, OF_RUN)
 def diagnose(
     given: Given,
-    steps: Annotated[
-        float | None,
-        typer.Option(
-            help="Updates, as in 1e5. By default as many as fit the size of the data.",
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
-    norms: Annotated[
-        str | None,
-        typer.Option(
-            help="Norms to compare, as in l2,linf. All usual ones by default.",
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
+    steps: Steps = None,
+    norms: Norms = None,
     out: Annotated[
         Path, typer.Option(help="Folder of the report.", rich_help_panel="Output")
     ] = Path("penchant-report"),
@@ -72,9 +62,7 @@ def diagnose(
             rich_help_panel="Output",
         ),
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option(help="No progress.", rich_help_panel="Output")
-    ] = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Train, and say which margin the optimizer picked.

@@ -113,6 +113,23 @@ Loss = Annotated[
 ]
 
 
+Steps = Annotated[
+    float | None,
+    typer.Option(
+        help="Updates, as in 1e5. By default as many as fit the size of the data.",
+        rich_help_panel=_RUN,
+    ),
+]
+Norms = Annotated[
+    str | None,
+    typer.Option(
+        help="Norms to compare, as in l2,linf. All usual ones by default.",
+        rich_help_panel=_RUN,
+    ),
+]
+Quiet = Annotated[bool, typer.Option(help="No progress.", rich_help_panel="Output")]
+
+
 def _completed(names: str) -> Callable[[str], list[str]]:
     """What a shell offers after the tab key: names, the last of a list too."""
 

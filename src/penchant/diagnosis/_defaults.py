@@ -48,8 +48,22 @@ Larger steps would be noise, and outrun the memory of a rule on data that are ea
 separated; at a margin of 300 what the start leaves is some per cent.
 """
 
-FASTEST = 100.0
-"""Largest rate of loss-based steps, in units of 1/R²."""
+SUMMED = 10.0
+"""Of rules that divide by a sum of squares, how much larger steps are: gradients fall
+with the loss while the sum stays, so that steps soon move a margin by far less.
+
+Of 1, 10 and 30, tried on the same data, AdaGrad separates MNIST's 3 against 8 and wine
+as it comes from 10 on.
+"""
+
+FASTEST = 10.0
+"""Largest rate of loss-based steps, in units of 1/R².
+
+Of 10, 30 and 100, tried with gradient descent, momentum and batches on digits, iris,
+wine and random data, all separate the same data, the last sometimes in two thirds of
+the steps. With 10 the gradients swing least on most of them, so that they say which
+norm the weights imitate (digits: alignment .99 in ℓ2, against .56 with 100).
+"""
 
 
 def default_step_size(
@@ -69,8 +83,8 @@ def default_step_size(
     | rule | step size |
     |---|---|
     | steps of a fixed length: sign, Adam, Muon, Lion, … | $\frac{a}{R_*}\sqrt{T/(t+2)}$, so that the last step moves no margin by more than $a$ |
-    | sums of squares: AdaGrad, whose steps fall like $t^{-1/2}$ by themselves | the constant $\frac{a}{R_*}\sqrt T$ |
-    | gradient descent, momentum, batches | $\alpha/\mathcal L$ by [`loss_based`][penchant.schedules.loss_based], $\alpha$ from $1/R_*^2$ to at most a hundred times that |
+    | sums of squares: AdaGrad, whose steps fall like $t^{-1/2}$ by themselves | the constant $\frac{10a}{R_*}\sqrt T$ |
+    | gradient descent, momentum, batches | $\alpha/\mathcal L$ by [`loss_based`][penchant.schedules.loss_based], $\alpha$ from $1/R_*^2$ to at most ten times that |
     | unnormalised steps in other norms | the constant $1/(R_*^2\mathcal L(0))$ |
     | a rule that does not say in which norm it steps, optax's among them | 1: it brings its own |
 
@@ -90,7 +104,7 @@ def default_step_size(
     bare = what.first is None and what.second is None
     reach = _last(problem, steps, margin, bare) * math.sqrt(steps)
     if what.second is not None and what.second.kind == "sum":
-        return schedules.constant(_rounded(reach / R))
+        return schedules.constant(_rounded(SUMMED * reach / R))
     scale = reach / R
     if what.decays and what.decay is not None:
         scale = min(scale, 0.5 * math.sqrt(2.0) / float(np.asarray(what.decay)))

@@ -98,7 +98,7 @@ class AbstractDiagnosis(eqx.Module):
     the one that theory expects after so many steps, `agrees` whether they are the same
     (None where either is missing). `regime` is the phase the run ended in, `warnings`
     what else one must know, each with a `kind`, `headline` and `detail`, and `next`
-    commands that would settle the verdict or change it.
+    commands that may settle the verdict or change it.
     """
 
     headline: eqx.AbstractVar[str]

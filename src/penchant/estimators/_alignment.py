@@ -1,15 +1,18 @@
 """Which norm's constrained minimiser some weights are, by Hölder's inequality."""
 
+import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from penchant._checks import check_instance
-from penchant._types import Parameters
+from penchant._types import Parameters, Tree
 from penchant.norms import AbstractNorm, read
 from penchant.problems import AbstractProblem, ScaledGradient
 
@@ -62,7 +65,7 @@ def alignment(
 
     Raises:
         TypeError: If an argument is of another type.
-        ValueError: If `norms` or `gradients` is empty.
+        ValueError: If `norms` or `gradients` is empty, or `w` of another shape.
 
     Source: derived here; `test_is_1_at_the_constrained_minimiser_and_only_there`
     checks it against an independent solver.
@@ -78,25 +81,45 @@ def alignment(
         raise ValueError("norms must name at least one norm; got none.")
     named = [read(norm) for norm in norms]
     if gradients is None:
+        _check_shapes(w, jax.tree.map(np.shape, problem.start), "the parameters")
         gradients = [problem.scaled_gradient(jax.tree.map(jnp.asarray, w))]
     if not gradients:
         raise ValueError("gradients must hold at least one gradient; got none.")
     w = scaled(jax.tree.map(jnp.asarray, w))
     means = jackknife(gradients)
-    products = [float(-jnp.vdot(problem.flat(w), problem.flat(g))) for g in means]
-    rows = []
-    for norm in named:
-        length = float(norm(w))
-        bounds = [length * float(norm.dual(g)) for g in means]
-        values = np.array([
-            p / b if b > 0 else math.nan for p, b in zip(products, bounds, strict=True)
-        ])
-        rows.append(AlignmentRow(norm, float(values[0]), jackknife_error(values[1:])))
-    return tuple(rows)
+    _check_shapes(w, jax.tree.map(lambda g: g.shape[1:], means), "its gradients")
+    products, lengths, duals = _measured(tuple(named), w, means)
+    bounds = np.asarray(lengths)[:, None] * np.asarray(duals)
+    values = np.full(bounds.shape, math.nan)
+    np.divide(np.asarray(products)[None, :], bounds, out=values, where=bounds > 0)
+    return tuple(
+        AlignmentRow(norm, float(row[0]), jackknife_error(row[1:]))
+        for norm, row in zip(named, values, strict=True)
+    )
 
 
-def jackknife(gradients: Sequence[ScaledGradient]) -> list[Parameters]:
-    """The mean of all, and of all but one each, every one with largest entry 1."""
+def _check_shapes(w: Parameters, needs: Tree, of: str) -> None:
+    has = jax.tree.map(np.shape, w)
+    if has != needs:
+        raise ValueError(f"w must have the shapes of {of}, {needs}; got {has}.")
+
+
+@eqx.filter_jit
+def _measured(norms: tuple[AbstractNorm, ...], w: Parameters, g: Parameters) -> Any:
+    """⟨w, −g⟩ with each of the gradients, and each norm of `w` and dual norm of `g`."""
+    products = sum(
+        -jnp.sum(a[None] * b, axis=tuple(range(1, b.ndim)))
+        for a, b in zip(jax.tree.leaves(w), jax.tree.leaves(g), strict=True)
+    )
+    lengths = jnp.stack([norm(w) for norm in norms])
+    return products, lengths, jnp.stack([jax.vmap(norm.dual)(g) for norm in norms])
+
+
+def jackknife(gradients: Sequence[ScaledGradient]) -> Parameters:
+    """The mean of all, and of all but one each, every one with largest entry 1.
+
+    Stacked: the leaves have one more axis, in front.
+    """
     for gradient in gradients:
         check_instance("gradients", gradient, ScaledGradient, "scaled gradients")
     logs = np.array([float(gradient.log_scale) for gradient in gradients])
@@ -104,11 +127,24 @@ def jackknife(gradients: Sequence[ScaledGradient]) -> list[Parameters]:
     chosen = np.ones((1, len(logs)))
     if len(logs) > 1:
         chosen = np.vstack([chosen, 1.0 - np.eye(len(logs))])
-    sums = jax.tree.map(
-        lambda *parts: jnp.tensordot(chosen * sizes, jnp.stack(parts), 1),
-        *(gradient.direction for gradient in gradients),
+    return _means(
+        jnp.asarray(chosen * sizes), [gradient.direction for gradient in gradients]
     )
-    return [scaled(record(sums, i)) for i in range(len(chosen))]
+
+
+@eqx.filter_jit
+def _means(chosen: Array, parts: list[Parameters]) -> Parameters:
+    sums = jax.tree.map(
+        lambda *leaves: jnp.tensordot(chosen, jnp.stack(leaves), 1), *parts
+    )
+    sizes = [
+        jnp.max(jnp.abs(leaf), axis=tuple(range(1, leaf.ndim)))
+        for leaf in jax.tree.leaves(sums)
+    ]
+    largest = functools.reduce(jnp.maximum, sizes)
+    largest = jnp.where(largest > 0, largest, 1.0)
+    across = lambda leaf: jnp.reshape(largest, (-1, *(1,) * (leaf.ndim - 1)))
+    return jax.tree.map(lambda leaf: leaf / across(leaf), sums)
 
 
 def jackknife_error(values: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from penchant._checks import check_count, check_instance
 from penchant._plain import plain
@@ -30,7 +30,6 @@ from penchant.norms import (
     Mahalanobis,
     Nuclear,
     Spectral,
-    lp,
 )
 from penchant.optimizers import accumulated_norm
 from penchant.problems import ScaledGradient
@@ -168,40 +167,44 @@ def imitation(
     check_instance("run", run, Trajectory, "a Trajectory of penchant.train")
     length = _length(run) if steps is None else check_count("steps", steps)
     seen = window(run, steps=length, blocks=min(BLOCKS, length))
-    blocks = len(jax.tree.leaves(seen.gradients)[0])
-    gradients = [_plain(record(seen.gradients, i)) for i in range(blocks)]
     w, problem = scaled(run.last), run.rule.problem
+    gradients = _parts(seen.gradients)
     # entry by entry it makes no difference which leaf an entry is of
     v = problem.flat(w)
-    flat = [_plain(problem.flat(g.direction)) for g in gradients]
+    flat = _parts(jax.vmap(problem.flat)(seen.gradients))
     wide = _is_matrix(w)
-    if norms is not None:
-        rows = alignment(problem, w, norms, gradients=gradients)
-    elif wide:
-        every = (L1(), L2(), Linf(), Spectral(), Nuclear())
-        rows = alignment(problem, w, every, gradients=gradients)
-    else:
-        rows = alignment(problem, v, (L1(), L2(), Linf()), gradients=flat)
     own = _divisor(run)
+    last = () if own is None else (own,)
+    if norms is not None or wide:
+        named = (L1(), L2(), Linf(), Spectral(), Nuclear()) if norms is None else norms
+        rows = alignment(problem, w, named, gradients=gradients)
+        rows += alignment(problem, v, last, gradients=flat) if last else ()
+    else:
+        rows = alignment(problem, v, (L1(), L2(), Linf(), *last), gradients=flat)
+    rows, last = (rows, None) if own is None else (rows[:-1], rows[-1])
     means = jackknife(gradients)
-    products = np.array([float(-jnp.vdot(v, problem.flat(g))) for g in means])
-    entries = _exponent(products, v, jnp.stack([problem.flat(g) for g in means]))
+    mean = np.asarray(jax.vmap(problem.flat)(means))
+    products = -mean @ np.asarray(v)
+    entries = _exponent(products, np.asarray(v), mean)
     singular = None
     if wide:
         values = functools.partial(jnp.linalg.svd, compute_uv=False)
-        matrices = jnp.stack([jax.tree.leaves(g)[0] for g in means])
-        singular = _exponent(products, values(jax.tree.leaves(w)[0]), values(matrices))
+        matrices = [np.asarray(values(jax.tree.leaves(x)[0])) for x in (w, means)]
+        singular = _exponent(products, *matrices)
     return Imitation(
         rows=rows,
-        own=None if own is None else alignment(problem, v, (own,), gradients=flat)[0],
+        own=last,
         entries=entries,
         singular_values=singular,
         steps=seen.steps,
     )
 
 
-def _plain(g: Parameters) -> ScaledGradient:
-    return ScaledGradient(g, jnp.zeros(()))
+def _parts(stacked: Parameters) -> list[ScaledGradient]:
+    plain = jax.tree.map(np.asarray, stacked)
+    count = len(jax.tree.leaves(plain)[0])
+    one = jnp.zeros(())
+    return [ScaledGradient(record(plain, i), one) for i in range(count)]
 
 
 def _length(run: Trajectory) -> int:
@@ -231,13 +234,12 @@ def _divisor(run: Trajectory) -> Mahalanobis | None:
     return accumulated_norm(log_below)
 
 
-def _exponent(products: np.ndarray, x: Array, g: Array) -> Exponent:
+def _exponent(products: np.ndarray, x: np.ndarray, g: np.ndarray) -> Exponent:
     """The curve of weights `x` `(m,)` against the means `g` `(b + 1, m)`."""
     inverse = np.linspace(0.0, 1.0, GRID)
-    family = [lp(1.0 / s) if s > 0 else Linf() for s in inverse]
-    lengths = np.array([float(norm(x)) for norm in family])
-    duals = np.stack([np.asarray(jax.vmap(norm.dual)(g)) for norm in family], axis=1)
-    bounds = lengths * duals
+    rows = np.abs(np.vstack([x[None, :], g]))
+    a = np.log(rows, out=np.full(rows.shape, -np.inf), where=rows > 0)
+    bounds = np.exp(_log_norms(a[:1], inverse) + _log_norms(a[1:], 1.0 - inverse))
     curves = np.full(bounds.shape, math.nan)
     np.divide(products[:, None], bounds, out=curves, where=bounds > 0)
     tops = np.array([_top(inverse, curve) for curve in curves])
@@ -250,8 +252,9 @@ def _exponent(products: np.ndarray, x: Array, g: Array) -> Exponent:
     as_p = lambda s: math.inf if s <= 0 else 1.0 / s
     best = math.nan
     if math.isfinite(at):
-        norm = lp(max(as_p(at), 1.0))
-        best = float(products[0] / (norm(x) * norm.dual(g[0])))
+        top = np.array([min(max(at, 0.0), 1.0)])
+        bound = np.exp(_log_norms(a[:1], top) + _log_norms(a[1:2], 1.0 - top))
+        best = float(products[0] / bound[0, 0])
     return Exponent(
         inverse=inverse,
         curve=curve,
@@ -259,6 +262,22 @@ def _exponent(products: np.ndarray, x: Array, g: Array) -> Exponent:
         interval=(as_p(high), as_p(low)),
         alignment=best,
     )
+
+
+def _log_norms(a: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    r"""$\log\|e^{a_i}\|_{1/s}$ for rows `a` `(b, m)` and each $s$ of `inverse`.
+
+    All exponents at once in NumPy: as many norms of `penchant.norms` would be traced
+    and compiled one by one. A test holds the curve against them.
+    """
+    top = np.max(a, axis=1, keepdims=True, initial=-np.inf)
+    below = np.where(np.isfinite(top), a - np.where(np.isfinite(top), top, 0.0), a)
+    logs = np.broadcast_to(top, (len(a), len(inverse))).copy()
+    for j, s in enumerate(inverse):
+        if s > 0:
+            total = np.sum(np.exp(below / s), axis=1)  # at least 1, or 0 in all
+            logs[:, j] += s * np.log(np.maximum(total, 1.0))
+    return logs
 
 
 def _top(x: np.ndarray, y: np.ndarray) -> float:

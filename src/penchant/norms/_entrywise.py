@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from penchant._checks import as_numbers
+from penchant._checks import as_numbers, check_number
 from penchant._types import Real, Scalar, Tree, Weights
 
 
@@ -22,13 +22,21 @@ def conjugate_exponent(p: float) -> float:
     return 1.0 if math.isinf(p) else p / (p - 1.0)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def p_norm(x: Weights, p: float) -> Scalar:
     r"""$(\sum_i|x_i|^p)^{1/p}$; nothing over- or underflows on the way.
 
     Its derivative is the dual ball's steepest point, which is 0 at 0.
     """
-    x = as_numbers("x", x)
+    return _p_norm(as_numbers("x", x), _exponent(p))
+
+
+def _exponent(p: float) -> float:
+    check_number("p", p, least=1.0)
+    return float(p)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _p_norm(x: Weights, p: float) -> Scalar:
     if x.size == 0:
         return jnp.zeros((), x.dtype)
     size = jnp.abs(x)
@@ -43,11 +51,11 @@ def p_norm(x: Weights, p: float) -> Scalar:
     return largest * jnp.sum(share**p) ** (1.0 / p)
 
 
-@p_norm.defjvp
+@_p_norm.defjvp
 def _(p: float, primals: Tree, tangents: Tree) -> Any:
     (x,), (dx,) = primals, tangents
     slope = p_steepest(x, conjugate_exponent(p))
-    return p_norm(x, p), jnp.sum(slope * dx)
+    return _p_norm(x, p), jnp.sum(slope * dx)
 
 
 def p_steepest(g: Weights, p: float) -> Weights:
@@ -56,7 +64,7 @@ def p_steepest(g: Weights, p: float) -> Weights:
     $p=1$: one coordinate, the first of the largest. $p=\infty$: the signs, 0 where
     $g_i=0$. Else $\mathrm{sign}(g)|g|^{q-1}$ scaled to length one. 0 at $g=0$.
     """
-    g = as_numbers("g", g)
+    g, p = as_numbers("g", g), _exponent(p)
     if g.size == 0:
         return g
     if math.isinf(p):
@@ -81,7 +89,7 @@ def p_steepest(g: Weights, p: float) -> Weights:
 
 def p_project(x: Weights, p: float, radius: Real = 1.0) -> Weights:
     r"""The nearest point of $\{\|x\|_p\le r\}$ in the Euclidean distance."""
-    x = as_numbers("x", x)
+    x, p = as_numbers("x", x), _exponent(p)
     if math.isinf(p):
         return jnp.clip(x, -radius, radius)
     if p == 1.0:

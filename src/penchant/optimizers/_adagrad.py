@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from penchant._checks import check_number
+from penchant._checks import as_numbers, check_number
 from penchant._leaves import as_leaf
 from penchant._types import Parameters, Real, Scalar
 from penchant.norms import Linf, Mahalanobis
@@ -112,6 +112,6 @@ def accumulated_norm(log_below: Array) -> Mahalanobis:
     something and decides nothing, and a network's parameter keeps its share of a norm
     that grows.
     """
-    log_below = jnp.asarray(log_below)
+    log_below = as_numbers("log_below", log_below)
     relative = jnp.exp(log_below - jnp.max(log_below))
     return Mahalanobis(jnp.maximum(relative, 1.0 / WIDEST))

@@ -43,13 +43,7 @@ def ratio_bars(
             ax.barh(y, min(sure, shown), height=0.62, color=hue, linewidth=0)
             text = "not separated" if best[i] <= 0 else percent(best[i])
             ax.text(shown + 1, y, text, va="center", fontweight="bold")
-        ax.axvline(100, color=FAINT, linewidth=1, linestyle=(0, (3, 2)))
-        ax.set_yticks(places, list(labels))
-        ax.set_xlim(0, 114)
-        ax.set_xticks([0, 25, 50, 75, 100])
-        ax.set_xlabel("% of the largest margin in that norm")
-        ax.grid(visible=False, axis="y")
-        ax.tick_params(axis="y", length=0)
+        _axes(ax, places, labels, 100, "% of the largest margin in that norm")
     return ax
 
 
@@ -74,20 +68,28 @@ def alignment_bars(
         ax = own_axes(ax, size)
         labels = list(labels)
         order = range(len(labels))
-        _, alignments, errors = series(order, alignments=alignments, errors=errors)
+        _, values, spread = series(order, alignments=alignments, errors=errors)
         places = np.arange(len(labels))[::-1]
         for i, (y, label) in enumerate(zip(places, labels, strict=True)):
-            shown = max(alignments[i], 0.0)
+            shown = max(values[i], 0.0)
             ax.barh(y, shown, height=0.62, color=colour(label, i), linewidth=0)
-            if errors[i] > 0:
-                ax.errorbar(shown, y, xerr=1.96 * errors[i], color=FAINT, capsize=2)
-            end = shown + 1.96 * errors[i] + 0.01
-            ax.text(end, y, f"{alignments[i]:z.2f}", va="center", fontweight="bold")
-        ax.axvline(1.0, color=FAINT, linewidth=1, linestyle=(0, (3, 2)))
-        ax.set_yticks(places, list(labels))
-        ax.set_xlim(0, 1.14)
-        ax.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
-        ax.set_xlabel("alignment of the weights with the gradient in that norm")
-        ax.grid(visible=False, axis="y")
-        ax.tick_params(axis="y", length=0)
+            if spread[i] > 0:
+                ax.errorbar(shown, y, xerr=1.96 * spread[i], color=FAINT, capsize=2)
+            end = shown + 1.96 * spread[i] + 0.01
+            ax.text(end, y, f"{values[i]:z.2f}", va="center", fontweight="bold")
+        what = "alignment of the weights with the gradient in that norm"
+        _axes(ax, places, labels, 1, what)
     return ax
+
+
+def _axes(
+    ax: "Axes", places: np.ndarray, labels: Sequence[str], most: float, what: str
+) -> None:
+    """A name a bar, and a line at the most there can be."""
+    ax.axvline(most, color=FAINT, linewidth=1, linestyle=(0, (3, 2)))
+    ax.set_yticks(places, list(labels))
+    ax.set_xlim(0, 1.14 * most)
+    ax.set_xticks([most * quarter for quarter in (0, 0.25, 0.5, 0.75, 1)])
+    ax.set_xlabel(what)
+    ax.grid(visible=False, axis="y")
+    ax.tick_params(axis="y", length=0)

@@ -247,7 +247,7 @@ def _torch(path: Path) -> object:
 
 
 def _safetensors(path: Path) -> object:
-    from safetensors.numpy import load_file  # type: ignore[import-not-found]
+    from safetensors.numpy import load_file
 
     return load_file(path)
 

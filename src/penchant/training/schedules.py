@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from penchant._checks import as_numbers, check_instance, check_number
+from penchant._checks import as_numbers, check_count, check_instance, check_number
 from penchant._leaves import as_leaf
 from penchant._pretty import pretty
 from penchant._types import Real, StepSize, Tree
@@ -194,6 +194,7 @@ def values(schedule: Schedule, t: jax.Array) -> jax.Array:
 def table(schedule: Schedule, start: Tree, length: int) -> jax.Array:
     r"""$\eta_t$ for `length` steps from `start`."""
     as_numbers("start", start)
+    length = check_count("length", length)
     return values(schedule, start + jnp.arange(length))
 
 

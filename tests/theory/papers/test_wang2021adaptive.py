@@ -71,6 +71,7 @@ def test_without_a_run_there_is_no_norm():
     assert "give a trajectory" in told.statement
 
 
+@pytest.mark.slow
 def test_the_norm_is_one_on_every_route_though_a_feature_is_dead():
     X = np.array([[1.0, 2.0, 0.0], [2.0, 1.0, 0.0], [1.5, 0.5, 0.0]])
     problem = pn.LinearClassification(X, [1, 1, 1], loss=pn.losses.Exponential())

@@ -431,6 +431,7 @@ def crowded():
     return pn.LinearClassification(X, side, loss=EXPONENTIAL)
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_come_to_rest_are_no_limit():
     end = equilibrium(adam_step(crowded(), Adam(0.9, 0.9)))
     assert not end.converged

@@ -141,6 +141,7 @@ def test_predictions_of_networks_name_a_geometry():
     assert "KKT point" in repr(told)
 
 
+@pytest.mark.slow
 def test_diagnosis_of_a_network_goes_to_its_limit(tmp_path):
     problem = network_problem()
     says = pn.diagnose(problem, RULES.Adam(), steps=2000, step_size=0.01)

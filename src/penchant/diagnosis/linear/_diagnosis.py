@@ -60,7 +60,7 @@ class Diagnosis(AbstractDiagnosis):
     The explanation answers three questions: `now`, which regulariser the weights
     imitate at the moment (by their alignments, `imitation`); `heading`, what theory
     says of the limit and the run to that; `when`, in how many steps. `next` are
-    commands that would settle the verdict, or change it.
+    commands that may settle the verdict, or change it.
 
     `chosen` has the weights themselves beside each norm's optimum, and `held_out` says
     on which samples held out, if any were, that choice makes a difference.

@@ -14,7 +14,7 @@ from penchant._types import Weights
 from penchant.diagnosis._result import AbstractRow, AbstractTable, columns
 from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
 from penchant.diagnosis.linear._measure import cosine
-from penchant.diagnosis.linear._verdict import NEAR, REACHED
+from penchant.diagnosis.linear._verdict import NEAR, REACHED, not_told_apart
 from penchant.estimators import alignment
 from penchant.margins import NotSeparableError, UndecidedError, certify, is_unique
 from penchant.norms import AbstractNorm, read as read_norm
@@ -135,7 +135,7 @@ class Examination(eqx.Module):
         """Bars of the share of each norm's largest margin; of alignments without one.
 
         Args:
-            **options: `size` in inches or `ax`, as `plotting.ratio_bars` takes them.
+            **options: `size` in inches or `ax`, as both bars of `plotting` take them.
         """
         from penchant import plotting
 
@@ -145,10 +145,8 @@ class Examination(eqx.Module):
         if len(shares) == len(rows) and max(shares) > 0:
             lowest = [row.lowest_ratio or 0.0 for row in rows]
             return plotting.ratio_bars(labels, shares, lowest, **options)
-        values = [max(row.alignment, 1e-12) for row in rows]
-        ax = plotting.ratio_bars(labels, values, **options)
-        ax.set_xlabel("alignment in that norm, %")
-        return ax
+        values = [0.0 if math.isnan(row.alignment) else row.alignment for row in rows]
+        return plotting.alignment_bars(labels, values, [0.0] * len(rows), **options)
 
     def _repr_html_(self) -> str:
         return pages.card(self.headline, self.explanation, repr(self.table), self.plot)
@@ -281,8 +279,7 @@ def _headline(
     ranked = sorted(rows, key=lambda row: -(row.ratio or 0.0))
     first, others = ranked[0], ranked[1:]
     share = first.ratio or 0.0
-    near = max(2.0 * (1.0 - share), 1e-6)
-    close = [row for row in others if 1.0 - (row.ratio or 0.0) < near]
+    close = not_told_apart(first, ranked, lambda row: row.ratio or 0.0)
     if share < NEAR or (share < REACHED and close):
         return None, (
             "These weights are near no norm's largest margin: the closest is "

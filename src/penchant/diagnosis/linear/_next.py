@@ -1,4 +1,4 @@
-"""What to do next: commands that would settle a verdict, or change it."""
+"""What to do next: commands that may settle a verdict, or change it."""
 
 import math
 import shlex
@@ -8,6 +8,7 @@ import numpy as np
 
 from penchant import optimizers
 from penchant.diagnosis.linear._progress import Progress
+from penchant.diagnosis.linear._tightness import Tightness
 from penchant.estimators import Convergence
 from penchant.theory import Regime
 from penchant.theory.regimes import RegimeName
@@ -26,6 +27,7 @@ def next_steps(
     *,
     eps_decides: bool,
     agrees: bool | None,
+    tightness: Tightness,
     phase: Regime | None = None,
 ) -> tuple[str, ...]:
     """One or two commands, each starting `penchant `, the most telling first."""
@@ -37,6 +39,8 @@ def next_steps(
     if state in (Progress.SWINGING, Progress.STALLED, Progress.STOPPED):
         found.append(_steps_times(run, 0.2))
         found.append(_falling(run))
+    elif state is Progress.SHORT and tightness.units:
+        found.append({"--standardize": ""})
     elif state is Progress.SHORT:
         found.append(_steps_times(run, 10.0))
         found.append({"--steps": _number(10 * last)})
@@ -55,12 +59,15 @@ def next_steps(
 
 
 def _past(phase: Regime, run: Trajectory) -> list[dict[str, str]]:
-    """Out of a phase in which Adam divides by gradients of long ago."""
-    memory = getattr(run.rule.optimizer, "b2", None)
-    if phase.name != RegimeName.THROTTLED or memory is None:
+    """Out of a phase in which a rule divides by gradients of long ago."""
+    second = run.rule.optimizer.character().second
+    if phase.name != RegimeName.THROTTLED or second is None:
         return []
+    typed = optimizers.as_options(run.rule.optimizer) or ""
+    _, takes = optimizers.OPTIMIZERS.get(typed.partition(" ")[0], (None, ()))
     # a shorter memory ends it sooner: after ∝ (1 - b2)^(-1/a) steps η0 t^-a
-    sooner = [{"--b2": "0.95"}] if float(np.asarray(memory)) > 0.95 else []
+    long = second.kind == "mean" and float(np.asarray(second.decay)) > 0.95
+    sooner = [{"--b2": "0.95"}] if long and "b2" in takes else []
     if phase.end < MOST * int(run.steps[-1]):
         sooner.append({"--steps": _number(2 * phase.end)})
     return sooner

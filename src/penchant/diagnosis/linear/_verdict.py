@@ -1,7 +1,8 @@
 """From the table to sentences: which norm won, what theory says to it, and when."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import equinox as eqx
 import numpy as np
@@ -15,6 +16,8 @@ from penchant.pages import percent
 from penchant.problems import LinearClassification
 from penchant.theory import Prediction, Verdict, canonical
 from penchant.training import Trajectory
+
+R = TypeVar("R")
 
 REACHED = 0.98
 """A ratio from which a margin counts as reached."""
@@ -81,7 +84,11 @@ def judge(
     if not standing:
         headline = _not_separated(name, run, seen)
     else:
-        headline = _headline(name, first, close, rows, won, state)
+        does = "" if won or len(rows) == 1 else _does(seen)
+        who = "It" if does else name
+        headline = _headline(who, first, close, rows, won, state)
+        if does:
+            headline = f"{name} so far {does}. {headline}"
     return Judgement(
         winner=first.norm if won else None,
         expected=expected,
@@ -102,10 +109,10 @@ def leading(rows: tuple[Row, ...]) -> tuple[Row, tuple[Row, ...]]:
     may do so: what stays bounded in the weights has dropped out of it.
     """
     first = max(rows, key=lambda row: row.ratio)
-    close = _not_told_apart(first, rows, lambda row: row.ratio)
+    close = not_told_apart(first, rows, lambda row: row.ratio)
     if close and first.reached > 0:
         ahead = max(rows, key=lambda row: row.increment_ratio)
-        clear = not _not_told_apart(ahead, rows, lambda row: row.increment_ratio)
+        clear = not not_told_apart(ahead, rows, lambda row: row.increment_ratio)
         if ahead.increment_ratio >= NEAR and clear and ahead in (first, *close):
             return ahead, ()
     return first, close
@@ -122,9 +129,10 @@ def ties(first: Row, close: tuple[Row, ...]) -> tuple[Row, ...]:
     return tuple(row for row in close if first.ratio - row.ratio < LEVEL)
 
 
-def _not_told_apart(
-    first: Row, rows: tuple[Row, ...], share: Callable[[Row], float]
-) -> tuple[Row, ...]:
+def not_told_apart(
+    first: R, rows: Sequence[R], share: Callable[[R], float]
+) -> tuple[R, ...]:
+    """Rows whose gap is below twice that of the first, by a share of theirs."""
     allowed = max(2.0 * (1.0 - share(first)), 1e-6)
     return tuple(r for r in rows if r is not first and 1.0 - share(r) < allowed)
 
@@ -176,7 +184,7 @@ def _headline(
         f"{name} {verb} the {first.label} margin: it has {share} of the largest "
         "there is"
     )
-    if _not_told_apart(first, rows, lambda row: row.ratio):
+    if not_told_apart(first, rows, lambda row: row.ratio):
         most = max(row.increment_ratio for row in rest)
         return (
             f"{text}, and what the second half of the run added has "
@@ -191,13 +199,27 @@ def _not_separated(name: str, run: Trajectory, seen: Imitation | None) -> str:
     wrong = int(np.sum(np.asarray(run.margins[-1]) <= 0))
     text = (
         f"{name} has not separated the data yet ({wrong:,} of "
-        f"{run.rule.problem.samples:,} samples are misclassified), so no margin is "
-        "reached"
+        f"{run.rule.problem.samples:,} samples {'is' if wrong == 1 else 'are'} "
+        "misclassified), so no margin is reached"
     )
-    best = None if seen is None else _imitated(seen)
-    if best is None:
-        return f"{text}."
-    return f"{text}; so far it does what a penalty on the {best} norm would."
+    does = _does(seen)
+    return f"{text}; so far it {does}." if does else f"{text}."
+
+
+def _does(seen: Imitation | None) -> str:
+    """What the weights do at the moment, as a penalty that would do it; or nothing."""
+    if seen is None:
+        return ""
+    best = _imitated(seen)
+    if best is not None:
+        return f"does what a penalty on the {best} norm would"
+    own = seen.own
+    if own is not None and own.alignment >= IMITATES:
+        return (
+            "does what a penalty on no usual norm would, but one on the Euclidean norm "
+            "with each feature weighed by the rule's own divisor"
+        )
+    return ""
 
 
 def _imitated(seen: Imitation) -> str | None:
@@ -236,10 +258,11 @@ def _now(name: str, seen: Imitation | None) -> str:
             f"norms, which can't be told apart ({first.norm.label} {shown})."
         )
     own = seen.own
-    if own is not None and own.alignment >= IMITATES:
+    if own is not None and own.alignment >= max(FAINT, first.alignment):
+        how = "nearly" if own.alignment >= IMITATES else "partly"
         return (
             f"Now its weights are those of no usual norm ({first.norm.label} {shown}), "
-            "but nearly those of least loss for their size in the Euclidean norm that "
+            f"but {how} those of least loss for their size in the Euclidean norm that "
             f"its own divisor weighs (alignment {own.alignment:z.2f}; read off the "
             "run)."
         )
@@ -256,8 +279,9 @@ def _now(name: str, seen: Imitation | None) -> str:
         )
     return (
         f"Now its weights are those of least loss for their size in no norm "
-        f"({first.norm.label} {shown}): so low everywhere where steps are too large, "
-        "or a step sees too few samples."
+        f"({first.norm.label} {shown}). That is so where steps are too large, where a "
+        "step sees too few samples, and where weights still hold what the much larger "
+        "gradients of early steps made."
     )
 
 
