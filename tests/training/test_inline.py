@@ -70,7 +70,7 @@ def test_lanes_that_draw_their_samples_are_one_function_too(seen):
     assert seen
     assert all(seen)
     one = pn.train(problem(), "adam", batching=BATCHINGS[1], key=2, **KW)
-    last = one.problem.flat(one.last)
+    last = one.rule.problem.flat(one.last)
     assert np.allclose(np.asarray(runs.weights)[2, -1], last, rtol=1e-12, atol=0)
 
 
