@@ -14,6 +14,7 @@ from benchmarks import (
     max_margin,
     networks,
     scale,
+    sharpness,
     svm,
 )
 
@@ -26,6 +27,7 @@ MODULES = {
     "diagnose": diagnose,
     "scale": scale,
     "networks": networks,
+    "sharpness": sharpness,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         estimators as estimators,
         flows as flows,
         margins as margins,
+        measures as measures,
         norms as norms,
         optimizers as optimizers,
         pages as pages,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         kkt as kkt,
         max_margin as max_margin,
     )
+    from penchant.measures import Estimate as Estimate
     from penchant.problems import (
         LinearClassification as LinearClassification,
         NetworkClassification as NetworkClassification,
@@ -72,8 +74,8 @@ if TYPE_CHECKING:
 _moved.install()
 
 _FOLDERS = (
-    "datasets diagnosis estimators flows margins norms optimizers pages plotting "
-    "problems studies theory training"
+    "datasets diagnosis estimators flows margins measures norms optimizers pages "
+    "plotting problems studies theory training"
 )
 _NAMES = {
     "penchant._cite": "cite",
@@ -86,6 +88,7 @@ _NAMES = {
         "KKT Certificate MaxMargin NoMarginError NotSeparableError NotSeparatedError "
         "UndecidedError certify kkt max_margin"
     ),
+    "penchant.measures": "Estimate",
     "penchant.problems": (
         "LinearClassification NetworkClassification NotHomogeneousError Objective "
         "Regression losses networks"

@@ -1,6 +1,10 @@
-"""Limits in continuous time. `adaptive`: adaptive gradient flow and its tail."""
+"""Limits in continuous time.
 
-from penchant.flows import adaptive as adaptive
+`adaptive`: adaptive gradient flow and its tail. `slow`: along minimisers, on the clock
+of squared step sizes.
+"""
+
+from penchant.flows import adaptive as adaptive, slow as slow
 from penchant.flows.adaptive import (
     Flow as Flow,
     Limit as Limit,
@@ -11,4 +15,17 @@ from penchant.flows.adaptive import (
     adaptive_flow as adaptive_flow,
     limit as limit,
     tail_flow as tail_flow,
+)
+from penchant.flows.slow import (
+    MonitorError as MonitorError,
+    NotInterpolatingError as NotInterpolatingError,
+    Projection as Projection,
+    SlowFlow as SlowFlow,
+    SlowSDE as SlowSDE,
+    Stationary as Stationary,
+    project as project,
+    projection as projection,
+    slow_flow as slow_flow,
+    slow_sde as slow_sde,
+    stationary as stationary,
 )

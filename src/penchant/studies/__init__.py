@@ -1,6 +1,7 @@
 """Papers' figures and tables, as functions: one folder a paper."""
 
 from penchant.studies import (
+    adam_sharpness as adam_sharpness,
     homogeneous_networks as homogeneous_networks,
     per_sample_adam as per_sample_adam,
     spectral_descent as spectral_descent,
@@ -22,6 +23,7 @@ STUDIES: dict[str, Study] = {
         per_sample_adam.STUDY,
         spectral_descent.STUDY,
         homogeneous_networks.STUDY,
+        adam_sharpness.STUDY,
     )
 }
 """The studies there are, by name."""
