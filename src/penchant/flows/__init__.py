@@ -1,10 +1,10 @@
 """Limits in continuous time.
 
-`adaptive`: adaptive gradient flow and its tail. `slow`: along minimisers, on the clock
-of squared step sizes.
+`adaptive`: adaptive gradient flow and its tail. `modified`: what finite steps and
+memory add to a flow. `slow`: along minimisers, on the clock of squared step sizes.
 """
 
-from penchant.flows import adaptive as adaptive, slow as slow
+from penchant.flows import adaptive as adaptive, modified as modified, slow as slow
 from penchant.flows.adaptive import (
     Flow as Flow,
     Limit as Limit,
@@ -15,6 +15,13 @@ from penchant.flows.adaptive import (
     adaptive_flow as adaptive_flow,
     limit as limit,
     tail_flow as tail_flow,
+)
+from penchant.flows.modified import (
+    Correction as Correction,
+    Share as Share,
+    SinglePrecisionWarning as SinglePrecisionWarning,
+    correction as correction,
+    memory_coefficient as memory_coefficient,
 )
 from penchant.flows.slow import (
     MonitorError as MonitorError,
