@@ -18,10 +18,19 @@ from penchant.flows.adaptive import (
 )
 from penchant.flows.modified import (
     Correction as Correction,
+    DivergedFlowWarning as DivergedFlowWarning,
+    NoSlowModeError as NoSlowModeError,
     Share as Share,
     SinglePrecisionWarning as SinglePrecisionWarning,
+    WithoutMemoryBias as WithoutMemoryBias,
     correction as correction,
+    gradient_flow as gradient_flow,
+    log_difference as log_difference,
+    memory_ages as memory_ages,
     memory_coefficient as memory_coefficient,
+    modified_flow as modified_flow,
+    principal_flow as principal_flow,
+    slow_root as slow_root,
 )
 from penchant.flows.slow import (
     MonitorError as MonitorError,

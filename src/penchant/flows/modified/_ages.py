@@ -1,15 +1,16 @@
 r"""The ages of what a memory holds: weights of past gradients, step by step."""
 
 import math
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Float
 
 from penchant._checks import check_number
 from penchant.optimizers import Divisor, Memory
 
-Host = Float[np.ndarray, "..."]
+Host: TypeAlias = Any
+"""Numbers on the host, one or an array of them."""
 
 DIRECT = 10_000
 """Steps up to which ages are summed one by one: the closed form cancels for few."""
@@ -160,6 +161,21 @@ class Ages(eqx.Module):
         r"""$\sum_{k\ge n-s}\omega_{n,k}$ for $s<n$: what is older than step $s$."""
         _, gamma = self._weights(np.asarray(float(n)))
         return gamma * self.decay ** (n - s - 1.0) * self._sums(s + 1.0)
+
+    def table(self, steps: int, sizes: Host, h: Host) -> tuple[Host, Host]:
+        r"""$A_n$ and $\sum_{s<n}\frac{h_sa_s}{h_na_n}T_{n,s}$ for all $n$ below `steps`.
+
+        `sizes` are $a_n$ and `h` the step sizes. By recursion: the tails of one step
+        are those of the step before, decayed.
+        """
+        from scipy.signal import lfilter
+
+        n = np.arange(steps, dtype=float)
+        _, gamma = self._weights(n)
+        entering = h * sizes * self._sums(n + 1.0)
+        older = np.concatenate([[0.0], entering[:-1]])
+        gathered = np.asarray(lfilter([1.0], [1.0, -self.decay], older))
+        return self.total(n), gamma * gathered / (h * sizes)
 
     def limit(self) -> tuple[float, float]:
         r"""$A_\infty$ and $B_\infty$."""

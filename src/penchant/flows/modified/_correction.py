@@ -1,6 +1,6 @@
 import math
 import warnings
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -44,7 +44,10 @@ LONGEST = 1 << 17
 STRAIGHT = 0.3
 """A gradient that leaves its tangent by more, over the way the memory is long, bends."""
 
-Kind = Literal["flow", "map"]
+if TYPE_CHECKING:
+    Kind: TypeAlias = Literal["flow", "map"]
+else:
+    Kind = str  # another word is refused at the door, in a sentence
 
 
 class SinglePrecisionWarning(UserWarning):
@@ -590,7 +593,7 @@ _run_summary = eqx.filter_jit(_summary)
 def _quantiles(V: Float[Array, " p"], live: Array) -> list[Scalar]:
     values = jnp.sort(jnp.where(live, V, jnp.inf))
     count = jnp.sum(live)
-    at = lambda q: jnp.clip((q * (count - 1)).astype(int), 0, V.size - 1)
+    at = lambda q: jnp.clip((q * (count.astype(float) - 1.0)).astype(int), 0, V.size - 1)
     return [jnp.where(count > 0, values[at(q)], 0.0) for q in LEVELS]
 
 

@@ -126,28 +126,76 @@ class MomentRule(eqx.Module):
         self, step: int | None, h: Float[np.ndarray, " n1"] | None = None
     ) -> Coefficients:
         r"""At a step, `h` being $h_0,\dots,h_n$ if steps differ; or in the limit."""
-        moments = [self.first, *([] if self.second is None else [self.second])]
-        pad = [None] * (2 - len(moments))
+        return jax.tree.map(jnp.asarray, self._host(step, h))
+
+    @property
+    def _moments(self) -> list[Ages]:
+        return [self.first, *([] if self.second is None else [self.second])]
+
+    def _host(
+        self, step: int | None, h: Host | None = None, nodes: int = FIRST
+    ) -> Coefficients:
+        moments = self._moments
         if step is None:
             limits = [m.limit() for m in moments]
-            total = [a for a, _ in limits] + [1.0 for _ in pad]
-            ages = [b for _, b in limits] + [0.0 for _ in pad]
-            return _coefficients(total, ages, [total], [[b] for b in ages])
-        n = float(step)
-        total = [float(m.total(np.asarray(n))) for m in moments] + [1.0 for _ in pad]
-        ages = [_weighted_age(m, step, h) for m in moments] + [0.0 for _ in pad]
+            return _coefficients([a for a, _ in limits], [b for _, b in limits])
+        n = np.asarray(float(step))
+        total = [float(m.total(n)) for m in moments]
+        ages = [_weighted_age(m, step, h) for m in moments]
         if self.constant:
-            return _coefficients(total, ages, [total], [[b] for b in ages])
+            return _coefficients(total, ages)
         if self.scalar:
-            here = float(self._sizes(np.asarray(n)))
-            shares = [
-                _weighted_age(m, step, h, lambda s: self._sizes(s) / here)
-                for m in moments
-            ] + [0.0 for _ in pad]
-            return _coefficients(total, ages, [total], [[b] for b in shares])
-        nodes, rows = _nodes(moments, step, h)
-        at = np.stack([m.total(nodes) for m in moments], axis=1)
-        return _coefficients(total, ages, at, rows)
+            here = float(self._sizes(n))
+            size = lambda s: self._sizes(s) / here
+            shares = [_weighted_age(m, step, h, size) for m in moments]
+            return _coefficients(total, ages, shares)
+        places, rows = _nodes(moments, step, h, nodes)
+        at = np.stack([m.total(places) for m in moments], axis=1)
+        found = _coefficients(total, ages)
+        if len(moments) == 1:
+            at, rows = np.repeat(at, 2, axis=1), np.pad(rows, ((0, 1), (0, 0)))
+        return Coefficients(found.total, found.decays, at, rows)
+
+    def tables(self, begin: int, end: int, h: Host) -> Coefficients:
+        """The coefficients of the steps from `begin` to before `end`, stacked.
+
+        `h` are the step sizes of all steps before `end`.
+        """
+        if self.constant or self.scalar:
+            return self._scalar_tables(begin, end, h)
+        settled = 2.0 * self.length
+        varies = h if np.any(h != h[0]) else None
+        doublings = max(0.0, np.ceil(np.log2(max(len(h), FIRST) / FIRST)))
+        nodes = FIRST + NODES * int(doublings)
+        each = []
+        for n in range(begin, end):
+            late = n >= settled and varies is None
+            found = self._host(None if late else n, varies, nodes)
+            if late:  # the steps of a full memory are all the same
+                extra = nodes - 1
+                found = Coefficients(
+                    found.total,
+                    found.decays,
+                    np.pad(found.at, ((0, extra), (0, 0)), mode="edge"),
+                    np.pad(found.weights, ((0, 0), (0, extra))),
+                )
+            each.append(found)
+        return jax.tree.map(lambda *x: np.stack(x), *each)
+
+    def _scalar_tables(self, begin: int, end: int, h: Host) -> Coefficients:
+        moments = self._moments
+        one = np.ones(end)
+        sizes = one if self.constant else self._sizes(np.arange(end, dtype=float))
+        pairs = [m.table(end, sizes, h) for m in moments]
+        total = [a for a, _ in pairs] + [one for _ in range(2 - len(moments))]
+        shares = [b for _, b in pairs] + [0.0 * one for _ in range(2 - len(moments))]
+        decays = shares
+        if not self.constant:
+            decays = [m.table(end, one, h)[1] for m in moments]
+            decays += [0.0 * one for _ in range(2 - len(moments))]
+        cut = lambda columns: np.stack(columns, axis=1)[begin:end]
+        total, shares, decays = cut(total), cut(shares), cut(decays)
+        return Coefficients(total, decays, total[:, None, :], shares[:, :, None])
 
     def direction(
         self, g: Parameters, log_scale: Scalar, total: Array
@@ -290,15 +338,15 @@ class MomentRule(eqx.Module):
         return jax.tree.map(lambda d, u: (below(d) == 0) & (u != 0), d, HF)
 
 
-def _coefficients(total: Any, ages: Any, at: Any, weights: Any) -> Coefficients:
-    pad = np.asarray(at, dtype=float)
-    if pad.shape[1] == 1:
-        pad = np.concatenate([pad, np.ones_like(pad)], axis=1)
-    rows = np.asarray(weights, dtype=float)
-    if rows.shape[0] == 1:
-        rows = np.concatenate([rows, np.zeros_like(rows)])
-    as_array = lambda x: jnp.asarray(np.asarray(x, dtype=float))
-    return Coefficients(as_array(total), as_array(ages), as_array(pad), as_array(rows))
+def _coefficients(
+    total: list[float], ages: list[float], shares: list[float] | None = None
+) -> Coefficients:
+    """Of a rule whose past steps are one number times the present: a single node."""
+    missing = 2 - len(total)
+    totals = np.array([*total, *[1.0] * missing])
+    decays = np.array([*ages, *[0.0] * missing])
+    rows = decays if shares is None else np.array([*shares, *[0.0] * missing])
+    return Coefficients(totals, decays, totals[None, :], rows[:, None])
 
 
 def _weighted_age(
@@ -323,7 +371,9 @@ def _weighted_age(
     return total
 
 
-def _nodes(moments: list[Ages], n: int, h: Host | None) -> tuple[Host, Host]:
+def _nodes(
+    moments: list[Ages], n: int, h: Host | None, least: int
+) -> tuple[Host, Host]:
     """Nodes for sums over steps before `n`, and their weights for each moment.
 
     Steps are smooth in $s$ but near the first: they are interpolated on ranges that
@@ -352,7 +402,7 @@ def _nodes(moments: list[Ages], n: int, h: Host | None) -> tuple[Host, Host]:
         begin = end
     nodes, weights = np.concatenate(places), np.concatenate(rows, axis=1)
     # one compiled program for many steps: nodes are padded to a few lengths
-    size = FIRST
+    size = least
     while size < len(nodes):
         size *= 2
     extra = size - len(nodes)
@@ -382,3 +432,37 @@ def _safe(above: Array, below: Array) -> Array:
     """0 where both, or what divides, is 0."""
     some = below != 0
     return jnp.where(some, above / jnp.where(some, below, 1.0), 0.0)
+
+
+def memory_ages(
+    optimizer: AbstractOptimizer, *, step: int | None = None
+) -> tuple[tuple[float, float], tuple[float, float] | None, bool] | None:
+    r"""Totals and ages of a rule's moments, $A_n=\sum_k\omega_k$ and $B_n=\sum_kk\omega_k$.
+
+    >>> import penchant as pn
+    >>> first, second, _ = pn.flows.memory_ages(pn.optimizers.Adam(0.5, 0.75))
+    >>> first, second
+    ((1.0, 1.0), (1.0, 3.0))
+
+    Args:
+        optimizer: A rule.
+        step: Updates made before; None for a memory that is full.
+
+    Returns:
+        A pair for the first moment, one for the second or None without, and whether
+        steps on frozen gradients are the same from the first one on; None of a rule
+        whose moments are not known, or are never full.
+    """
+    rule = MomentRule.of(optimizer)
+    if rule is None or (step is None and not rule.fades):
+        return None
+
+    def pair(ages: Ages) -> tuple[float, float]:
+        if step is None:
+            total, age = ages.limit()
+            return round(total, 12), round(age, 12)
+        n = np.asarray(float(step))
+        return float(ages.total(n)), float(ages.age(n))
+
+    second = None if rule.second is None else pair(rule.second)
+    return pair(rule.first), second, rule.constant

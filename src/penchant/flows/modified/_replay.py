@@ -126,7 +126,7 @@ class Replayed(eqx.Module):
 def replay(
     increment: Increment,
     w: Parameters,
-    n: Scalar,
+    n: Int[Array, ""],
     etas: Float[Array, " t"],
     order: Order,
     steady: bool = False,

@@ -14,6 +14,7 @@ from penchant.measures import Estimate
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractObjective, AbstractProblem, Regression
 from penchant.theory._prediction import Assumption, Verdict
+from penchant.theory.modified import FiniteStep
 from penchant.theory.sharpness._clock import slow_time
 from penchant.training.batching import AbstractBatching, FullBatch
 from penchant.training.schedules import Constant, Power, as_schedule
@@ -36,8 +37,10 @@ class SharpnessPrediction(eqx.Module):
     `measure` names it, None where there is none, or it is unknown; `exponent` is the
     $e$ of $\sum_jH_{jj}^e$, None for another form. `at(w)` evaluates it. `time` is the
     slow time $\sum\eta^2$ of the run asked about, `needed` about the time that the
-    drift takes, by the start's size; None where not known. First order only:
-    what is foretold is a point where the measure is stationary along the minimisers.
+    drift takes, by the start's size; None where not known. `finite_step` is the term
+    that the step size and memory add to the loss, None without a step size. First order
+    only: what is foretold is a point where the measure is stationary along the
+    minimisers.
     """
 
     measure: str | None = eqx.field(static=True)
@@ -50,6 +53,7 @@ class SharpnessPrediction(eqx.Module):
     noise: float | None
     problem: AbstractProblem
     optimizer: AbstractOptimizer
+    finite_step: FiniteStep | None = None
 
     @property
     def holds(self) -> bool:
@@ -91,6 +95,9 @@ class SharpnessPrediction(eqx.Module):
             "time": self.time,
             "needed": self.needed,
             "noise": self.noise,
+            "finite_step": None
+            if self.finite_step is None
+            else self.finite_step.to_dict(),
         })
 
     def __repr__(self) -> str:
@@ -98,7 +105,10 @@ class SharpnessPrediction(eqx.Module):
         lines.append(f"  {self.statement}")
         if self.time is not None:
             lines.append(f"  slow time T = {self.time:.3g}{self._clock()}")
-        return "\n".join([*lines, *(f"  {a!r}" for a in self.assumptions)])
+        lines += [f"  {a!r}" for a in self.assumptions]
+        if self.finite_step is not None:
+            lines += [f"  {line}" for line in repr(self.finite_step).splitlines()]
+        return "\n".join(lines)
 
     def _clock(self) -> str:
         if self.needed is None:
