@@ -29,7 +29,11 @@ def curvature():
     problem = net()
     x = problem.flat(problem.start)
     loss = lambda x: problem.batch_loss(problem.unflat(x))
-    return np.asarray(x), np.asarray(jax.grad(loss)(x)), np.asarray(jax.hessian(loss)(x))
+    return (
+        np.asarray(x),
+        np.asarray(jax.grad(loss)(x)),
+        np.asarray(jax.hessian(loss)(x)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_gradient_descent_goes_down_its_modified_loss(rule, kappa):
 
 
 def test_adam_has_no_modified_loss():
-    with pytest.raises(TypeError, match="must be gradient descent.*anti-penalises"):
+    with pytest.raises(TypeError, match=r"must be gradient descent.*anti-penalises"):
         modified_loss(net(), Adam(), step_size=H)
 
 
@@ -224,5 +228,34 @@ def test_an_unknown_rule_is_said_to_be():
     import optax
 
     term = added_term(optax.adam(1.0), step_size=H)
-    assert term.norm is None and term.coefficient is None and term.penalises is None
+    assert term.norm is None
+    assert term.coefficient is None
+    assert term.penalises is None
     assert "replays" in term.statement
+
+
+def test_predictions_say_what_finite_steps_add():
+    problem = net()
+    told = pn.predict(problem, Adam(0.9, 0.999, bias_correction=True), step_size=1e-2)
+    step = told.finite_step
+    assert step.term.penalises is False and step.valid is False
+    assert "outside the perturbative regime" in repr(told)
+    assert "smaller step size" in step.remedy
+    assert told.to_dict()["finite_step"]["correction"]["ratio"] is None
+    small = pn.predict(problem, GradientDescent(0.9), step_size=1e-4, steps=30)
+    assert small.finite_step.valid and small.finite_step.correction.step == 30
+    assert "WithoutMemoryBias" in small.finite_step.remedy
+    assert pn.predict(problem, "adam").finite_step is None
+
+
+def test_a_diagnosis_says_it_of_where_the_run_ended():
+    apply = lambda w, X: X @ w**2
+    problem = pn.Regression(apply, jnp.ones(2), [[1.0, 0.5]], [2.0], label_noise=0.1)
+    says = pn.diagnose(
+        problem, GradientDescent(0.5), steps=400, step_size=1e-2, progress=False
+    )
+    step = says.prediction.finite_step
+    assert step.correction.step == 400
+    assert "finite steps: GradientDescent penalises ‖∇L‖²" in repr(says)
+    assert says.to_dict()["evidence"]["finite_step"]["term"]["norm"] == "‖∇L‖²"
+    assert "What finite steps add to the loss" in says.page()

@@ -1,5 +1,6 @@
 """How soon a gradient is out of date: what memory assumes, measured on a run."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -96,7 +97,7 @@ def staleness(
     """
     check_instance("run", run, Trajectory, "a Trajectory of penchant.train")
     found = tuple(check_count("lags", lag) for lag in lags)
-    if not found or any(a >= b for a, b in zip(found, found[1:], strict=False)):
+    if not found or any(a >= b for a, b in itertools.pairwise(found)):
         raise ValueError(f"lags must be ascending, at least one; got {lags!r}.")
     count = check_count("batches", batches)
     rule, longest = run.rule, found[-1]

@@ -23,8 +23,8 @@ LARGEST = 1 << 16
 
 _SUPPORTED = frozenset(
     """
-    abs add add_any and argmax argmin broadcast_in_dim clamp concatenate convert_element_type
-    copy copy_p custom_jvp_call custom_vjp_call div dynamic_slice
+    abs add add_any and argmax argmin broadcast_in_dim clamp concatenate
+    convert_element_type copy copy_p custom_jvp_call custom_vjp_call div dynamic_slice
     dynamic_update_slice eq exp expm1 floor gather ge gt integer_pow iota is_finite
     jit le log log1p logistic lt max min mul ne neg not or pad pjit pow reduce_and
     reduce_max reduce_min reduce_or reduce_sum rem reshape rev round rsqrt

@@ -187,7 +187,7 @@ def test_heavy_ball_follows_its_slow_root_and_no_further():
         v = b * v + h * g
         w = w - v
         assert np.allclose(w, path[n + 1], atol=1e-12)
-    with pytest.raises(flows.NoSlowModeError, match="at most .* = 0.0858.*at step 0"):
+    with pytest.raises(flows.NoSlowModeError, match=r"at most .* = 0.0858.*at step 0"):
         flows.principal_flow(problem, step_size=1.2 * h, steps=3, momentum=b)
 
 
@@ -209,7 +209,9 @@ def test_the_slow_root_has_narayana_like_coefficients():
         assert log[k] == N / k / (1 - b) ** (2 * k - 1)
     x = 1e-3
     told = sum(float(log[k]) * x**k for k in range(1, terms))
-    assert -math.log(flows.slow_root(x, float(b)).real) == pytest.approx(told, rel=1e-11)
+    assert -math.log(flows.slow_root(x, float(b)).real) == pytest.approx(
+        told, rel=1e-11
+    )
 
 
 def test_gradient_flow_of_a_quadratic_is_exponential():
@@ -240,9 +242,7 @@ def test_a_runs_own_differences_test_a_correction_without_solving(rule):
     hs, n = ((4e-5, 2e-5, 1e-5) if momentum else (4e-4, 2e-4, 1e-4)), 120
     w = jnp.array([1.2, 1.5])
     for h in hs:
-        run = pn.train(
-            toy(), rule, step_size=h, steps=n + 6, init=w, record=n + 6
-        )
+        run = pn.train(toy(), rule, step_size=h, steps=n + 6, init=w, record=n + 6)
         path = jnp.asarray(run.weights)
         field = flows.log_difference(path[n - 1 :], order=5)[0] / h
         found = pn.correction(toy(), rule, path[n - 1], step_size=h, step=n)
@@ -295,7 +295,5 @@ def test_a_strength_of_zero_is_the_rule_itself():
 
 def test_beyond_stability_it_is_said_where_the_flow_ends():
     with pytest.warns(flows.DivergedFlowWarning, match="left the range of floats"):
-        path = flows.modified_flow(
-            toy(), GradientDescent(0.9), step_size=0.5, steps=40
-        )
+        path = flows.modified_flow(toy(), GradientDescent(0.9), step_size=0.5, steps=40)
     assert not np.isfinite(path[-1]).all()

@@ -163,7 +163,7 @@ class Ages(eqx.Module):
         return gamma * self.decay ** (n - s - 1.0) * self._sums(s + 1.0)
 
     def table(self, steps: int, sizes: Host, h: Host) -> tuple[Host, Host]:
-        r"""$A_n$ and $\sum_{s<n}\frac{h_sa_s}{h_na_n}T_{n,s}$ for all $n$ below `steps`.
+        r"""$A_n$ and $\sum_{s<n}\frac{h_sa_s}{h_na_n}T_{n,s}$ for $n$ below `steps`.
 
         `sizes` are $a_n$ and `h` the step sizes. By recursion: the tails of one step
         are those of the step before, decayed.

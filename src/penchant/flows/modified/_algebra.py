@@ -43,9 +43,7 @@ def gradient_map(
     With $g=d\,e^s$ the derivative of $g$ along $v$ is $(\dot d+d\,\dot s)e^s$: the
     frame itself may stay as it is.
     """
-    g, push = jax.linearize(
-        lambda w: problem.scaled_gradient(w, rows, row_weights), w
-    )
+    g, push = jax.linearize(lambda w: problem.scaled_gradient(w, rows, row_weights), w)
 
     def products(v: Parameters) -> Parameters:
         moved = push(v)

@@ -42,7 +42,7 @@ LONGEST = 1 << 17
 """Most steps replayed in search of the limit."""
 
 STRAIGHT = 0.3
-"""A gradient that leaves its tangent by more, over the way the memory is long, bends."""
+"""A gradient that leaves its tangent by more, over the way memory looks back, bends."""
 
 if TYPE_CHECKING:
     Kind: TypeAlias = Literal["flow", "map"]
@@ -83,8 +83,8 @@ class Correction(eqx.Module):
     where a rule's moments are not known.
 
     `validity` is $V_j=h|C_j|/|F_j|$, coordinate by coordinate: the expansion is one
-    where it is small. 0 where neither moves; infinite where $F_j=0$ and $C_j$ is not, or
-    does not exist. `share_valid` is the share below 0.3 of the coordinates that move
+    where it is small. 0 where neither moves; infinite where $F_j=0$ and $C_j$ is not,
+    or does not exist. `share_valid` is the share below 0.3 of the coordinates that move
     (both measured to be where a correction stops helping), `quantiles` those of $V$ at
     5, 25, 50, 75 and 95 %. Of the valid coordinates, `penalised` is the share whose
     term goes down $HF$, the gradient of what $F$ is the slope of (a norm of the
@@ -122,9 +122,7 @@ class Correction(eqx.Module):
     @property
     def velocity(self) -> Parameters:
         r"""$-F+hC$."""
-        return jax.tree.map(
-            lambda f, c: self.step_size * c - f, self.F, self.direction
-        )
+        return jax.tree.map(lambda f, c: self.step_size * c - f, self.F, self.direction)
 
     @property
     def valid(self) -> bool:
@@ -560,7 +558,9 @@ def _summary(
     lengths = jnp.linalg.norm(fv), jnp.linalg.norm(cv)
     ratio = jnp.where(lengths[0] > 0, lengths[1] / lengths[0], 0.0)
     both = lengths[0] * lengths[1]
-    cosine = jnp.where(both > 0, -jnp.sum(fv * cv) / jnp.where(both > 0, both, 1.0), 0.0)
+    cosine = jnp.where(
+        both > 0, -jnp.sum(fv * cv) / jnp.where(both > 0, both, 1.0), 0.0
+    )
     numbers = [
         jnp.sum(valid) / alive,
         jnp.sum(valid & (uphill < 0)) / among,
@@ -593,7 +593,9 @@ _run_summary = eqx.filter_jit(_summary)
 def _quantiles(V: Float[Array, " p"], live: Array) -> list[Scalar]:
     values = jnp.sort(jnp.where(live, V, jnp.inf))
     count = jnp.sum(live)
-    at = lambda q: jnp.clip((q * (count.astype(float) - 1.0)).astype(int), 0, V.size - 1)
+    at = lambda q: jnp.clip(
+        (q * (count.astype(float) - 1.0)).astype(int), 0, V.size - 1
+    )
     return [jnp.where(count > 0, values[at(q)], 0.0) for q in LEVELS]
 
 

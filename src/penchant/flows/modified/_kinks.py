@@ -25,8 +25,9 @@ def kinks_of_loss(function: Callable[..., Any], *arguments: Any) -> tuple[str, .
             if called in NAMED:
                 found[called] = None
             elif name in ("max", "min") and _with_number(equation):
-                if "relu" not in found:
-                    found[name] = None
+                found[name] = None
+    if "relu" in found:  # which is a maximum itself
+        found.pop("max", None)
     return tuple(found)
 
 

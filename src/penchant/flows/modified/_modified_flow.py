@@ -113,8 +113,7 @@ def modified_flow(
         raise ValueError(f"kind must be 'flow' or 'map'; got {kind!r}.")
     if coefficients not in ("exact", "limit", "shifted"):
         raise ValueError(
-            "coefficients must be 'exact', 'limit' or 'shifted'; got "
-            f"{coefficients!r}."
+            f"coefficients must be 'exact', 'limit' or 'shifted'; got {coefficients!r}."
         )
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
     batching.check(problem.samples)
@@ -342,7 +341,9 @@ def _shifted(
     count = int(np.ceil(moments.length))
     n = np.arange(count, dtype=float)
     columns = [moments.first.total(n)]
-    columns.append(np.ones(count) if moments.second is None else moments.second.total(n))
+    columns.append(
+        np.ones(count) if moments.second is None else moments.second.total(n)
+    )
     return _run_shift(
         problem, moments, w, jnp.asarray(h), jnp.asarray(np.stack(columns, axis=1))
     )
@@ -434,5 +435,3 @@ def _warn_diverged(path: Parameters) -> None:
             DivergedFlowWarning,
             stacklevel=3,
         )
-
-

@@ -197,9 +197,7 @@ class MomentRule(eqx.Module):
         total, shares, decays = cut(total), cut(shares), cut(decays)
         return Coefficients(total, decays, total[:, None, :], shares[:, :, None])
 
-    def direction(
-        self, g: Parameters, log_scale: Scalar, total: Array
-    ) -> Parameters:
+    def direction(self, g: Parameters, log_scale: Scalar, total: Array) -> Parameters:
         r"""$\Phi(A\,g,A'g^2)$ for a gradient in a frame, without decay."""
         m = times(total[0], g)
         if self.divisor is None:
@@ -349,9 +347,7 @@ def _coefficients(
     return Coefficients(totals, decays, totals[None, :], rows[:, None])
 
 
-def _weighted_age(
-    ages: Ages, n: int, h: Host | None, size: Any = None
-) -> float:
+def _weighted_age(ages: Ages, n: int, h: Host | None, size: Any = None) -> float:
     r"""$\sum_{s<n}\frac{h_s}{h_n}a_sT_{n,s}$; the age alone for equal steps."""
     if n == 0:
         return 0.0
@@ -437,7 +433,7 @@ def _safe(above: Array, below: Array) -> Array:
 def memory_ages(
     optimizer: AbstractOptimizer, *, step: int | None = None
 ) -> tuple[tuple[float, float], tuple[float, float] | None, bool] | None:
-    r"""Totals and ages of a rule's moments, $A_n=\sum_k\omega_k$ and $B_n=\sum_kk\omega_k$.
+    r"""Of each moment $A_n=\sum_k\omega_k$ and $B_n=\sum_kk\omega_k$: weight and age.
 
     >>> import penchant as pn
     >>> first, second, _ = pn.flows.memory_ages(pn.optimizers.Adam(0.5, 0.75))

@@ -147,10 +147,7 @@ def replay(
 
     def primal(j: Any, carry: Any) -> Any:
         state, total, way, _ = carry
-        if full:
-            g = common[0]
-        else:
-            g = problem.scaled_gradient(w, *order.at(j))
+        g = common[0] if full else problem.scaled_gradient(w, *order.at(j))
         F, state = increment(g, state, w, h(j), order.at(j))
         # what is summed are the steps before the last one
         length = jnp.where(j < n, h(j), 0.0)

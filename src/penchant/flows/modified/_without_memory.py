@@ -154,5 +154,3 @@ def _weights(age: Ages, n: Scalar) -> tuple[Scalar, Scalar, Scalar]:
         later = (1.0 - b) / gathered(n + 2.0)
         pair = (b * later + now, b * b * later) if age.ahead else (now, b * now)
     return *pair, _sums(age, n)
-
-

@@ -30,8 +30,8 @@ STUDY = Study(
         "toy": Experiment(
             bilinear,
             "Figures 2 and 3 (2024): a bilinear model",
-            "The one-norm moves as foretold, by little: nothing comes near the flattest "
-            "minimiser.",
+            "The one-norm moves as foretold, by little: nothing comes near the "
+            "flattest minimiser.",
         ),
         "equilibrium": Experiment(
             equilibrium,

@@ -77,7 +77,10 @@ def memory(
                     for a, b in zip(jax.tree.leaves(path),
                                     jax.tree.leaves(run.weights), strict=True)
                 ], axis=1)  # fmt: skip
-                drawn[f"{label}, h = {h:g}"] = (steps, np.maximum(gap.max(axis=1), 1e-18))
+                drawn[f"{label}, h = {h:g}"] = (
+                    steps,
+                    np.maximum(gap.max(axis=1), 1e-18),
+                )
                 ends[label] = (float(np.median(gap[-1])), float(gap[-1].max()))
             seen = pn.correction(
                 problem, rule, run.last, step_size=h, step=sizes.steps, kind="map"
@@ -169,9 +172,7 @@ def _edge_ratio(
     # corrected as the rule corrects it; a stage counts on from where it began
     count = float(run.state.optimizer.count)
     seen = -np.expm1(count * np.log(0.999))
-    below = jax.tree.map(
-        lambda v: jnp.sqrt(jnp.exp(v) / seen) + float(rule.eps), log_v
-    )
+    below = jax.tree.map(lambda v: jnp.sqrt(jnp.exp(v) / seen) + float(rule.eps), log_v)
     del step
     found = pn.measures.sharpness(problem, run.last, preconditioner=below)
     return float(found.preconditioned) / edge_at
@@ -247,8 +248,8 @@ def u_curve(preset: Preset | Grid = Preset.QUICK, seed: int = 0) -> Figure:
             b2 = below[0]
             lines.append(
                 Line.most(
-                    f"β₁ = {b1:g}, β₂ = {b2:g}: one-norm of averaged iterates over that "
-                    "of iterates",
+                    f"β₁ = {b1:g}, β₂ = {b2:g}: one-norm of averaged iterates over "
+                    "that of iterates",
                     0.8,
                     measured=float(np.mean(mean[b1, b2]) / np.mean(raw[b1, b2])),
                     certificate="oscillation: the average does not have it",
@@ -327,8 +328,8 @@ def batches(preset: Preset | Batches = Preset.QUICK, seed: int = 0) -> Figure:
         Line.least("full batch: anti-penalised, along HF", 0.0, expected=told,
                    measured=told),
         Line.between(
-            f"batches of {sizes.sizes[-1]}, over the full batch", 0.0, 2.0, expected=0.8,
-            measured=rows[sizes.sizes[-1]] / told,
+            f"batches of {sizes.sizes[-1]}, over the full batch", 0.0, 2.0,
+            expected=0.8, measured=rows[sizes.sizes[-1]] / told,
             certificate=f"mean of {sizes.orders} orders",
         ),
     ]  # fmt: skip

@@ -113,7 +113,7 @@ def at_loss(b1: float, b2: float, h: float, follow: bool) -> tuple[float, Any]:
 
 
 def bilinear(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
-    r"""Larger $\beta_1$, smaller one-norm; larger $\beta_2$, larger; $h$ by their order.
+    r"""A larger $\beta_1$ lowers the one-norm, a larger $\beta_2$ raises it.
 
     The effect is small: no run comes near the flattest minimiser, since all of them
     follow signs along the diagonal, and the correction moves them by its own size, $h$
@@ -156,7 +156,9 @@ def bilinear(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
             dashed=("corrected flow",),
         )  # fmt: skip
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
-    paths = {f"β₁ = {b:g}": at_loss(b, 0.95, 1e-3, follow=False)[1] for b in sizes.first}
+    paths = {
+        f"β₁ = {b:g}": at_loss(b, 0.95, 1e-3, follow=False)[1] for b in sizes.first
+    }
     ends = {k: crossing(p, toy_loss(p), 1e-3) for k, p in paths.items()}
     x = np.linspace(0.4, 2.0, 200)
     drawn = {"minimisers": (x, 0.75 / x)}
@@ -172,7 +174,10 @@ def bilinear(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     )  # fmt: skip
     pictures[caption] = pn.plotting.themed_svg(axes, caption)
     far = min(float(np.linalg.norm(end - flat)) for end in ends.values())
-    sign_end = np.array([-0.35 + np.sqrt(0.35**2 + 0.75), 0.35 + np.sqrt(0.35**2 + 0.75)])
+    sign_end = np.array([
+        -0.35 + np.sqrt(0.35**2 + 0.75),
+        0.35 + np.sqrt(0.35**2 + 0.75),
+    ])
     lines.append(
         Line.near(
             "β₁ = 0: first crossing of the minimisers from where signs lead",

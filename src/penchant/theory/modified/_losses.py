@@ -20,9 +20,9 @@ class ModifiedLoss(AbstractProblem):
     r"""$\mathcal L(w)+\kappa\,\frac1m\sum_k\|\nabla\mathcal L_k(w)\|^2$.
 
     `coefficient` is $\kappa$, `rows` `(m, b)` the batches $\mathcal L_k$, None for one
-    of all samples. `pace` is what the time of steps is multiplied with: the rule follows
-    the gradient flow of this loss for a time of `pace` times the step size a step. It is
-    a problem like others: `train` runs on it, and `flows.gradient_flow` follows it.
+    of all samples. `pace` is what the time of steps is multiplied with: a step of the
+    rule follows the gradient flow of this loss for `pace` times the step size. It is a
+    problem like others: `train` runs on it, and `flows.gradient_flow` follows it.
     """
 
     problem: AbstractProblem

@@ -115,14 +115,17 @@ def added_term(
 
 
 def _unknown(rule: AbstractOptimizer, n: int | None) -> AddedTerm:
-    said = (
-        f"No closed form is known for {rule!r}: penchant.correction replays it."
-    )
+    said = f"No closed form is known for {rule!r}: penchant.correction replays it."
     return AddedTerm(None, None, None, None, None, 1.0, n, "", said)
 
 
 def _of_first(
-    what: Character, rule: AbstractOptimizer, h: float, n: int | None, A: float, B: float
+    what: Character,
+    rule: AbstractOptimizer,
+    h: float,
+    n: int | None,
+    A: float,
+    B: float,
 ) -> AddedTerm:
     name = type(rule).__name__
     assert what.steps is not None
@@ -133,9 +136,7 @@ def _of_first(
                 f"{name} turns its steps towards where gradients turn; no norm of the "
                 "gradient is penalised."
             )
-        return AddedTerm(
-            None, 0.0, 0.0, 0.0, None, 1.0, n, "cattaneo2025memory", said
-        )
+        return AddedTerm(None, 0.0, 0.0, 0.0, None, 1.0, n, "cattaneo2025memory", said)
     if not what.steps.same(L2()):
         return _unknown(rule, n)
     kappa = h * (0.5 * B + 0.25 * A)
