@@ -1,4 +1,4 @@
-"""What finite steps add: a toy's run and its corrected flow, corrections of networks."""
+"""What finite steps add: a toy's run and its corrected flow; large corrections."""
 
 import itertools
 from collections.abc import Iterator

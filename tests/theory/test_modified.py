@@ -238,12 +238,14 @@ def test_predictions_say_what_finite_steps_add():
     problem = net()
     told = pn.predict(problem, Adam(0.9, 0.999, bias_correction=True), step_size=1e-2)
     step = told.finite_step
-    assert step.term.penalises is False and step.valid is False
+    assert step.term.penalises is False
+    assert step.valid is False
     assert "outside the perturbative regime" in repr(told)
     assert "smaller step size" in step.remedy
     assert told.to_dict()["finite_step"]["correction"]["ratio"] is None
     small = pn.predict(problem, GradientDescent(0.9), step_size=1e-4, steps=30)
-    assert small.finite_step.valid and small.finite_step.correction.step == 30
+    assert small.finite_step.valid
+    assert small.finite_step.correction.step == 30
     assert "WithoutMemoryBias" in small.finite_step.remedy
     assert pn.predict(problem, "adam").finite_step is None
 

@@ -17,12 +17,14 @@ from penchant.flows.adaptive import (
     tail_flow as tail_flow,
 )
 from penchant.flows.modified import (
+    CentralFlow as CentralFlow,
     Correction as Correction,
     DivergedFlowWarning as DivergedFlowWarning,
     NoSlowModeError as NoSlowModeError,
     Share as Share,
     SinglePrecisionWarning as SinglePrecisionWarning,
     WithoutMemoryBias as WithoutMemoryBias,
+    central_flow as central_flow,
     correction as correction,
     gradient_flow as gradient_flow,
     log_difference as log_difference,

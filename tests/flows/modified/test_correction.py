@@ -243,8 +243,9 @@ def test_outside_the_perturbative_regime_no_norm_is_quoted():
 
 def test_a_first_moment_may_be_valid_where_the_second_is_not():
     rule = Adam(0.9, 0.999, 1e-8, bias_correction=True)
-    found = pn.correction(net(), rule, net().start, step_size=1e-3)
-    assert found.first.share_valid > 0.6 > 0.5 > found.second.share_valid
+    found = pn.correction(net(), rule, net().start, step_size=1e-4)
+    assert found.first.valid
+    assert not found.second.valid
     parts = jax.tree.map(jnp.add, found.first.direction, found.second.direction)
     assert off(parts, found.direction) < 1e-12
     assert "the first moment's part alone is valid" in found.verdict

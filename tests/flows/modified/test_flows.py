@@ -297,3 +297,21 @@ def test_beyond_stability_it_is_said_where_the_flow_ends():
     with pytest.warns(flows.DivergedFlowWarning, match="left the range of floats"):
         path = flows.modified_flow(toy(), GradientDescent(0.9), step_size=0.5, steps=40)
     assert not np.isfinite(path[-1]).all()
+
+
+def test_at_the_edge_the_central_flow_is_the_mean_of_a_run():
+    # sharpness w1 rises by c a step until oscillations in w0 of variance 2c hold it
+    c, h = 0.01, 1.0
+    sharpen = lambda w, _: 0.5 * w[1] * w[0] ** 2 - c * w[1] + 0.0 * _
+    problem = pn.Objective(sharpen, jnp.array([0.05, 1.5]), jnp.zeros(1))
+    flow = flows.central_flow(problem, step_size=h, steps=300)
+    run = pn.train(problem, "gd", step_size=h, steps=300, record=300, progress=False)
+    late = np.asarray(run.weights)[150:]
+    assert float(flow.sharpness[-1]) == pytest.approx(2.0 / h, abs=5e-3)
+    assert late[:, 1].mean() == pytest.approx(2.0 / h, abs=0.03)
+    assert float(flow.variance[-1]) == pytest.approx(2 * c, rel=0.02)
+    assert np.mean(late[:, 0] ** 2) == pytest.approx(2 * c, rel=0.2)
+    # below the edge nothing is added, and without it the sharpness goes on rising
+    assert np.all(np.asarray(flow.variance[:20]) < 1e-9)
+    plain = flows.gradient_flow(problem, times=[300 * h])
+    assert float(plain[-1, 1]) > 4.0

@@ -1,6 +1,10 @@
 """Backward error: what finite steps and memory add to the flow of a rule."""
 
 from penchant.flows.modified._ages import memory_coefficient as memory_coefficient
+from penchant.flows.modified._central_flow import (
+    CentralFlow as CentralFlow,
+    central_flow as central_flow,
+)
 from penchant.flows.modified._correction import (
     Correction as Correction,
     Share as Share,
