@@ -19,7 +19,6 @@ from penchant.problems import (
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
 from penchant.theory.descent._rules import Descent, as_descent
-from penchant.theory.modified import foretell_step
 from penchant.theory.papers import (
     baek2026persample,
     dunn1978conditional,
@@ -37,7 +36,7 @@ from penchant.theory.regimes._decays import Decays
 from penchant.theory.sharpness import SharpnessPrediction, foretell_sharpness
 from penchant.training import Trajectory
 from penchant.training.batching import AbstractBatching, of_rule
-from penchant.training.schedules import LossBased, as_schedule
+from penchant.training.schedules import as_schedule
 
 
 @overload
@@ -148,21 +147,14 @@ def predict(
             steps = int(trajectory.steps[-1]) if steps is None else steps
         if batching is None:
             batching = of_rule(rule, problem.samples)
-        weights = None if trajectory is None else trajectory.last
-        told = foretell_sharpness(
+        return foretell_sharpness(
             problem,
             rule,
             batching=batching,
             step_size=step_size,
             steps=steps,
-            weights=weights,
+            weights=None if trajectory is None else trajectory.last,
         )
-        if step_size is None or isinstance(as_schedule(step_size), LossBased):
-            return told
-        found = foretell_step(
-            problem, rule, step_size=step_size, step=steps, weights=weights
-        )
-        return dataclasses.replace(told, finite_step=found)
     problem, rest = sort_out(problem, given)
     optimizer = optimizers.only(rest, optimizer)
     check_instance(

@@ -1,6 +1,5 @@
 """From a question about a regression to its diagnosis."""
 
-import dataclasses
 import math
 from typing import Any
 
@@ -20,13 +19,12 @@ from penchant.diagnosis.regression._diagnosis import (
 from penchant.flows import MonitorError, NotInterpolatingError, SlowFlow
 from penchant.flows.slow import Metric
 from penchant.measures import Estimate
-from penchant.theory.modified import foretell_step
 from penchant.theory.sharpness import (
     SharpnessPrediction,
     foretell_sharpness,
     slow_time,
 )
-from penchant.training import Outcome, Trajectory, schedules
+from penchant.training import Outcome, Trajectory
 
 Points = tuple[tuple[float, Any], ...]
 """Slow times, and weights there, projected to the minimisers."""
@@ -56,12 +54,6 @@ def diagnose_regression(asked: Asked) -> RegressionDiagnosis:
         steps=steps,
         weights=None if run.outcome is Outcome.DIVERGED else run.last,
     )
-    if run.outcome is not Outcome.DIVERGED and not _loss_based(asked):
-        asked.tell("what its finite steps add")
-        step = foretell_step(
-            problem, rule, step_size=asked.step_size, step=steps, weights=run.last
-        )
-        told = dataclasses.replace(told, finite_step=step)
     asked.tell("sharpness along the run")
     points = () if run.outcome is Outcome.DIVERGED else _points(asked, run, told)
     if len(points) < 2:
@@ -121,10 +113,6 @@ def diagnose_regression(asked: Asked) -> RegressionDiagnosis:
         trajectory=run,
         settings=settings,
     )
-
-
-def _loss_based(asked: Asked) -> bool:
-    return isinstance(schedules.as_schedule(asked.step_size), schedules.LossBased)
 
 
 def _points(asked: Asked, run: Trajectory, told: SharpnessPrediction) -> Points:

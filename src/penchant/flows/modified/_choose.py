@@ -24,7 +24,7 @@ from penchant.problems import AbstractProblem, ScaledGradient
 STEADY = 1e-12
 """Steps on frozen gradients that differ by less are the same but for rounding."""
 
-TRIED = 6
+TRIED = 32
 """Steps on which it is seen whether they are the same."""
 
 LINEAR = 1e-12

@@ -98,17 +98,19 @@ def linearity(
 
 @eqx.filter_jit
 def spread(increment: Increment, w: Parameters, n: int, h: Scalar) -> Array:
-    """How far steps on frozen gradients differ, relative to the last of `n`."""
+    """How far `n` steps on frozen gradients differ from the first, relative to it."""
     g = increment.problem.scaled_gradient(w)
+    first, state = increment(g, _strong(increment.optimizer.init(w)), w, h, EVERY.at(0))
 
-    def one(state: Tree, _: None) -> Any:
+    def one(carry: Any, _: None) -> Any:
+        state, off = carry
         F, state = increment(g, state, w, h, EVERY.at(0))
-        return state, F
+        gaps = jax.tree.map(lambda a, b: _largest(a - b), F, first)
+        return (state, jnp.max(jnp.stack([off, *jax.tree.leaves(gaps)]))), None
 
-    _, path = jax.lax.scan(one, _strong(increment.optimizer.init(w)), None, length=n)
-    off = [_largest(x - x[-1:]) for x in jax.tree.leaves(path)]
-    size = [_largest(x[-1]) for x in jax.tree.leaves(path)]
-    return jnp.max(jnp.stack(off)) / jnp.max(jnp.stack(size))
+    (_, off), _ = jax.lax.scan(one, (state, jnp.zeros(())), None, length=n)
+    size = jnp.max(jnp.stack([_largest(x) for x in jax.tree.leaves(first)]))
+    return off / size
 
 
 def _largest(x: Array) -> Array:
