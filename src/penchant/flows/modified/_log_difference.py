@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from penchant._checks import check_count
 from penchant._types import Parameters
@@ -36,8 +37,8 @@ def log_difference(weights: Parameters, *, order: int = 5) -> Parameters:
             f"weights must be of more than {order} consecutive steps; got {count}."
         )
 
-    def one(w):
-        total, difference = 0.0, w
+    def one(w: Array) -> Array:
+        total, difference = jnp.zeros(()), w
         for k in range(1, order + 1):
             difference = jnp.diff(difference, axis=0)
             total = total + (-1.0) ** (k - 1) / k * difference[: count - order]

@@ -243,12 +243,13 @@ def _chunk(problem: AbstractProblem, steps: int, most: int) -> int:
 
 def _call_closed(*arguments: Any) -> tuple[Parameters, Parameters]:
     """The loop as one function where the compiler can, else as it is."""
+    run: Any = _run_closed
     try:
-        return _run_closed(*arguments, True)
+        return run(*arguments, True)
     except jax.errors.JaxRuntimeError as error:
         if "UNIMPLEMENTED" not in str(error):
             raise
-        return _run_closed(*arguments, False)
+        return run(*arguments, False)
 
 
 @eqx.filter_jit

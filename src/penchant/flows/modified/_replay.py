@@ -142,7 +142,7 @@ def replay(
     problem, optimizer = increment.problem, increment.optimizer
     h = lambda j: etas[jnp.minimum(j, etas.shape[0] - 1)]
     full = order.rows is None
-    common = gradient_map(problem, w) if full else None
+    common: Any = gradient_map(problem, w) if full else None
 
     def gradient(j: Any) -> Any:
         return common if full else gradient_map(problem, w, *order.at(j))

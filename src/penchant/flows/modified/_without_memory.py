@@ -87,8 +87,9 @@ class WithoutMemoryBias(AbstractOptimizer):
         state: Looking,
         w: Parameters,
         step_size: Scalar,
-        loss: Any,
+        loss: Any = None,
     ) -> tuple[Parameters, Looking]:
+        assert loss is not None, "needs_loss says that it is given"
         moments = self.moments
         more = {"loss": loss} if self.rule.needs_loss else {}
         moved, inner = self.rule.update(gradient, state.inner, w, step_size, **more)
