@@ -11,7 +11,6 @@ from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.backward_error._setup import adam, toy
 
-
 Adam, AdamW, NAdam = pn.optimizers.Adam, pn.optimizers.AdamW, pn.optimizers.NAdam
 GradientDescent, RMSProp = pn.optimizers.GradientDescent, pn.optimizers.RMSProp
 
