@@ -9,6 +9,7 @@ from penchant._words import count
 from penchant.diagnosis._cautions import WALLS, Caution, Kind
 from penchant.diagnosis.linear._measure import Row
 from penchant.diagnosis.linear._progress import Progress
+from penchant.diagnosis.linear._tightness import Tightness
 from penchant.diagnosis.linear._verdict import ALIKE
 from penchant.estimators import Convergence, share_of_eps
 from penchant.pages import percent
@@ -89,8 +90,10 @@ def eps_share(run: Trajectory) -> float | None:
     return share if math.isfinite(share) else None
 
 
-def not_separated(run: Trajectory, state: Progress) -> list[Caution]:
-    """Separable data that are not separated: too short, or steps too large."""
+def not_separated(
+    run: Trajectory, state: Progress, tightness: Tightness
+) -> list[Caution]:
+    """Separable data that are not separated: tight, too short, or too large steps."""
     if state not in (Progress.SHORT, Progress.SWINGING):
         return []
     headline = (
@@ -101,6 +104,19 @@ def not_separated(run: Trajectory, state: Progress) -> list[Caution]:
         detail = (
             "The loss goes up nearly as much as down: steps overshoot. Try a step size "
             "several times smaller, or one that falls faster."
+        )
+    elif tightness.tight:
+        detail = (
+            f"They are so by a hair: the largest ℓ2 margin is {tightness.share:.1g} of "
+            "the longest sample, and a perceptron may need the inverse square of that, "
+            f"{count(tightness.share**-2)} corrections. "
+        )
+        detail += (
+            f"Columns differ in scale up to {count(tightness.spread)}-fold; "
+            "standardised, the data may be far easier (another question: norms of "
+            "standardised weights)."
+            if tightness.units
+            else "Read what the weights imitate: it needs no separation."
         )
     else:
         detail = (
@@ -127,7 +143,7 @@ def stalled(run: Trajectory, row: Row, state: Progress) -> list[Caution]:
 
 def alike(rows: tuple[Row, ...], close: tuple[Row, ...]) -> list[Caution]:
     """Optima so alike that hardly anything hangs on the norm."""
-    if len(rows) < 2:
+    if len(rows) < 2 or max(row.ratio for row in rows) <= 0.0:
         return []
     if min(row.ratio for row in rows) > ALIKE:
         return [

@@ -22,6 +22,7 @@ from penchant.diagnosis.linear._measure import MarginPath, Row, measure
 from penchant.diagnosis.linear._minimiser import Minimiser, find_minimiser
 from penchant.diagnosis.linear._next import next_steps, without_margin
 from penchant.diagnosis.linear._progress import progress
+from penchant.diagnosis.linear._tightness import Tightness
 from penchant.diagnosis.linear._verdict import judge, leading, same, ties
 from penchant.estimators import Imitation, fit_convergence, imitation
 from penchant.margins import NoMarginError, NotSeparableError
@@ -84,8 +85,19 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
         optima = {row.label: catalogue.best(row.norm).weights for row in rows}
         several = tuple(_several(row.unique) for row in rows)
         chosen, held = _chosen(asked, run, optima, several)
+        tightness = Tightness.of(problem, float(catalogue.best(L2()).margin))
         return _told(
-            problem, run, rows, paths, prediction, seen, chosen, held, settings, early
+            problem,
+            run,
+            rows,
+            paths,
+            prediction,
+            seen,
+            tightness,
+            chosen,
+            held,
+            settings,
+            early,
         )
 
 
@@ -125,6 +137,7 @@ def _told(
     paths: dict[str, MarginPath],
     prediction: Prediction,
     seen: Imitation | None,
+    tightness: Tightness,
     chosen: Chosen,
     held_out: HeldOut | None,
     settings: dict[str, Any],
@@ -143,7 +156,7 @@ def _told(
     eps = cautions.reached_eps(run, prediction)
     found = (
         *early,
-        *cautions.not_separated(run, state),
+        *cautions.not_separated(run, state, tightness),
         *cautions.stalled(run, leader, state),
         *cautions.alike(rows, ties(leader, close)),
         *eps,
@@ -165,6 +178,7 @@ def _told(
             fit,
             eps_decides=bool(eps),
             agrees=verdict.agrees,
+            tightness=tightness,
             phase=prediction.at(last),
         ),
         imitation=seen,

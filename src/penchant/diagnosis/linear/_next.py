@@ -8,6 +8,7 @@ import numpy as np
 
 from penchant import optimizers
 from penchant.diagnosis.linear._progress import Progress
+from penchant.diagnosis.linear._tightness import Tightness
 from penchant.estimators import Convergence
 from penchant.theory import Regime
 from penchant.theory.regimes import RegimeName
@@ -26,6 +27,7 @@ def next_steps(
     *,
     eps_decides: bool,
     agrees: bool | None,
+    tightness: Tightness,
     phase: Regime | None = None,
 ) -> tuple[str, ...]:
     """One or two commands, each starting `penchant `, the most telling first."""
@@ -37,6 +39,8 @@ def next_steps(
     if state in (Progress.SWINGING, Progress.STALLED, Progress.STOPPED):
         found.append(_steps_times(run, 0.2))
         found.append(_falling(run))
+    elif state is Progress.SHORT and tightness.units:
+        found.append({"--standardize": ""})
     elif state is Progress.SHORT:
         found.append(_steps_times(run, 10.0))
         found.append({"--steps": _number(10 * last)})

@@ -199,8 +199,8 @@ def _not_separated(name: str, run: Trajectory, seen: Imitation | None) -> str:
     wrong = int(np.sum(np.asarray(run.margins[-1]) <= 0))
     text = (
         f"{name} has not separated the data yet ({wrong:,} of "
-        f"{run.rule.problem.samples:,} samples are misclassified), so no margin is "
-        "reached"
+        f"{run.rule.problem.samples:,} samples {'is' if wrong == 1 else 'are'} "
+        "misclassified), so no margin is reached"
     )
     does = _does(seen)
     return f"{text}; so far it {does}." if does else f"{text}."
