@@ -1,6 +1,7 @@
 """Orders of accuracy, exact cases, and what memory's bias is: taken out, it is gone."""
 
 import math
+import time
 from fractions import Fraction
 
 import jax
@@ -19,11 +20,11 @@ def slope(hs, errors):
     return np.polyfit(np.log(hs[-3:]), np.log(errors[-3:]), 1)[0]
 
 
-def orders(rule, problem, time, hs, init=None, norm=np.inf, **variants):
+def orders(rule, problem, duration, hs, init=None, norm=np.inf, **variants):
     """The slope of the error at a fixed time, for each way to follow the run."""
     errors = {name: [] for name in variants}
     for h in hs:
-        steps = round(time / h)
+        steps = round(duration / h)
         run = pn.train(problem, rule, step_size=h, steps=steps, init=init, record=2)
         for name, how in variants.items():
             path = flows.modified_flow(
@@ -42,7 +43,6 @@ CASES = {
     "adam inside": (Adam(0.9, 0.95, 1e-2, True, True), 1.5, 2.5e-4),
     "adam outside": (Adam(0.9, 0.95, 1e-2, False, True), 1.5, 2.5e-4),
     "adam, b1 > b2": (Adam(0.95, 0.9, 1e-2, True, True), 1.5, 2.5e-4),
-    "adam, large eps": (Adam(0.9, 0.95, 1e4, True, True), 10.0, 4e-3),
     "adamw": (AdamW(0.9, 0.95, 1e-2, 0.1, bias_correction=True), 1.0, 2.5e-4),
     "nadam": (NAdam(0.9, 0.95, 1e-2, bias_correction=True), 1.0, 2.5e-4),
 }
@@ -50,9 +50,9 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_at_a_fixed_time_the_run_is_of_second_order_away(name):
-    rule, time, h = CASES[name]
-    hs = [h / 2**k for k in range(4)]
-    found = orders(rule, toy(), time, hs, first=FIRST, second=SECOND)
+    rule, duration, h = CASES[name]
+    hs = [h / 2**k for k in range(3)]
+    found = orders(rule, toy(), duration, hs, first=FIRST, second=SECOND)
     assert found["first"] == pytest.approx(1.0, abs=0.05)
     assert found["second"] == pytest.approx(2.0, abs=0.06)
 
@@ -82,6 +82,17 @@ def test_rmsprop_without_correction_needs_every_step_of_its_start():
     assert found["second"] == pytest.approx(2.0, abs=0.05)
     assert found["limit"] == pytest.approx(1.0, abs=0.06)
     assert found["shifted"] == pytest.approx(2.0, abs=0.1)
+
+
+def test_one_program_serves_all_numbers_of_steps():
+    rule = Adam(0.9, 0.95, 1e-2, True, True)
+    follow = lambda n: flows.modified_flow(toy(), rule, step_size=1e-3, steps=n)
+    follow(5)
+    before = time.process_time()
+    paths = [follow(n) for n in range(6, 46)]
+    # compiling once takes seconds, and forty times forty of them
+    assert time.process_time() - before < 4.0
+    assert [len(path) for path in paths] == list(range(7, 47))
 
 
 def test_the_memoryless_map_is_of_second_order_too():

@@ -32,8 +32,14 @@ else:
 MEMORY = 1 << 22
 """Numbers that a call of compiled code holds of a path."""
 
-LONG = 1 << 14
+LONG = 1 << 13
 """Steps in one call, at most."""
+
+NODAL = 512
+"""The same where every step has a table of its past."""
+
+SHORTEST = 512
+"""Steps for which a replay has room, at least: one program serves all below."""
 
 
 class DivergedFlowWarning(UserWarning):
@@ -203,7 +209,7 @@ def _closed(
     coefficients: Coefficient,
 ) -> Parameters:
     steps, nodal = len(h), not (moments.constant or moments.scalar)
-    size = _chunk(problem, steps, 512 if nodal else LONG)
+    size = _chunk(problem, NODAL if nodal else LONG)
     limit = None
     if coefficients != "exact":
         limit = moments.coefficients(None)
@@ -234,11 +240,10 @@ def _closed(
     return jax.tree.map(lambda *x: jnp.asarray(np.concatenate(x)), *pieces)
 
 
-def _chunk(problem: AbstractProblem, steps: int, most: int) -> int:
-    """Steps in one call: a power of two, so that few programs serve all."""
+def _chunk(problem: AbstractProblem, most: int) -> int:
+    """Steps in one call, whatever their number: one program serves all."""
     room = max(16, MEMORY // max(1, problem.parameters))
-    size = 1 << max(4, (steps - 1).bit_length())
-    return min(size, most, 1 << (room.bit_length() - 1))
+    return min(most, 1 << (room.bit_length() - 1))
 
 
 def _call_closed(*arguments: Any) -> tuple[Parameters, Parameters]:
@@ -383,7 +388,7 @@ def _replayed(
     full: bool,
 ) -> Parameters:
     steps = len(h)
-    size = 1 << max(4, (steps - 1).bit_length())
+    size = max(SHORTEST, 1 << (steps - 1).bit_length())
     samples = engine.increment.problem.samples
     order = EVERY
     if not full:

@@ -24,6 +24,9 @@ from penchant.problems import AbstractProblem, ScaledGradient
 NODES = 20
 """Chebyshev nodes on a range of steps [a, 2a]: relative errors of 1e-14."""
 
+WIDE = 256
+"""Nodes in a table of steps, at least."""
+
 FIRST = 32
 """The first steps, which are summed one by one."""
 
@@ -166,7 +169,8 @@ class MomentRule(eqx.Module):
         settled = 2.0 * self.length
         varies = h if np.any(h != h[0]) else None
         doublings = max(0.0, np.ceil(np.log2(max(len(h), FIRST) / FIRST)))
-        nodes = FIRST + NODES * int(doublings)
+        # one length for all short runs: their program is compiled once
+        nodes = max(WIDE, FIRST + NODES * int(doublings))
         each = []
         for n in range(begin, end):
             late = n >= settled and varies is None
