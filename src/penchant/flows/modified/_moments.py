@@ -27,6 +27,9 @@ NODES = 20
 WIDE = 256
 """Nodes in a table of steps, at least."""
 
+AT_ONCE = 1 << 20
+"""Numbers that steps at several nodes hold at once."""
+
 FIRST = 32
 """The first steps, which are summed one by one."""
 
@@ -318,14 +321,21 @@ class MomentRule(eqx.Module):
             then = self.direction(d, s, known.at[0])
             parts = [times(known.weights[i, 0], then) for i in range(2)]
         else:
+            block = _block(known.at.shape[0], sum(x.size for x in jax.tree.leaves(w)))
+            cut = lambda x: x.reshape(-1, block, 2)
 
-            def node(sums: Any, inputs: Any) -> Any:
-                total, q = inputs
-                then = self.direction(d, s, total)
-                return [add(sums[i], then, q[i]) for i in range(2)], None
+            def nodes(sums: Any, inputs: Any) -> Any:
+                totals, q = inputs
+                then = jax.vmap(lambda total: self.direction(d, s, total))(totals)
+                gained = [
+                    jax.tree.map(lambda x, i=i: jnp.tensordot(q[:, i], x, 1), then)
+                    for i in range(2)
+                ]
+                return [add(sums[i], gained[i]) for i in range(2)], None
 
             begin = [zeros(w), zeros(w)]
-            parts, _ = jax.lax.scan(node, begin, (known.at, known.weights.T))
+            inputs = cut(known.at), cut(known.weights.T)
+            parts, _ = jax.lax.scan(nodes, begin, inputs)
         return [add(parts[i], w, self.decay * known.decays[i]) for i in range(2)]
 
     def _singular(
@@ -338,6 +348,14 @@ class MomentRule(eqx.Module):
             return jax.tree.map(lambda d, u: (d == 0) & (u != 0), d, HF)
         below, _ = self._below(s, total[1])
         return jax.tree.map(lambda d, u: (below(d) == 0) & (u != 0), d, HF)
+
+
+def _block(nodes: int, parameters: int) -> int:
+    """How many nodes are taken at once: a power of two that divides their number."""
+    size = 1
+    while nodes % (2 * size) == 0 and 2 * size * parameters <= AT_ONCE:
+        size *= 2
+    return size
 
 
 def _coefficients(

@@ -9,7 +9,7 @@ from penchant._checks import check_count, check_number
 from penchant._plain import plain
 from penchant._types import Real
 from penchant.flows import memory_ages
-from penchant.norms import L2
+from penchant.norms import L2, Linf
 from penchant.optimizers import AbstractOptimizer, Character
 
 SQUARE, ONE = "‖∇L‖²", "‖∇L‖₁"
@@ -130,13 +130,15 @@ def _of_first(
     name = type(rule).__name__
     assert what.steps is not None
     if what.normalised:
-        said = f"{name} adds nothing: normalised steps forget the gradient's size."
-        if what.steps.same(L2()):
-            said = (
-                f"{name} turns its steps towards where gradients turn; no norm of the "
-                "gradient is penalised."
-            )
-        return AddedTerm(None, 0.0, 0.0, 0.0, None, 1.0, n, "cattaneo2025memory", said)
+        if what.steps.same(Linf()):
+            said = f"{name} adds nothing: signs forget the gradient's size."
+            key = "cattaneo2025memory"
+            return AddedTerm(None, 0.0, 0.0, 0.0, None, 1.0, n, key, said)
+        said = (
+            f"{name}'s steps are normalised: what is added turns them, and no norm of "
+            "the gradient is known to be penalised. penchant.correction has the term."
+        )
+        return AddedTerm(None, None, None, None, None, 1.0, n, "", said)
     if not what.steps.same(L2()):
         return _unknown(rule, n)
     kappa = h * (0.5 * B + 0.25 * A)
