@@ -1,4 +1,6 @@
+import functools
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -279,14 +281,14 @@ class _Field(eqx.Module):
         return jnp.concatenate([dz, self.rate * (aim - v)])
 
 
-@eqx.filter_jit
-def _right(field: _Field, state: Array) -> Array:
-    return field(state)
+@functools.partial(jax.jit, static_argnums=0)
+def _right(structure: Any, leaves: list[Array], state: Array) -> Array:
+    return jax.tree.unflatten(structure, leaves)(state)
 
 
-@eqx.filter_jit
-def _slopes(field: _Field, state: Array) -> Array:
-    return jax.jacfwd(field)(state)
+@functools.partial(jax.jit, static_argnums=0)
+def _slopes(structure: Any, leaves: list[Array], state: Array) -> Array:
+    return jax.jacfwd(jax.tree.unflatten(structure, leaves))(state)
 
 
 @eqx.filter_jit
@@ -357,8 +359,10 @@ def _integrate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """States at the recorded times, and when coordinates died."""
     first = z0 if field.rate is None else np.concatenate([z0, v0])
-    right = lambda t, s: np.asarray(_right(field, jnp.asarray(s)))
-    slopes = lambda t, s: np.asarray(_slopes(field, jnp.asarray(s)))
+    # taken apart once, and not in each of some ten thousand calls
+    leaves, structure = jax.tree.flatten(field)
+    right = lambda t, s: np.asarray(_right(structure, leaves, s))
+    slopes = lambda t, s: np.asarray(_slopes(structure, leaves, s))
     solver = LSODA(right, 0.0, first, at[-1], rtol=RTOL, atol=ATOL, jac=slopes)
     states, died = [first], np.full(z0.size, np.inf)
     logs, floor = np.asarray(field.logs), float(field.floor)
