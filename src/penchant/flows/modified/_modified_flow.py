@@ -271,7 +271,7 @@ def _run_closed(
     arrays, frozen = eqx.partition((problem, moments), eqx.is_array)
     loop = functools.partial(_loop, frozen, plan)
     arguments = (arrays, tables, etas, w, count)
-    if inline and training.can_inline(loop, *arguments):
+    if inline and training.can_inline(loop, *arguments, products=False):
         return training.call_inlined(loop, *arguments)
     return loop(*arguments)
 
