@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks import (
     _report,
     adam_per_sample,
+    backward_error,
     diagnose,
     equilibrium,
     full_batch,
@@ -15,6 +16,7 @@ from benchmarks import (
     max_margin,
     networks,
     scale,
+    sharpness,
     svm,
 )
 
@@ -27,6 +29,8 @@ MODULES = {
     "diagnose": diagnose,
     "scale": scale,
     "networks": networks,
+    "sharpness": sharpness,
+    "backward_error": backward_error,
     "matching": matching,
 }
 GROWTH = "growth"

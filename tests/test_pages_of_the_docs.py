@@ -191,7 +191,7 @@ def test_a_cell_that_raises_ends_the_build(tmp_path):
 @pytest.mark.slow
 def test_the_first_hour_runs_and_says_what_its_words_say():
     results = "".join(r for *_, r in NOTEBOOK.executed(DOCS / "first_hour.ipynb"))
-    assert "heading for the ℓ∞ margin" in results
+    assert "Adam picks the ℓ∞ margin" in results
     assert "These weights are the ℓ2 solution" in results
     assert "gd: ℓ2" in results
     assert results.count("<svg") == 4

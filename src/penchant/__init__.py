@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         estimators as estimators,
         flows as flows,
         margins as margins,
+        measures as measures,
         norms as norms,
         optimizers as optimizers,
         pages as pages,
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
         examine as examine,
     )
     from penchant.estimators import penalties as penalties
-    from penchant.flows import Limit as Limit, limit as limit
+    from penchant.flows import (
+        Correction as Correction,
+        Limit as Limit,
+        correction as correction,
+        limit as limit,
+    )
     from penchant.margins import (
         KKT as KKT,
         Certificate as Certificate,
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
         kkt as kkt,
         max_margin as max_margin,
     )
+    from penchant.measures import Estimate as Estimate
     from penchant.problems import (
         LinearClassification as LinearClassification,
         NetworkClassification as NetworkClassification,
@@ -73,8 +80,8 @@ if TYPE_CHECKING:
 _moved.install()
 
 _FOLDERS = (
-    "datasets diagnosis estimators flows margins norms optimizers pages plotting "
-    "problems studies theory training"
+    "datasets diagnosis estimators flows margins measures norms optimizers pages "
+    "plotting problems studies theory training"
 )
 _NAMES = {
     "penchant._cite": "cite",
@@ -83,11 +90,12 @@ _NAMES = {
         "Comparison Diagnosis Examination NetworkDiagnosis compare diagnose examine"
     ),
     "penchant.estimators": "penalties",
-    "penchant.flows": "Limit limit",
+    "penchant.flows": "Correction Limit correction limit",
     "penchant.margins": (
         "KKT Certificate MaxMargin NoMarginError NotSeparableError NotSeparatedError "
         "UndecidedError certify kkt max_margin"
     ),
+    "penchant.measures": "Estimate",
     "penchant.problems": (
         "LinearClassification NetworkClassification NotHomogeneousError Objective "
         "Regression losses networks"

@@ -39,6 +39,11 @@ from penchant.diagnosis.network._diagnosis import (
     NetworkRow as NetworkRow,
     NetworkTable as NetworkTable,
 )
+from penchant.diagnosis.regression._diagnosis import (
+    RegressionDiagnosis as RegressionDiagnosis,
+    SharpnessRow as SharpnessRow,
+    SharpnessTable as SharpnessTable,
+)
 
 __getattr__ = _moved.moved(
     __name__,

@@ -42,7 +42,8 @@ def ratio_bars(
             ax.barh(y, shown, height=0.62, color=hue, alpha=0.35, linewidth=0)
             ax.barh(y, min(sure, shown), height=0.62, color=hue, linewidth=0)
             text = "not separated" if best[i] <= 0 else percent(best[i])
-            ax.text(shown + 1, y, text, va="center", fontweight="bold")
+            x = _clear(shown + 1, 100)
+            ax.text(x, y, text, va="center", fontweight="bold")
         _axes(ax, places, labels, 100, "% of the largest margin in that norm")
     return ax
 
@@ -75,11 +76,16 @@ def alignment_bars(
             ax.barh(y, shown, height=0.62, color=colour(label, i), linewidth=0)
             if spread[i] > 0:
                 ax.errorbar(shown, y, xerr=1.96 * spread[i], color=FAINT, capsize=2)
-            end = shown + 1.96 * spread[i] + 0.01
-            ax.text(end, y, f"{values[i]:z.2f}", va="center", fontweight="bold")
+            x = _clear(shown + 1.96 * spread[i] + 0.01, 1)
+            ax.text(x, y, f"{values[i]:z.2f}", va="center", fontweight="bold")
         what = "alignment of the weights with the gradient in that norm"
         _axes(ax, places, labels, 1, what)
     return ax
+
+
+def _clear(end: float, most: float) -> float:
+    """Where a number beside a bar begins: past the line at `most` if it would cross."""
+    return end if end < 0.9 * most else max(end, 1.01 * most)
 
 
 def _axes(

@@ -1,6 +1,8 @@
 """Papers' figures and tables, as functions: one folder a paper."""
 
 from penchant.studies import (
+    adam_sharpness as adam_sharpness,
+    backward_error as backward_error,
     gradient_matching as gradient_matching,
     homogeneous_networks as homogeneous_networks,
     per_sample_adam as per_sample_adam,
@@ -23,6 +25,8 @@ STUDIES: dict[str, Study] = {
         per_sample_adam.STUDY,
         spectral_descent.STUDY,
         homogeneous_networks.STUDY,
+        adam_sharpness.STUDY,
+        backward_error.STUDY,
         gradient_matching.STUDY,
     )
 }

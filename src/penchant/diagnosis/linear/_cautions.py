@@ -93,7 +93,7 @@ def eps_share(run: Trajectory) -> float | None:
 def not_separated(
     run: Trajectory, state: Progress, tightness: Tightness
 ) -> list[Caution]:
-    """Separable data that are not separated: too tight, too short, or too large steps."""
+    """Separable data that are not separated: tight, too short, or too large steps."""
     if state not in (Progress.SHORT, Progress.SWINGING):
         return []
     headline = (
