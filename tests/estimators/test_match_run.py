@@ -274,3 +274,11 @@ def test_replays_are_the_run():
         pn.training.replay(run, steps=51)
     with pytest.raises(ValueError, match="the run's 40 samples"):
         pn.training.replay(run, steps=5, problem=loss(n=20))
+
+
+def test_a_stage_with_a_memory_is_not_replayed_without_it():
+    rule = O.GradientDescent(0.9)
+    run = pn.train(loss(), rule, steps=20, step_size=0.01)
+    stage = pn.train(loss(), rule, steps=20, step_size=0.01, after=run)
+    with pytest.raises(ValueError, match="start without a memory"):
+        pn.training.replay(stage, steps=5)

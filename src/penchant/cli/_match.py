@@ -106,7 +106,7 @@ def _of_report(
         raise ValueError(
             f"{store} has weights and no gradients: give the data with --data."
         )
-    with xarray.open_zarr(store, consolidated=False) as saved:
+    with xarray.open_zarr(store, chunks=None, consolidated=False) as saved:
         if "weights" not in saved:
             raise ValueError(f"{store} is of a network; match it from Python.")
         w = saved["weights"].values[-1]

@@ -72,7 +72,8 @@ def replay(
     Raises:
         TypeError: If an argument is of the wrong kind, or the run's step sizes follow
             its loss.
-        ValueError: If the run has not as many steps, or the problem other samples.
+        ValueError: If the run has not as many steps, or went on from another's memory
+            (`train(after=)`), or the problem has other samples.
     """
     check_instance("run", run, Trajectory, "a Trajectory of penchant.train")
     steps, first = check_count("steps", steps), check_count("first", first, least=0)
@@ -95,10 +96,27 @@ def replay(
             f"batches; got {loss.samples}."
         )
     state = start(rule, run.initial)
+    _check_start(run, state)
     if first:
         state, _ = advance_jit(rule, state, jnp.asarray(first), False)
     weights, gradients, etas = _made(rule, loss, state, steps)
     return Replayed(weights, gradients, etas, first)
+
+
+def _check_start(run: Trajectory, state: RunState) -> None:
+    """A stage that went on with another run's memory can't be begun without it."""
+    if int(run.steps[0]) != 1:
+        return
+    after, _ = advance_jit(run.rule, state, jnp.asarray(1), False)
+    pairs = zip(
+        jax.tree.leaves(after.weights), jax.tree.leaves(run.weights), strict=True
+    )
+    for again, record in pairs:
+        if not bool(jnp.allclose(again, record[0], rtol=1e-9, atol=1e-12)):
+            raise ValueError(
+                "run must start without a memory: its first step is another than that "
+                "of its rule, as of a stage made with after=."
+            )
 
 
 @eqx.filter_jit

@@ -1,5 +1,7 @@
 """Penalties that are sums over entries."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,12 @@ from penchant.estimators.penalties._base import (
     total,
 )
 from penchant.problems import AbstractProblem
+
+
+def as_optional_leaf(value: Real | None) -> Any:
+    """A number as an array leaf, so that another one compiles nothing; None stays."""
+    return None if value is None else as_leaf(value)
+
 
 ZERO = 1e-9
 """Entries below this part of the largest count as 0: where a kink is met."""
@@ -97,7 +105,7 @@ class L1(AbstractPenalty):
         ValueError: If `smooth` is not positive, or `zero` is outside [0, 1).
     """
 
-    smooth: Real | None = None
+    smooth: Real | None = eqx.field(default=None, converter=as_optional_leaf)
     zero: float = eqx.field(default=ZERO, static=True)
 
     def __check_init__(self):

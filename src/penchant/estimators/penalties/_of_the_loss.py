@@ -11,6 +11,7 @@ from jax import Array
 from penchant._checks import check_number
 from penchant._types import Numbers, Parameters, Real, Scalar
 from penchant.estimators.penalties._base import AbstractPenalty, total
+from penchant.estimators.penalties._entrywise import as_optional_leaf
 from penchant.problems import AbstractProblem
 
 
@@ -30,7 +31,7 @@ class GradientNorm(AbstractPenalty):
         ValueError: If `secant` is not positive.
     """
 
-    secant: Real | None = None
+    secant: Real | None = eqx.field(default=None, converter=as_optional_leaf)
 
     formula = "‖∇L‖²"
 
@@ -68,8 +69,8 @@ class NoiseGaussNewton(AbstractPenalty):
     the outputs. Inverted dropout of rate $\delta$ multiplies by $1+\xi$ with variance
     $\gamma=\frac\delta{1-\delta}$, the coefficient to expect (`wei2020implicit`).
 
-    It leaves out the part with the network's own second derivative, which is not small
-    before the data are fitted, and all higher orders.
+    It leaves out the part with the network's own second derivative, which vanishes with
+    the residuals and need not be small before, and all higher orders.
 
     Args:
         apply: `apply(params, x, noise)`, outputs of *one* sample.
