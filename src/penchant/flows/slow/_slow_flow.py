@@ -11,7 +11,7 @@ from scipy.integrate import LSODA
 from threadpoolctl import threadpool_limits
 
 from penchant import optimizers
-from penchant._checks import check_count, check_number
+from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Parameters, Real, Tree
 from penchant.flows.slow._manifold import (
     Flat,
@@ -166,6 +166,7 @@ def slow_flow(
             )
         check_number("step_size", step_size, above=0.0, finite=True)
         pull_in = metric.decay / float(np.asarray(step_size))
+    check_instance("problem", problem, AbstractProblem, "a Regression or an Objective")
     w = problem.start if start is None else problem.read(start, "start")
     x = problem.flat(w)
     manifold = manifold_of(problem, x)
