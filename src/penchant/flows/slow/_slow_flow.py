@@ -1,6 +1,6 @@
 import functools
 import math
-from typing import Any
+from collections.abc import Hashable
 
 import equinox as eqx
 import jax
@@ -283,12 +283,12 @@ class _Field(eqx.Module):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _right(structure: Any, leaves: list[Array], state: Array) -> Array:
+def _right(structure: Hashable, leaves: list[Array], state: Array) -> Array:
     return jax.tree.unflatten(structure, leaves)(state)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _slopes(structure: Any, leaves: list[Array], state: Array) -> Array:
+def _slopes(structure: Hashable, leaves: list[Array], state: Array) -> Array:
     return jax.jacfwd(jax.tree.unflatten(structure, leaves))(state)
 
 

@@ -290,7 +290,11 @@ def clock(preset: Preset | Clock = Preset.QUICK, seed: int = 0) -> Figure:
 
 
 def followed(
-    task: Recovery, rule: Any, sizes: Clock, time: float, seed: int
+    task: Recovery,
+    rule: pn.optimizers.AbstractOptimizer,
+    sizes: Clock,
+    time: float,
+    seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Test losses at equal slow times, without a cool-down."""
     steps = round(time / sizes.step_size**2)
