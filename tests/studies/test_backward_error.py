@@ -46,7 +46,7 @@ def plain_adam(b1, b2, h, steps, eps=1e-8):
     [(0.0, 0.95, 31.5457), (0.98, 0.95, 31.5300), (0.9, 0.999, 31.6682)],
 )
 def test_one_norms_at_loss_ten_by_hand(b1, b2, told):
-    path = plain_adam(b1, b2, 1e-3, 1200)
+    path = plain_adam(b1, b2, 1e-3, 1500)
     w = _toy.crossing(path, _toy.toy_loss(path), 10.0)
     assert _toy.toy_norm(w) == pytest.approx(told, abs=2e-4)
     assert _toy.at_loss(b1, b2, 1e-3, follow=False)[0] == pytest.approx(

@@ -10,6 +10,9 @@ from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.backward_error._setup import adam, toy
 
+REACH = 2.6
+"""The time in which signs lead from the start past the minimisers."""
+
 LOSS = 10.0
 """The loss at which runs are compared."""
 
@@ -82,6 +85,8 @@ def integral(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
 def crossing(path: Any, loss: Any, level: float) -> np.ndarray:
     """Where a path first falls to a level of the loss, between its steps."""
     path, loss = np.asarray(path), np.asarray(loss)
+    if not np.any(loss <= level):
+        raise ValueError(f"the path must reach a loss of {level:g}; it ends above.")
     i = int(np.argmax(loss <= level))
     share = (loss[i - 1] - level) / (loss[i - 1] - loss[i])
     return path[i - 1] + share * (path[i] - path[i - 1])
@@ -101,7 +106,7 @@ def toy_norm(w: Any) -> float:
 
 def at_loss(b1: float, b2: float, h: float, follow: bool) -> tuple[float, Any]:
     """The one-norm where the loss is 10, and the path, of a run or of its flow."""
-    steps = round(1.2 / h)
+    steps = round(REACH / h)
     rule = adam(b1, b2)
     if follow:
         path = np.asarray(pn.flows.modified_flow(toy(), rule, step_size=h, steps=steps))
