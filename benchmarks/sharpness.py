@@ -26,13 +26,11 @@ FLOW, TOY, PAPER = 2.0, 5.0, 90.0  # seconds
 TRACES, ALL = 30.0, 100.0  # gradients
 
 REASONS = {
-    "noisy sweep": "a lane costs about half of what a run alone does, of which a third "
-    "is key and normal number of the step (2026-11-26): a loop that draws is not "
-    "emitted as one function, see `training/_inline.py`.",
-    "noisy run": "each step derives a key and draws by a counter-based generator, so "
-    "that runs resume bit by bit, which keeps the loop from being emitted as one "
-    "function (2026-11-26: with two weights 7 µs a step, 2 µs without noise).",
-    "toy": "drawing takes most of a step on three weights, as above (2026-11-26).",
+    "noisy sweep": "of a lane's step the draws take .11 and the division by the "
+    "gradient's scale .10; the rest is arithmetic on 400 weights. Two threads share "
+    "the lanes, and other work was on both cores (2026-11-26).",
+    "slow flow": "5,057 steps of LSODA at a tolerance of 1e-12, which the monitors of "
+    "the potential need, with 10,480 evaluations of a linear solve (2026-11-26).",
 }
 
 

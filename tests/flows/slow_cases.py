@@ -58,6 +58,35 @@ def runs(problem, rule, eta, steps, delta, seeds, second, records=20):
 
     A loop of its own. The second moment starts at `second`, as theory has it.
     """
+    return _paths(problem, rule, eta, steps, delta, seeds, second, records)[0]
+
+
+def mean_of_runs(problem, rule, eta, steps, delta, seeds, second, records=20):
+    r"""The mean of such runs, and its standard error, both `(records, p)`.
+
+    Sums of the past times fresh noise have mean 0 whatever the run, and carry nearly
+    all of the spread: off the manifold by $u$, a run moves along it by about $u^2$,
+    and $u_{t+1}=au_t+b\xi_t$ makes $\sum(u_t^2-Eu^2)$ a sum of $u_t\xi_t$ and
+    $\xi_t^2-1$. Each half of the seeds is corrected by a regression on them that the
+    other half was fitted by, which leaves the mean as it is.
+    """
+    x, sums = _paths(problem, rule, eta, steps, delta, seeds, second, records)
+    means, errors = [], []
+    for k in range(records):
+        known = np.moveaxis(sums[: k + 1], 0, 1).reshape(seeds, -1)
+        known = known[:, known.std(axis=0) > 0]
+        halves = np.arange(seeds) % 2 == 0
+        rest = np.empty_like(x[k])
+        for fit, use in ((halves, ~halves), (~halves, halves)):
+            design = np.column_stack([np.ones(fit.sum()), known[fit]])
+            slopes = np.linalg.lstsq(design, x[k][fit], rcond=None)[0][1:]
+            rest[use] = x[k][use] - known[use] @ slopes
+        means.append(rest.mean(axis=0))
+        errors.append(rest.std(axis=0, ddof=1) / np.sqrt(seeds))
+    return np.array(means), np.array(errors)
+
+
+def _paths(problem, rule, eta, steps, delta, seeds, second, records):
     noisy = pn.Regression(
         problem.apply, problem.params, problem.X, problem.y, label_noise=delta
     )
@@ -71,23 +100,37 @@ def runs(problem, rule, eta, steps, delta, seeds, second, records=20):
             **fields,
         })
 
+    def momentum(state):
+        """The first moment, where a rule has one."""
+        if second is None:
+            return jnp.zeros(problem.parameters)
+        return problem.flat(state.first) * jnp.exp(state.log_frame)
+
     @jax.jit
     def path(key):
         def one(carry, t):
-            w, state = carry
-            g = noisy.scaled_gradient(w, None, None, jax.random.fold_in(key, t))
-            return rule.update(g, state, w, jnp.asarray(eta)), None
+            w, state, sums = carry
+            key_t = jax.random.fold_in(key, t)
+            g = noisy.scaled_gradient(w, None, None, key_t)
+            xi = jax.random.normal(key_t, problem.y.shape)
+            heavy = problem.unflat(momentum(state))
+            r, pushed = jax.jvp(problem.residuals, (w,), (heavy,))
+            more = [jnp.sum(r * xi), jnp.sum(pushed * xi), jnp.sum(xi**2 - 1.0)]
+            w, state = rule.update(g, state, w, jnp.asarray(eta))
+            return (w, state, sums + jnp.stack(more)), None
 
         def stretch(carry, block):
-            carry, _ = jax.lax.scan(one, carry, block)
-            x, S = problem.flat(carry[0]), jnp.ones(problem.parameters)
+            start = (*carry, jnp.zeros(3))
+            (w, state, sums), _ = jax.lax.scan(one, start, block)
+            x, S = problem.flat(w), jnp.ones(problem.parameters)
             if second is not None:
-                v = problem.flat(rule.log_second(carry[1]))
+                v = problem.flat(rule.log_second(state))
                 S = jnp.exp(-jnp.asarray(rule.character().second.exponent) * v)
-            return carry, projections.near(manifold, x, S)[0]
+            return (w, state), (projections.near(manifold, x, S)[0], sums)
 
         blocks = jnp.arange(steps).reshape(records, -1)
         return jax.lax.scan(stretch, (x0, state), blocks)[1]
 
     keys = jax.random.split(jax.random.key(7), seeds)
-    return np.swapaxes(np.asarray(jax.vmap(path)(keys)), 0, 1)
+    x, sums = jax.vmap(path)(keys)
+    return np.swapaxes(np.asarray(x), 0, 1), np.swapaxes(np.asarray(sums), 0, 1)

@@ -75,7 +75,7 @@ class Sizes(NamedTuple):
     rules: tuple[str, ...] = tuple(CASES)
 
 
-SIZES = Presets(Sizes(8, 0.02, ("SGD", "Adam", "Adam-mini")), Sizes(16, 0.01))
+SIZES = Presets(Sizes(8, 0.02, ("SGD", "Adam")), Sizes(16, 0.01))
 
 
 def table(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:

@@ -84,8 +84,10 @@ class SharpnessPrediction(eqx.Module):
             return None
         return self.time >= BEGUN * self.needed
 
-    def at(self, w: Parameters, *, key: Key = 0) -> Estimate:
-        """The measure at some weights, with its error.
+    def at(
+        self, w: Parameters, *, gauss_newton: bool = False, key: Key = 0
+    ) -> Estimate:
+        """The measure at some weights, with its error; of $G$ in place of $H$ if asked.
 
         Raises:
             ValueError: If there is no measure.
@@ -94,9 +96,13 @@ class SharpnessPrediction(eqx.Module):
             raise ValueError(f"no measure is foretold: {self.statement}")
         second = self.optimizer.character().second
         if self.exponent is not None:
-            return measures.power_trace(self.problem, w, self.exponent, key=key)
+            return measures.power_trace(
+                self.problem, w, self.exponent, gauss_newton=gauss_newton, key=key
+            )
         assert second is not None
-        return measures.block_trace(self.problem, w, second.blocks, key=key)
+        return measures.block_trace(
+            self.problem, w, second.blocks, gauss_newton=gauss_newton, key=key
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but arrays, in types that JSON has."""
