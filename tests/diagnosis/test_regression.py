@@ -57,7 +57,11 @@ def test_too_early_says_how_much_longer():
     says = diagnose("gd", 300, 1e-3, start=(2.0, 0.252))
     assert says.agrees is None
     assert says.headline.startswith("Too early to say")
-    assert "more steps" in says.explanation
+    (call,) = says.next
+    # the call that is proposed does show the drift
+    longer = int(call.partition("steps=")[2].partition(",")[0])
+    assert longer > 300
+    assert call == f"pn.diagnose(problem, 'gd', steps={longer}, step_size=0.001)"
 
 
 def test_without_noise_nothing_is_foretold():
@@ -65,6 +69,25 @@ def test_without_noise_nothing_is_foretold():
     assert says.agrees is None
     assert says.regime == "no noise"
     assert {w.kind.value for w in says.warnings} >= {"assumptions", "no-flow"}
+
+
+def test_a_diagonal_network_whose_coordinates_die():
+    rng = np.random.default_rng(3)
+    X = rng.choice([-1.0, 1.0], size=(5, 12))
+    start = {k: jnp.asarray(0.6 + 0.1 * rng.random(12)) for k in "uv"}
+    dots = lambda w, X: X @ (w["u"] ** 2 - w["v"] ** 2)
+    net = pn.Regression(dots, start, X, X[:, 0] - X[:, 1], label_noise=0.5)
+    says = pn.diagnose(
+        net, "gd", steps=25_000, step_size=0.02, batching=pn.batching.WithReplacement(1)
+    )
+    assert says.agrees is True, repr(says)
+    row = says.table["tr H"]
+    assert row.before.valid
+    assert row.after.valid
+    # the l1 interpolator: tr H = 4 |w|_1 of these features, so that it ends at 8
+    assert row.after.value == pytest.approx(8.0, rel=0.1)
+    assert "nan" not in repr(says)
+    assert bool(says.flow.extinct.any())
 
 
 def test_what_fits_nothing_has_no_minimisers():

@@ -128,7 +128,12 @@ def sharpness(
 
 
 def power_trace(
-    problem: AbstractProblem, w: Parameters, exponent: Real, *, key: Key = 0
+    problem: AbstractProblem,
+    w: Parameters,
+    exponent: Real,
+    *,
+    gauss_newton: bool = False,
+    key: Key = 0,
 ) -> Estimate:
     r"""$\operatorname{tr}\operatorname{Diag}(H)^e=\sum_jH_{jj}^e$ for any $e>0$.
 
@@ -142,6 +147,14 @@ def power_trace(
     >>> float(pn.measures.power_trace(problem, jnp.ones(2), 0.25))  # 2 * 4 ** 0.25
     2.8284271247461903
 
+    Args:
+        problem: Data, model and loss.
+        w: Weights.
+        exponent: $e$.
+        gauss_newton: Of $\operatorname{Diag}(G)$, which is $\operatorname{Diag}(H)$
+            where residuals are 0 and has no negative entries near there.
+        key: Of the random draws.
+
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If `exponent` is not positive.
@@ -149,13 +162,18 @@ def power_trace(
     check_problem(problem)
     check_number("exponent", exponent, above=0.0, finite=True)
     e = float(np.asarray(exponent))
-    return _of_diagonal(
-        problem, w, key, lambda h: jnp.sum(h**e), lambda h: bool((h < 0).any())
-    )
+    total = lambda h: jnp.sum(h**e)
+    negative = lambda h: bool((h < 0).any())
+    return _of_diagonal(problem, w, key, total, negative, gauss_newton)
 
 
 def block_trace(
-    problem: AbstractProblem, w: Parameters, blocks: Tree = None, *, key: Key = 0
+    problem: AbstractProblem,
+    w: Parameters,
+    blocks: Tree = None,
+    *,
+    gauss_newton: bool = False,
+    key: Key = 0,
 ) -> Estimate:
     r"""$\sum_B\sqrt{|B|\operatorname{tr}H_B}$: what Adam-mini and Adalayer lower.
 
@@ -172,6 +190,7 @@ def block_trace(
         problem: Data, model and loss.
         w: Weights.
         blocks: As [`AdamMini`][penchant.optimizers.AdamMini] takes them.
+        gauss_newton: Of $G$ in place of $H$, as in `power_trace`.
         key: Of the random draws.
 
     Raises:
@@ -188,7 +207,7 @@ def block_trace(
         return jnp.sum(jnp.sqrt(sizes * jnp.maximum(sums, 0.0)))
 
     negative = lambda h: bool((parts.sums(problem.unflat(h)) < 0).any())
-    return _of_diagonal(problem, w, key, total, negative)
+    return _of_diagonal(problem, w, key, total, negative, gauss_newton)
 
 
 def _of_diagonal(
@@ -197,15 +216,18 @@ def _of_diagonal(
     key: Key,
     measure: Callable[[Flat], Array],
     negative: Callable[[Flat], bool],
+    of_outputs: bool,
 ) -> Estimate:
     x = problem.flat(problem.read(w, "w"))
-    if x.size <= DENSE:
-        h = _cleaned(jnp.diag(dense_hessian(problem, x)))
+    few = x.size <= DENSE
+    if (of_outputs or not few) and outputs_of(problem) is None:
+        return not_identifiable(_NO_OUTPUTS)
+    if few:
+        matrix = dense_gauss_newton if of_outputs else dense_hessian
+        h = _cleaned(jnp.diag(matrix(problem, x)))
         if negative(h):
             return not_identifiable(_NEGATIVE)
         return Estimate(float(measure(h)), 0.0, True, "exact")
-    if outputs_of(problem) is None:
-        return not_identifiable(_NO_OUTPUTS)
     return _jackknife(_draws(problem, x, as_key(key)), measure)
 
 

@@ -1,5 +1,6 @@
 """From a question about a regression to its diagnosis."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from penchant import flows, measures
+from penchant import flows, measures, optimizers
 from penchant._types import Parameters
 from penchant.diagnosis._asked import Asked
 from penchant.diagnosis._cautions import Caution, Kind, ended_early
@@ -15,10 +16,12 @@ from penchant.diagnosis.regression._diagnosis import (
     RegressionDiagnosis,
     SharpnessRow,
     SharpnessTable,
+    signed,
 )
 from penchant.flows import MonitorError, NotInterpolatingError, SlowFlow
 from penchant.flows.slow import Metric
 from penchant.measures import Estimate
+from penchant.problems import Regression
 from penchant.theory.sharpness import (
     SharpnessPrediction,
     foretell_sharpness,
@@ -35,29 +38,31 @@ RECORDS = 12
 FLOW = 400
 """Most parameters for which the slow flow is run beside."""
 
+FINE = 160
+"""Records of the slow flow: its coordinates die early, and the clock runs long."""
+
+LAGS = 50.0
+"""Memories of the second moment in a run from which it is taken to have no lag: what it
+lags behind is then some per cent of the way, and coordinates that die don't stop it."""
+
 NEAR = 0.25
 """A change within this share of what the flow foretells is as foretold."""
 
 
 def diagnose_regression(asked: Asked) -> RegressionDiagnosis:
     """Train, measure along the run, and hold it against the slow flow."""
-    problem, rule = asked.problem, asked.optimizer
     asked.tell("training")
     run, settings = asked.train()
     warnings = ended_early(run, asked.steps)
     steps = int(run.steps[-1])
-    told = foretell_sharpness(
-        problem,
-        rule,
-        batching=asked.batching,
-        step_size=asked.step_size,
-        steps=steps,
-        weights=None if run.outcome is Outcome.DIVERGED else run.last,
-    )
+    ended = None if run.outcome is Outcome.DIVERGED else run.last
+    told = _foretold(asked, steps, ended)
     asked.tell("sharpness along the run")
     points = () if run.outcome is Outcome.DIVERGED else _points(asked, run, told)
     if len(points) < 2:
         return _nowhere(told, run, warnings, settings)
+    # how long a drift takes is a matter of where it begins
+    told = _foretold(asked, steps, points[0][1])
     times = tuple(t for t, _ in points)
     asked.tell("the slow flow from there")
     flow, why = _flow(asked, told, points, steps)
@@ -83,7 +88,6 @@ def diagnose_regression(asked: Asked) -> RegressionDiagnosis:
                 _measure(told, main, jax.tree.map(lambda a: a[i], flow.weights)).value,  # noqa: B023
             )
             for i, t in enumerate(flow.times)
-            if i % 4 == 0 or i == len(flow.times) - 1
         )
     for assumption in told.assumptions:
         if assumption.verdict.value == "fails" and "clock" not in assumption.statement:
@@ -95,15 +99,16 @@ def diagnose_regression(asked: Asked) -> RegressionDiagnosis:
                 )
             )
     table = SharpnessTable(rows)
-    winner, agrees, regime, headline, why = _judge(asked, told, table, times)
+    says = _judge(asked, told, table, times)
     return RegressionDiagnosis(
-        headline=headline,
-        explanation=why,
+        headline=says.headline,
+        explanation=says.why,
         table=table,
-        winner=winner,
+        winner=says.winner,
         predicted=told.measure,
-        agrees=agrees,
-        regime=regime,
+        agrees=says.agrees,
+        regime=says.regime,
+        next=says.next,
         warnings=tuple(warnings),
         prediction=told,
         times=times,
@@ -112,6 +117,19 @@ def diagnose_regression(asked: Asked) -> RegressionDiagnosis:
         flow_along=beside,
         trajectory=run,
         settings=settings,
+    )
+
+
+def _foretold(
+    asked: Asked, steps: int, weights: Parameters | None
+) -> SharpnessPrediction:
+    return foretell_sharpness(
+        asked.problem,
+        asked.optimizer,
+        batching=asked.batching,
+        step_size=asked.step_size,
+        steps=steps,
+        weights=weights,
     )
 
 
@@ -157,10 +175,12 @@ def _S(asked: Asked, told: SharpnessPrediction, w: Parameters) -> Any:
 
 
 def _measure(told: SharpnessPrediction, name: str, w: Parameters) -> Estimate:
+    """A sharpness on the minimisers, where H is G, but for what projecting leaves."""
+    fits = isinstance(told.problem, Regression)
     if name == told.measure:
-        return told.at(w)
+        return told.at(w, gauss_newton=fits)
     exponent = 1.0 if name == "tr H" else 0.5
-    return measures.power_trace(told.problem, w, exponent)
+    return measures.power_trace(told.problem, w, exponent, gauss_newton=fits)
 
 
 def _flow(
@@ -184,7 +204,7 @@ def _flow(
     typical = math.sqrt(total / steps)
     if metric.second is not None:
         rate = (1.0 - float(np.asarray(metric.second.decay))) / typical**2
-        rate = None if rate * (points[-1][0] - points[0][0]) > 1e3 else rate
+        rate = None if rate * (points[-1][0] - points[0][0]) > LAGS else rate
     if metric.decay > 0:
         eta = typical
     try:
@@ -197,6 +217,7 @@ def _flow(
                 start=points[0][1],
                 rate=rate,
                 step_size=eta,
+                record=FINE,
             ),
             "",
         )
@@ -204,67 +225,115 @@ def _flow(
         return None, str(error)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Verdict:
+    """What is said of a run along its minimisers, and the calls that may change it."""
+
+    regime: str
+    headline: str
+    why: str
+    winner: str | None = None
+    agrees: bool | None = None
+    next: tuple[str, ...] = ()
+
+
 def _judge(
     asked: Asked,
     told: SharpnessPrediction,
     table: SharpnessTable,
     times: tuple[float, ...],
-) -> tuple[str | None, bool | None, str, str, str]:
-    """Winner, agreement, regime, and the verdict in two sentences."""
+) -> _Verdict:
     name = type(asked.optimizer).__name__
-    T = times[-1]
     if told.measure is None:
-        fell = min(table, key=lambda row: row.change)
-        what = f"{fell.label} changed by {fell.change:+.1%}"
-        return None, None, "no potential", f"{name}: {what}.", told.statement
+        measured = [row for row in table if row.after.valid and row.before.valid]
+        if not measured:
+            return _unmeasured(name, table.rows[0], told)
+        fell = min(measured, key=lambda row: row.change)
+        headline = f"{name}: {fell.label} changed by {signed(fell.change)}."
+        return _Verdict("no potential", headline, told.statement)
     row = table[told.measure]
+    if not (row.before.valid and row.after.valid):
+        return _unmeasured(name, row, told)
+    changed = f"{row.label} changed by {signed(row.change)}"
     if told.noise is None:
-        headline = (
-            f"{name} has nothing that drives it along the minimisers: {row.label} "
-            f"changed by {row.change:+.1%}."
+        return _Verdict(
+            "no noise",
+            f"{name} has nothing that drives it along the minimisers: {changed}.",
+            "Without label noise no drift is foretold: it comes with the noise.",
+            next=("pn.Regression(apply, start, X, y, label_noise=0.1)",),
         )
-        why = "Without label noise no drift is foretold. Add some, or use noisy labels."
-        return None, None, "no noise", headline, why
-    more = ""
-    if told.needed is not None and told.needed > T:
-        eta2 = T / max(asked.steps, 1)
-        steps = (told.needed - T) / max(eta2, 1e-300)
-        more = (
-            f" About {steps:.2g} more steps at this step size, or a larger step size, "
-            "would show it."
-        )
+    longer = _longer(asked, told, times[-1])
     if told.begun is False or (row.flow is None and not row.resolved):
-        headline = (
-            f"Too early to say: {row.label} changed by {row.change:+.1%} in a slow "
-            f"time of {T:.2g}."
-        )
         needed = "" if told.needed is None else f" It takes about {told.needed:.2g}."
-        return None, None, "too early", headline, f"{told.statement}{needed}{more}"
+        return _Verdict(
+            "too early",
+            f"Too early to say: {changed} in a slow time of {times[-1]:.2g}.",
+            f"{told.statement}{needed}",
+            next=longer,
+        )
     if row.flow is None:
         fell = row.change < 0
-        word = "fell" if fell else "did not fall"
-        headline = f"{name}: {row.label} {word}, by {row.change:+.1%}."
-        regime = "along the minimisers"
-        return (row.label if fell else None), fell, regime, headline, told.statement
+        word = "fell" if fell else "rose"
+        return _Verdict(
+            "along the minimisers",
+            f"{name}: {row.label} {word}, by {signed(row.change)}; by how much it "
+            "should have is not known.",
+            told.statement,
+            winner=row.label if fell else None,
+            agrees=None if fell else False,
+            next=longer,
+        )
     foretold = row.flow / row.before.value - 1.0
-    seen = row.change
-    agrees = abs(seen - foretold) <= max(NEAR * abs(foretold), 0.01)
+    agrees = abs(row.change - foretold) <= max(NEAR * abs(foretold), 0.01)
     if abs(foretold) < 0.01 and agrees:
-        headline = f"{name} rests: {row.label} changed by {seen:+.1%}, as foretold."
-        return row.label, True, "at rest", headline, told.statement + more
+        headline = f"{name} rests: {changed}, as foretold."
+        return _Verdict("at rest", headline, told.statement, row.label, True, longer)
     word = "as foretold" if agrees else "not as foretold"
-    headline = (
-        f"{name} changed {row.label} by {seen:+.1%} along its minimisers, {word}: the "
-        f"slow flow has {foretold:+.1%}."
-    )
-    why = told.statement + more
+    why = told.statement
     if not agrees:
         why += (
-            " Steps that are large against the curvature do that, and a second moment "
-            "off the slow clock; halve the step size, four times the steps."
+            " Steps that are large against the curvature may do that, and a second "
+            "moment off the slow clock: a smaller step size over the same slow time "
+            "tells."
         )
-    winner = row.label if agrees and seen < 0 else None
-    return winner, agrees, "along the minimisers", headline, why
+    return _Verdict(
+        "along the minimisers",
+        f"{name} changed {row.label} by {signed(row.change)} along its minimisers, "
+        f"{word}: the slow flow has {signed(foretold)}.",
+        why,
+        winner=row.label if agrees and row.change < 0 else None,
+        agrees=agrees,
+        next=longer if agrees else (_finer(asked),),
+    )
+
+
+def _unmeasured(name: str, row: SharpnessRow, told: SharpnessPrediction) -> _Verdict:
+    bad = row.before if not row.before.valid else row.after
+    headline = f"{name}: {row.label} could not be measured along the run."
+    return _Verdict("not measured", headline, f"Why: {bad.why}. {told.statement}")
+
+
+def _longer(asked: Asked, told: SharpnessPrediction, T: float) -> tuple[str, ...]:
+    """The call that takes the slow clock to where a drift has run its course."""
+    if told.needed is None or told.needed <= T:
+        return ()
+    steps = asked.steps * told.needed / max(T, 1e-300)
+    return (_call(asked, steps, asked.step_size),)
+
+
+def _finer(asked: Asked) -> str:
+    """Half the step size over the same slow time."""
+    size = asked.step_size
+    half = 0.5 * size if isinstance(size, (int, float)) else "HALF"
+    return _call(asked, 4.0 * asked.steps, half)
+
+
+def _call(asked: Asked, steps: float, size: Any) -> str:
+    typed = optimizers.as_options(asked.optimizer)
+    rule = "optimizer" if typed is None or " " in typed else repr(typed)
+    shown = f"{size:g}" if isinstance(size, (int, float)) else size
+    count = f"{float(f'{steps:.2g}'):.0f}" if math.isfinite(steps) else "steps"
+    return f"pn.diagnose(problem, {rule}, steps={count}, step_size={shown})"
 
 
 def _nowhere(

@@ -1,5 +1,6 @@
 """The diagnosis of a regression: sharpness along the run, beside the slow flow."""
 
+import math
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -70,12 +71,26 @@ def _cells(row: SharpnessRow) -> tuple[str, ...]:
         row.label,
         _number(row.before),
         _number(row.after),
-        f"{row.change:+.1%}",
+        signed(row.change),
         flow,
     )
 
 
+def signed(change: float) -> str:
+    """A change in per cent, with its sign.
+
+    >>> from penchant.diagnosis.regression._diagnosis import signed
+    >>> signed(-0.6981), signed(0.02), signed(float("nan"))
+    ('−69.8 %', '+2.0 %', '–')
+    """
+    if not math.isfinite(change):
+        return "–"
+    return f"{100 * change:+.1f} %".replace("-", "−")
+
+
 def _number(x: Estimate) -> str:
+    if not x.valid:
+        return "–"
     return f"{x.value:.5g}" + ("" if x.exact else f" ± {x.error:.1g}")
 
 
@@ -132,13 +147,17 @@ class RegressionDiagnosis(AbstractDiagnosis):
                     curves,
                     xlabel="slow time",
                     ylabel=measure,
-                    logx=False,
+                    logx=self.times[0] > 0,
                     size=(inches, 2.4),
                 ),
             )
         badge = judged(self, "too early, or not foretold")
         return pages.render(
-            "regression.html.j2", figures=figures, badge=badge, **about(self)
+            "regression.html.j2",
+            figures=figures,
+            badge=badge,
+            signed=signed,
+            **about(self),
         )
 
     def evidence(self) -> dict[str, Any]:
@@ -149,7 +168,11 @@ class RegressionDiagnosis(AbstractDiagnosis):
                 for t, x in zip(self.times, self.along, strict=True)
             ],
             "flow": [list(pair) for pair in self.flow_along],
+            "finite_step": None
+            if self.prediction.finite_step is None
+            else self.prediction.finite_step.to_dict(),
         }
 
     def footnotes(self) -> list[str]:
-        return [] if self.flow is None else [repr(self.flow)]
+        parts = (self.flow, self.prediction.finite_step)
+        return [repr(part) for part in parts if part is not None]
