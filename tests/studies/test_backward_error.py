@@ -46,7 +46,7 @@ def plain_adam(b1, b2, h, steps, eps=1e-8):
     [(0.0, 0.95, 31.5457), (0.98, 0.95, 31.5300), (0.9, 0.999, 31.6682)],
 )
 def test_one_norms_at_loss_ten_by_hand(b1, b2, told):
-    path = plain_adam(b1, b2, 1e-3, 1500)
+    path = plain_adam(b1, b2, 1e-3, 2600)
     w = _toy.crossing(path, _toy.toy_loss(path), 10.0)
     assert _toy.toy_norm(w) == pytest.approx(told, abs=2e-4)
     assert _toy.at_loss(b1, b2, 1e-3, follow=False)[0] == pytest.approx(
@@ -78,7 +78,7 @@ def test_single_precision_drifts():
 
 
 def test_a_network_stays_nearer_to_its_corrected_map():
-    sizes = _networks.Memory(40, 4, (1e-4,), 20, (1e-2,))
+    sizes = _networks.Memory(40, 4, (1e-4,), 20, (1e-2,), 2)
     figure = _networks.memory(sizes)
     assert not missed(figure)
     images = pn.datasets.digits(classes=("3", "8"))

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from penchant._types import Parameters, Real, Tree
 from penchant.problems import AbstractProblem, ScaledGradient
@@ -52,6 +52,17 @@ def gradient_map(
         )
 
     return g, products
+
+
+def flat_gradient(problem: AbstractProblem, x: Float[Array, " p"]) -> Array:
+    """The gradient at flat weights, by value, with derivatives wherever it has any.
+
+    Where it is 0 in all entries its scaled form is a constant: what is differentiated
+    further is the loss, where the problem has one by value.
+    """
+    if problem.has_batch_loss:
+        return jax.grad(lambda x: problem.batch_loss(problem.unflat(x)))(x)
+    return problem.flat(problem.scaled_gradient(problem.unflat(x)).value())
 
 
 def is_inexact(leaf: Tree) -> bool:

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Parameters, Real, Scalar
+from penchant.flows.modified._algebra import flat_gradient
 from penchant.problems import AbstractProblem
 
 MOST = 2000
@@ -105,7 +106,7 @@ def _follow(
     substeps: int,
 ) -> tuple[Float[Array, "t p"], Float[Array, " t"], Float[Array, " t"]]:
     def gradient(x: Array) -> Array:
-        return problem.flat(problem.scaled_gradient(problem.unflat(x)).value())
+        return flat_gradient(problem, x)
 
     def top(x: Array) -> tuple[Array, Array]:
         H = jax.jacfwd(gradient)(x)

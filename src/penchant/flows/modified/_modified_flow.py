@@ -126,7 +126,7 @@ def modified_flow(
     schedule = schedules.as_schedule(step_size)
     if isinstance(schedule, schedules.LossBased):
         raise TypeError("step_size must be a number or a function of the step.")
-    h = np.asarray(schedules.table(schedule, jnp.asarray(0), steps), dtype=float)
+    h = _sizes(schedule, steps)
     w = problem.start if init is None else problem.read(init, "init")
     engine = Engine.of(problem, rule, float(h[0]))
     full = bool(batching.covers(problem.samples))
@@ -145,6 +145,15 @@ def modified_flow(
         path = _replayed(engine, w, h, plan, batching, as_key(key), full)
     _warn_diverged(path)
     return path
+
+
+def _sizes(schedule: schedules.Schedule, steps: int) -> np.ndarray:
+    """Of all steps, by programs that serve many lengths."""
+    if isinstance(schedule, schedules.Constant):
+        return np.full(steps, float(np.asarray(schedule.scale)))
+    length = 1 << (steps - 1).bit_length()
+    table = schedules.table(schedule, jnp.asarray(0), length)
+    return np.asarray(table, dtype=float)[:steps]
 
 
 class Plan(eqx.Module):
@@ -236,7 +245,8 @@ def _closed(
         w, path = _call_closed(
             problem, moments, plan, tables, etas, w, jnp.asarray(end - begin)
         )
-        pieces.append(jax.tree.map(lambda x, m=end - begin: np.asarray(x[:m]), path))
+        # cut on the host: another program for each length would be compiled
+        pieces.append(jax.tree.map(lambda x, m=end - begin: np.asarray(x)[:m], path))
     return jax.tree.map(lambda *x: jnp.asarray(np.concatenate(x)), *pieces)
 
 
@@ -397,7 +407,8 @@ def _replayed(
         order = Order(drawn.rows, drawn.weights)
     etas = jnp.asarray(np.pad(h, (0, size - steps), mode="edge"))
     path = _run_replayed(engine, plan, order, etas, w, jnp.asarray(steps))
-    return jax.tree.map(lambda b, p: jnp.concatenate([b[None], p[:steps]]), w, path)
+    join = lambda b, p: np.concatenate([np.asarray(b)[None], np.asarray(p)[:steps]])
+    return jax.tree.map(lambda b, p: jnp.asarray(join(b, p)), w, path)
 
 
 @eqx.filter_jit

@@ -9,6 +9,7 @@ from jaxtyping import Array, Complex, Float
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Parameters, Real, Scalar
+from penchant.flows.modified._algebra import flat_gradient
 from penchant.problems import AbstractProblem
 
 MOST = 2000
@@ -131,7 +132,7 @@ def _follow(
     steps: int,
 ) -> tuple[Float[Array, "t p"], Float[Array, " t"]]:
     def gradient(x: Array) -> Array:
-        return problem.flat(problem.scaled_gradient(problem.unflat(x)).value())
+        return flat_gradient(problem, x)
 
     def hessian(x: Array) -> Array:
         H = jax.jacfwd(gradient)(x)
