@@ -217,7 +217,8 @@ def _closed(
     plan: Plan,
     coefficients: Coefficient,
 ) -> Parameters:
-    steps, nodal = len(h), not (moments.constant or moments.scalar)
+    steps, plain = len(h), plan.order == 1
+    nodal = not (plain or moments.constant or moments.scalar)
     size = _chunk(problem, NODAL if nodal else LONG)
     limit = None
     if coefficients != "exact":
@@ -225,7 +226,9 @@ def _closed(
         if coefficients == "shifted":
             w = _shifted(problem, moments, w, float(h[0]))
     pieces = [jax.tree.map(lambda x: np.asarray(x)[None], w)]
-    whole = None if nodal or limit is not None else moments.tables(0, steps, h)
+    whole = None
+    if limit is None and not nodal:
+        whole = moments.totals(0, steps) if plain else moments.tables(0, steps, h)
     for begin in range(0, steps, size):
         end = min(begin + size, steps)
         if limit is not None:

@@ -42,11 +42,11 @@ CASES = {
     "AdamW .9/.95": Case(
         AdamW(0.9, 0.95, 1e-2, 0.1, eps_inside=True, bias_correction=True), 1.0, 5e-4
     ),
-    "NAdam .9/.95": Case(
-        NAdam(0.9, 0.95, 1e-2, eps_inside=True, bias_correction=True), 1.0, 5e-4
+    "NAdam .8/.9": Case(
+        NAdam(0.8, 0.9, 1e-2, eps_inside=True, bias_correction=True), 0.3, 1e-3
     ),
-    "RMSProp .9, uncorrected": Case(
-        RMSProp(0.9, 1e-2, eps_inside=True), 0.2, 5e-4, None, True
+    "RMSProp .8, uncorrected": Case(
+        RMSProp(0.8, 1e-2, eps_inside=True), 0.2, 1e-3, None, True
     ),
     "RMSProp .95, corrected": Case(
         RMSProp(0.95, 1e-2, eps_inside=True, bias_correction=True), 0.5, 5e-4
@@ -69,7 +69,7 @@ SIZES = Presets(
             "Adam .9/.95, ε = .01",
             "Adam .95/.9, ε = .01",
             "AdamW .9/.95",
-            "NAdam .9/.95",
+            "NAdam .8/.9",
         ),
         4,
     ),
