@@ -45,7 +45,7 @@ CASES = {
     "adam, b1 > b2": (Adam(0.95, 0.9, 1e-2, True, True), 1.5, 2.5e-4),
     "adamw": (AdamW(0.9, 0.95, 1e-2, 0.1, bias_correction=True), 1.0, 2.5e-4),
     # its past steps differ: every step has a table of them
-    "nadam": (NAdam(0.8, 0.9, 1e-2, bias_correction=True), 0.3, 1e-3),
+    "nadam": (NAdam(0.5, 0.7, 1e-2, bias_correction=True), 0.3, 1e-3),
 }
 
 
