@@ -36,7 +36,7 @@ def mix(weights: Array, trees: Parameters) -> Parameters:
 
 
 def gradient_map(
-    problem: AbstractProblem, w: Parameters, rows: Any = None, row_weights: Any = None
+    problem: AbstractProblem, w: Parameters, rows: Tree = None, row_weights: Tree = None
 ) -> tuple[ScaledGradient, Any]:
     r"""The gradient at `w`, and the map from $v$ to $e^{-s}Hv$ in the same frame.
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from penchant import optimizers, training
 from penchant._checks import check_count, check_instance
 from penchant._keys import as_key
-from penchant._types import Key, Parameters, Scalar, StepSize
+from penchant._types import Key, Parameters, Scalar, StepSize, Tree
 from penchant.flows.modified._algebra import add, times, zeros
 from penchant.flows.modified._choose import Engine
 from penchant.flows.modified._moments import Coefficients, MomentRule
@@ -290,9 +290,9 @@ def _run_closed(
 
 
 def _loop(
-    frozen: Any,
+    frozen: Tree,
     plan: Plan,
-    arrays: Any,
+    arrays: Tree,
     tables: Coefficients,
     etas: Float[Array, " t"],
     w: Parameters,
@@ -302,7 +302,7 @@ def _loop(
     pick = lambda x, n: jax.lax.dynamic_index_in_dim(x, n, keepdims=False)
     put = lambda p, x, n: jax.lax.dynamic_update_index_in_dim(p, x, n, 0)
 
-    def one(carry: Any) -> Any:
+    def one(carry: Tree) -> Any:
         n, w, path = carry
         known = jax.tree.map(lambda x: pick(x, n), tables)
         h = pick(etas, n)
@@ -423,7 +423,7 @@ def _run_replayed(
     w: Parameters,
     count: Int[Array, ""],
 ) -> Parameters:
-    def one(n: Any, carry: Any) -> Any:
+    def one(n: Any, carry: Tree) -> Any:
         w, path = carry
         h = etas[n]
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from penchant._types import Parameters, Scalar
+from penchant._types import Parameters, Scalar, Tree
 from penchant.flows.modified._ages import Ages, Host
 from penchant.flows.modified._algebra import add, gradient_map, times, zeros
 from penchant.norms import L2, AbstractNorm
@@ -334,7 +334,7 @@ class MomentRule(eqx.Module):
             block = _block(known.at.shape[0], sum(x.size for x in jax.tree.leaves(w)))
             cut = lambda x: x.reshape(-1, block, 2)
 
-            def nodes(sums: Any, inputs: Any) -> Any:
+            def nodes(sums: Tree, inputs: Tree) -> Any:
                 totals, q = inputs
                 then = jax.vmap(lambda total: self.direction(d, s, total))(totals)
                 gained = [

@@ -111,7 +111,7 @@ def memory(
 
 
 def _from_maps(
-    problem: pn.Objective, rule: Any, h: float, steps: int
+    problem: pn.Objective, rule: pn.optimizers.AbstractOptimizer, h: float, steps: int
 ) -> tuple[pn.Trajectory, dict[str, np.ndarray]]:
     """A run, and each coordinate's distance from both maps at each of its records."""
     run = pn.train(problem, rule, step_size=h, steps=steps, record=steps,
@@ -307,7 +307,9 @@ def _paired(a: dict[int, float], b: dict[int, float]) -> list[float]:
     return [a[s] / b[s] for s in a if s in b]
 
 
-def _at_loss(problem: pn.Objective, rule: Any, sizes: Grid) -> Any:
+def _at_loss(
+    problem: pn.Objective, rule: pn.optimizers.AbstractOptimizer, sizes: Grid
+) -> Any:
     """The one-norm where the loss first is as asked, between the records around it.
 
     Also the weights at the record after it, and their mean over 32 more steps.

@@ -37,7 +37,7 @@ SIZES = Presets(
 )
 
 
-def potential(x: Any, b1: float, b2: float, eps: float) -> Any:
+def potential(x: float | np.ndarray, b1: float, b2: float, eps: float) -> Any:
     r"""What one parameter's loss gains, in units of half a step.
 
     $\int_0^x\{A+B\frac\varepsilon{y^2+\varepsilon}\}\,d\sqrt{\varepsilon+y^2}
@@ -82,7 +82,7 @@ def integral(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     return Figure(tuple(lines), pictures)
 
 
-def crossing(path: Any, loss: Any, level: float) -> np.ndarray:
+def crossing(path: np.ndarray, loss: np.ndarray, level: float) -> np.ndarray:
     """Where a path first falls to a level of the loss, between its steps."""
     path, loss = np.asarray(path), np.asarray(loss)
     if not np.any(loss <= level):
@@ -92,13 +92,13 @@ def crossing(path: Any, loss: Any, level: float) -> np.ndarray:
     return path[i - 1] + share * (path[i] - path[i - 1])
 
 
-def toy_loss(w: Any) -> Any:
+def toy_loss(w: np.ndarray) -> Any:
     """The loss along a path."""
     w = np.asarray(w)
     return 0.5 * (1.5 - 2.0 * w[..., 0] * w[..., 1]) ** 2
 
 
-def toy_norm(w: Any) -> float:
+def toy_norm(w: np.ndarray) -> float:
     r"""$\|\nabla E\|_1$."""
     w = np.asarray(w)
     return float(2.0 * abs(1.5 - 2.0 * w[0] * w[1]) * (abs(w[0]) + abs(w[1])))
