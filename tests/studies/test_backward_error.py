@@ -78,7 +78,7 @@ def test_single_precision_drifts():
 
 
 def test_a_network_stays_nearer_to_its_corrected_map():
-    sizes = _networks.Memory(40, 4, (1e-4,), 20, (1e-2,), 2)
+    sizes = _networks.Memory(40, 4, (1e-4,), 20, (1e-2,), 1)
     figure = _networks.memory(sizes)
     assert not missed(figure)
     images = pn.datasets.digits(classes=("3", "8"))
