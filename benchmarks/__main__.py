@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks import (
     _report,
     adam_per_sample,
+    backward_error,
     diagnose,
     equilibrium,
     full_batch,
@@ -28,6 +29,7 @@ MODULES = {
     "scale": scale,
     "networks": networks,
     "sharpness": sharpness,
+    "backward_error": backward_error,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -34,7 +34,12 @@ if TYPE_CHECKING:
         diagnose as diagnose,
         examine as examine,
     )
-    from penchant.flows import Limit as Limit, limit as limit
+    from penchant.flows import (
+        Correction as Correction,
+        Limit as Limit,
+        correction as correction,
+        limit as limit,
+    )
     from penchant.margins import (
         KKT as KKT,
         Certificate as Certificate,
@@ -83,7 +88,7 @@ _NAMES = {
     "penchant.diagnosis": (
         "Comparison Diagnosis Examination NetworkDiagnosis compare diagnose examine"
     ),
-    "penchant.flows": "Limit limit",
+    "penchant.flows": "Correction Limit correction limit",
     "penchant.margins": (
         "KKT Certificate MaxMargin NoMarginError NotSeparableError NotSeparatedError "
         "UndecidedError certify kkt max_margin"

@@ -1,10 +1,10 @@
 """Limits in continuous time.
 
-`adaptive`: adaptive gradient flow and its tail. `slow`: along minimisers, on the clock
-of squared step sizes.
+`adaptive`: adaptive gradient flow and its tail. `modified`: what finite steps and
+memory add to a flow. `slow`: along minimisers, on the clock of squared step sizes.
 """
 
-from penchant.flows import adaptive as adaptive, slow as slow
+from penchant.flows import adaptive as adaptive, modified as modified, slow as slow
 from penchant.flows.adaptive import (
     Flow as Flow,
     Limit as Limit,
@@ -15,6 +15,24 @@ from penchant.flows.adaptive import (
     adaptive_flow as adaptive_flow,
     limit as limit,
     tail_flow as tail_flow,
+)
+from penchant.flows.modified import (
+    CentralFlow as CentralFlow,
+    Correction as Correction,
+    DivergedFlowWarning as DivergedFlowWarning,
+    NoSlowModeError as NoSlowModeError,
+    Share as Share,
+    SinglePrecisionWarning as SinglePrecisionWarning,
+    WithoutMemoryBias as WithoutMemoryBias,
+    central_flow as central_flow,
+    correction as correction,
+    gradient_flow as gradient_flow,
+    log_difference as log_difference,
+    memory_ages as memory_ages,
+    memory_coefficient as memory_coefficient,
+    modified_flow as modified_flow,
+    principal_flow as principal_flow,
+    slow_root as slow_root,
 )
 from penchant.flows.slow import (
     MonitorError as MonitorError,

@@ -2,6 +2,7 @@
 
 from penchant.studies import (
     adam_sharpness as adam_sharpness,
+    backward_error as backward_error,
     homogeneous_networks as homogeneous_networks,
     per_sample_adam as per_sample_adam,
     spectral_descent as spectral_descent,
@@ -24,6 +25,7 @@ STUDIES: dict[str, Study] = {
         spectral_descent.STUDY,
         homogeneous_networks.STUDY,
         adam_sharpness.STUDY,
+        backward_error.STUDY,
     )
 }
 """The studies there are, by name."""

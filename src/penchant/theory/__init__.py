@@ -3,6 +3,7 @@
 from penchant import _moved
 from penchant.theory import (
     descent as descent,
+    modified as modified,
     papers as papers,
     per_sample as per_sample,
     regimes as regimes,

@@ -108,7 +108,9 @@ def predict(
 
     A `Regression` or an `Objective` has no margins: of these it says which sharpness
     the rule lowers along the minimisers, a
-    [`SharpnessPrediction`][penchant.theory.sharpness.SharpnessPrediction].
+    [`SharpnessPrediction`][penchant.theory.sharpness.SharpnessPrediction], and with a
+    step size which norm of the gradient its finite steps and memory penalise on the way
+    (`finite_step`), how much, and whether that is valid where it stands.
 
     >>> import penchant as pn
     >>> problem = pn.LinearClassification(

@@ -168,7 +168,11 @@ class RegressionDiagnosis(AbstractDiagnosis):
                 for t, x in zip(self.times, self.along, strict=True)
             ],
             "flow": [list(pair) for pair in self.flow_along],
+            "finite_step": None
+            if self.prediction.finite_step is None
+            else self.prediction.finite_step.to_dict(),
         }
 
     def footnotes(self) -> list[str]:
-        return [] if self.flow is None else [repr(self.flow)]
+        parts = (self.flow, self.prediction.finite_step)
+        return [repr(part) for part in parts if part is not None]

@@ -1,5 +1,6 @@
+import functools
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,9 +15,10 @@ from penchant.measures import Estimate
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractObjective, AbstractProblem, Regression
 from penchant.theory._prediction import Assumption, Verdict
+from penchant.theory.modified import FiniteStep, foretell_step
 from penchant.theory.sharpness._clock import slow_time
 from penchant.training.batching import AbstractBatching, FullBatch
-from penchant.training.schedules import Constant, Power, as_schedule
+from penchant.training.schedules import Constant, LossBased, Power, as_schedule
 
 HOLDS, FAILS, UNKNOWN = Verdict.HOLDS, Verdict.FAILS, Verdict.UNKNOWN
 
@@ -30,14 +32,19 @@ BEGUN = 0.1
 """Share of the time that a coordinate takes, below which the drift has hardly begun."""
 
 
+Asked: TypeAlias = tuple[Any, int | None, Parameters]
+"""Step size, steps and weights that a prediction was asked for."""
+
+
 class SharpnessPrediction(eqx.Module):
     r"""Which sharpness noise has an optimizer lower along the minimisers.
 
     `measure` names it, None where there is none, or it is unknown; `exponent` is the
     $e$ of $\sum_jH_{jj}^e$, None for another form. `at(w)` evaluates it. `time` is the
     slow time $\sum\eta^2$ of the run asked about, `needed` about the time that the
-    drift takes, by the start's size; None where not known. First order only:
-    what is foretold is a point where the measure is stationary along the minimisers.
+    drift takes, by the start's size; None where not known. First order only: what is
+    foretold is a point where the measure is stationary along the minimisers. `asked`
+    are the step size, steps and weights that `finite_step` is about.
     """
 
     measure: str | None = eqx.field(static=True)
@@ -50,6 +57,20 @@ class SharpnessPrediction(eqx.Module):
     noise: float | None
     problem: AbstractProblem
     optimizer: AbstractOptimizer
+    asked: Asked | None = None
+
+    @functools.cached_property
+    def finite_step(self) -> FiniteStep | None:
+        """The term that the step size and memory add to the loss, and its worth.
+
+        None without a step size, or with one that depends on the loss.
+        """
+        if self.asked is None:
+            return None
+        step_size, steps, w = self.asked
+        return foretell_step(
+            self.problem, self.optimizer, step_size=step_size, step=steps, weights=w
+        )
 
     @property
     def holds(self) -> bool:
@@ -97,6 +118,9 @@ class SharpnessPrediction(eqx.Module):
             "time": self.time,
             "needed": self.needed,
             "noise": self.noise,
+            "finite_step": None
+            if self.finite_step is None
+            else self.finite_step.to_dict(),
         })
 
     def __repr__(self) -> str:
@@ -104,7 +128,10 @@ class SharpnessPrediction(eqx.Module):
         lines.append(f"  {self.statement}")
         if self.time is not None:
             lines.append(f"  slow time T = {self.time:.3g}{self._clock()}")
-        return "\n".join([*lines, *(f"  {a!r}" for a in self.assumptions)])
+        lines += [f"  {a!r}" for a in self.assumptions]
+        if self.finite_step is not None:
+            lines += [f"  {line}" for line in repr(self.finite_step).splitlines()]
+        return "\n".join(lines)
 
     def _clock(self) -> str:
         if self.needed is None:
@@ -199,12 +226,15 @@ def foretell_sharpness(
     time = None
     if step_size is not None and steps is not None:
         time = slow_time(step_size, check_count("steps", steps))
+    asked = None
+    if step_size is not None and not isinstance(as_schedule(step_size), LossBased):
+        asked = (step_size, steps, w)
     try:
         metric = Metric.of(rule)
     except TypeError as error:
         return SharpnessPrediction(
             None, None, f"No slow flow is known of {type(rule).__name__}: {error}",
-            "none", (), time, None, alpha, problem, rule,
+            "none", (), time, None, alpha, problem, rule, asked,
         )  # fmt: skip
     needed = _needed(problem, metric, w, alpha)
     facts = (
@@ -232,7 +262,17 @@ def foretell_sharpness(
         )
     key = "li2022what" if metric.kind == "none" else "li2025sharpness"
     return SharpnessPrediction(
-        measure, exponent, statement, key, facts, time, needed, alpha, problem, rule
+        measure,
+        exponent,
+        statement,
+        key,
+        facts,
+        time,
+        needed,
+        alpha,
+        problem,
+        rule,
+        asked,
     )
 
 
