@@ -26,9 +26,9 @@ FLOW, TOY, PAPER = 2.0, 5.0, 90.0  # seconds
 TRACES, ALL = 30.0, 100.0  # gradients
 
 REASONS = {
-    "noisy sweep": "a lane's step is arithmetic on 400 weights by then: with a gradient "
-    "that is not looked through for its scale it takes .08 of the time less, without "
-    "noise .1 less (2026-11-26). The kernel adds in any order and skips both.",
+    "noisy sweep": "of a lane's step the draws take .11 and the division by the "
+    "gradient's scale .10; the rest is arithmetic on 400 weights. Two threads share "
+    "the lanes, and other work was on both cores (2026-11-26).",
     "slow flow": "5,057 steps of LSODA at a tolerance of 1e-12, which the monitors of "
     "the potential need, with 10,480 evaluations of a linear solve (2026-11-26).",
 }

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from penchant._checks import check_count, check_instance, check_number
-from penchant._types import Parameters, Real, Scalar
+from penchant._types import Parameters, Real, Scalar, Tree
+from penchant.flows.modified._algebra import flat_gradient
 from penchant.problems import AbstractProblem
 
 MOST = 2000
@@ -131,7 +132,7 @@ def _follow(
     steps: int,
 ) -> tuple[Float[Array, "t p"], Float[Array, " t"]]:
     def gradient(x: Array) -> Array:
-        return problem.flat(problem.scaled_gradient(problem.unflat(x)).value())
+        return flat_gradient(problem, x)
 
     def hessian(x: Array) -> Array:
         H = jax.jacfwd(gradient)(x)
@@ -141,34 +142,37 @@ def _follow(
         r"""$\log\mu(h\lambda)/h\lambda$, $-1/(1-\beta)$ at 0."""
         v = h * lam
         tiny = jnp.abs(v) < 1e-12
-        safe = jnp.where(tiny, 1e-12, v)
+        safe = jnp.where(tiny, 1e-12, v).astype(complex)
         # mu = 1 - d, where d is the smaller root of d^2 - (1 - beta + v) d + v = 0,
         # written so that nothing cancels
-        b = 1.0 - beta + safe
-        root = jnp.sqrt(b.astype(complex) ** 2 - 4.0 * safe)
-        d = 2.0 * safe / (b + root)
-        d = jnp.where(beta == 0.0, safe.astype(complex), d)
-        slow = jnp.log1p(-d) / safe
-        return jnp.where(tiny, -1.0 / (1.0 - beta), slow)
+        b = (1.0 - beta).astype(complex) + safe
+        root = jnp.sqrt(b**2 - 4.0 * safe)
+        d = jnp.where(beta == 0.0, safe, 2.0 * safe / (b + root))
+        flat = (-1.0 / (1.0 - beta)).astype(complex)
+        # at hλ = 1 a step ends at the minimum: e^-700 of the way is left, not e^-inf
+        ends = d == 1.0
+        slow = jnp.where(ends, -700.0, jnp.log1p(-jnp.where(ends, 0.5, d)))
+        return jnp.where(tiny, flat, slow / safe)
 
     def field(z: Complex[Array, " p"]) -> Array:
         lam, U = jnp.linalg.eigh(hessian(z.real))
         g = gradient(z.real)
-        turned = U.T @ g + 1j * lam * (U.T @ z.imag)
+        turned = jax.lax.complex(U.T @ g, lam * (U.T @ z.imag))
         return U.astype(complex) @ (rate(lam) * turned)
 
-    def step(z: Array, _: Any) -> Any:
+    def step(z: Array, _: Tree) -> Any:
         # exponential Runge-Kutta of fourth order (Cox and Matthews): exact where the
         # field is linear, in the eigenbasis of the Hessian at the step's start
         lam, U = jnp.linalg.eigh(hessian(z.real))
-        L = h * rate(lam) * lam
+        size = h.astype(complex)
+        L = rate(lam) * (h * lam).astype(complex)
         into = lambda v: U.T.astype(complex) @ v
         out = lambda a: U.astype(complex) @ a
-        rest = lambda a: into(field(z + out(a))) * h - L * a
+        rest = lambda a: into(field(z + out(a))) * size - L * a
         half = jnp.exp(0.5 * L)
         q = 0.5 * _phi(0.5 * L, 1)
         p1, p2, p3 = (_phi(L, k) for k in (1, 2, 3))
-        n0 = into(field(z)) * h
+        n0 = into(field(z)) * size
         a = q * n0
         na = rest(a)
         b = q * na
