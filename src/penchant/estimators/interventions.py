@@ -8,10 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
 
 from penchant._checks import check_instance, check_number
-from penchant._types import Real
+from penchant._types import Parameters, Real, Tree
 from penchant.problems import AbstractObjective, Objective
+
+_Draw = PRNGKeyArray | None
+"""The key of a draw; None for no noise."""
 
 _ON_OFFER = "an Objective or a Regression without noise"
 
@@ -39,7 +43,7 @@ def weight_noise(problem: AbstractObjective, scale: Real) -> Objective:
     problem = _plain(problem)
     check_number("scale", scale, above=0.0, finite=True)
 
-    def losses(w: Any, batch: Any, key: Any) -> Any:
+    def losses(w: Parameters, batch: Tree, key: _Draw) -> Array:
         if key is not None:
             leaves, structure = jax.tree.flatten(w)
             keys = jax.random.split(key, len(leaves))
@@ -79,7 +83,7 @@ def augmentation(
     """
     problem = _plain(problem)
 
-    def losses(w: Any, batch: Any, key: Any) -> Any:
+    def losses(w: Parameters, batch: Tree, key: _Draw) -> Array:
         return problem.losses_of(
             w, batch if key is None else transform(batch, key), None
         )
@@ -104,7 +108,7 @@ def input_dropout(problem: AbstractObjective, rate: Real) -> Objective:
     """
     check_number("rate", rate, above=0.0, below=1.0)
 
-    def dropped(batch: Any, key: Any) -> Any:
+    def dropped(batch: Tree, key: PRNGKeyArray) -> Tree:
         X, y = batch
         kept = jax.random.bernoulli(key, 1.0 - rate, X.shape)
         return jnp.where(kept, X / (1.0 - rate), 0.0), y
@@ -128,7 +132,7 @@ def label_noise(problem: AbstractObjective, scale: Real) -> Objective:
     """
     check_number("scale", scale, above=0.0, finite=True)
 
-    def noisy(batch: Any, key: Any) -> Any:
+    def noisy(batch: Tree, key: PRNGKeyArray) -> Tree:
         X, y = batch
         return X, y + scale * jax.random.normal(key, y.shape)
 
@@ -151,7 +155,7 @@ def mixup(problem: AbstractObjective, alpha: Real) -> Objective:
     """
     check_number("alpha", alpha, above=0.0, finite=True)
 
-    def mixed(batch: Any, key: Any) -> Any:
+    def mixed(batch: Tree, key: PRNGKeyArray) -> Tree:
         X, y = batch
         order, share = jax.random.split(key)
         n = X.shape[0]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from penchant._checks import check_count, check_instance
-from penchant._types import Parameters
+from penchant._types import Parameters, Tree
 from penchant.problems import AbstractProblem
 from penchant.training._loop import (
     Rule,
@@ -123,7 +123,7 @@ def _check_start(run: Trajectory, state: RunState) -> None:
 def _made(rule: Rule, loss: AbstractProblem, state: RunState, steps: int) -> Any:
     tabled = block_length(rule.batching, loss.samples)
 
-    def one(carry: Any, _: None) -> Any:
+    def one(carry: Tree, _: None) -> Tree:
         state, seen = carry
         seen = jax.lax.cond(
             state.step % tabled == 0, lambda: tables(rule, state.step), lambda: seen

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from penchant._checks import check_instance
-from penchant._types import Parameters
+from penchant._types import Parameters, Tree
 from penchant.estimators.matching._least_squares import (
     Solution,
     factor_of,
@@ -131,7 +131,7 @@ def _itself(params: Parameters) -> Any:
     return params
 
 
-def _flat(tree: Any) -> Array:
+def _flat(tree: Tree) -> Array:
     return jnp.concatenate([jnp.ravel(x) for x in jax.tree.leaves(tree)])
 
 
@@ -161,7 +161,7 @@ def _accumulated(run: Trajectory | LoggedRun, predictor: Predictor) -> Any:
 def _pull(
     predictor: Predictor, weights: Parameters, gradients: Parameters, etas: Array
 ) -> Array:
-    def one(total: Array, seen: Any) -> Any:
+    def one(total: Array, seen: Tree) -> Tree:
         w, g, eta = seen
         return total - eta * _in_coordinates(predictor, w, g), None
 
@@ -184,7 +184,7 @@ def _in_coordinates(predictor: Predictor, w: Parameters, g: Parameters) -> Array
 
 @eqx.filter_jit
 def _differences(
-    potentials: tuple[AbstractPenalty, ...], start: Any, end: Any
+    potentials: tuple[AbstractPenalty, ...], start: Tree, end: Tree
 ) -> Array:
     return jnp.stack([
         _flat(p.gradient(end, None)) - _flat(p.gradient(start, None))

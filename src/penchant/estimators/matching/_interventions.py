@@ -13,7 +13,7 @@ from jaxtyping import Array
 from penchant._checks import check_count, check_instance
 from penchant._keys import as_key
 from penchant._types import Key, Parameters
-from penchant.estimators.matching._least_squares import factor_of, solve
+from penchant.estimators.matching._least_squares import Solution, factor_of, solve
 from penchant.estimators.matching._match import Match, collinear, no_gradient
 from penchant.estimators.matching._penalty_list import (
     Given,
@@ -58,7 +58,7 @@ def match_interventions(
     >>> says = pn.estimators.match_interventions(
     ...     problem, jnp.array([1.0, 0.8, 1.2]), [fourth], pairs=2000
     ... )
-    >>> abs(says.coefficients[0] - 0.01) < 4 * says.error[0]
+    >>> bool(abs(says.coefficients[0] - 0.01) < 4 * says.error[0])
     True
 
     Args:
@@ -188,7 +188,7 @@ def _cosine_without_noise(told: np.ndarray, both: np.ndarray, square: float) -> 
 
 
 def _judged(
-    solution: Any,
+    solution: Solution,
     labels: tuple[str, ...],
     equations: int,
     seen: bool,

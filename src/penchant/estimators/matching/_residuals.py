@@ -1,7 +1,8 @@
 """What a run did beyond its loss: equations for coefficients, step by step."""
 
 import abc
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float
 
 from penchant._checks import check_count
 from penchant._pretty import pretty
-from penchant._types import Parameters, Scalar
+from penchant._types import Parameters, Scalar, Tree
 from penchant.estimators.penalties import AbstractPenalty
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractProblem, ScaledGradient
@@ -52,7 +53,7 @@ class AbstractResidual(eqx.Module):
         steps: Steps,
         optimizer: AbstractOptimizer,
         penalties: tuple[AbstractPenalty, ...],
-        problem: Any,
+        problem: AbstractProblem | None,
         coefficients: Float[Array, " k"],
         weights: Float[Array, " p"] | None,
     ) -> Rows:
@@ -88,6 +89,12 @@ class AbstractResidual(eqx.Module):
 
 def _flat(tree: Parameters) -> Array:
     return ravel_pytree(tree)[0]
+
+
+def _given(problem: AbstractProblem | None) -> AbstractProblem:
+    if problem is None:
+        raise TypeError("problem must be given: the residual needs the loss.")
+    return problem
 
 
 def _gradients(
@@ -149,7 +156,7 @@ class Replay(AbstractResidual):
         steps: Steps,
         optimizer: AbstractOptimizer,
         penalties: tuple[AbstractPenalty, ...],
-        problem: Any,
+        problem: AbstractProblem | None,
         coefficients: Float[Array, " k"],
         weights: Float[Array, " p"] | None,
     ) -> Rows:
@@ -162,14 +169,14 @@ class Replay(AbstractResidual):
         decay = optimizer.character().decay
         outside = bool(self.decoupled)
 
-        def step(carry: Any, seen: Any) -> Any:
+        def step(carry: Tree, seen: Tree) -> Tree:
             moving, still, pulled = carry
             w, after, g, eta = seen
             if self.whole:
-                g = problem.scaled_gradient(w).value()
+                g = _given(problem).scaled_gradient(w).value()
             parts = _gradients(penalties, w, problem)
 
-            def made(moving: Any, x: Array) -> Any:
+            def made(moving: Tree, x: Array) -> Tree:
                 """The rule's step with coefficients x, and its memory after it."""
                 total = g
                 if not outside:
@@ -195,7 +202,7 @@ class Replay(AbstractResidual):
                 out = (new, rest, pulled), (columns, left)
             else:
 
-                def along(tangent: Any, unit: Array) -> Any:
+                def along(tangent: Tree, unit: Array) -> Tree:
                     return jax.jvp(
                         made, (moving, coefficients), (tangent, unit), has_aux=True
                     )
@@ -252,13 +259,13 @@ class Velocity(AbstractResidual):
         steps: Steps,
         optimizer: AbstractOptimizer,
         penalties: tuple[AbstractPenalty, ...],
-        problem: Any,
+        problem: AbstractProblem | None,
         coefficients: Float[Array, " k"],
         weights: Float[Array, " p"] | None,
     ) -> Rows:
         # w' on an uneven grid of times, exact for parabolas: with h = η_{t-1}, k = η_t
         # (h² w₊ + (k² - h²) w - k² w₋) / (h k (h + k))
-        def step(carry: Any, seen: Any) -> Any:
+        def step(carry: Tree, seen: Tree) -> Tree:
             before, w, after, h, k = seen
             v = jax.tree.map(
                 lambda a, b, c: (
@@ -268,7 +275,7 @@ class Velocity(AbstractResidual):
                 w,
                 after,
             )
-            g = problem.scaled_gradient(w).value()
+            g = _given(problem).scaled_gradient(w).value()
             left = jax.tree.map(lambda d, v, g: -d * v - g, divisor(optimizer, g), v, g)
             columns = jnp.stack([_flat(p) for p in _gradients(penalties, w, problem)])
             left = _flat(left) - coefficients @ columns
@@ -340,17 +347,18 @@ class FlowReference(AbstractResidual):
         steps: Steps,
         optimizer: AbstractOptimizer,
         penalties: tuple[AbstractPenalty, ...],
-        problem: Any,
+        problem: AbstractProblem | None,
         coefficients: Float[Array, " k"],
         weights: Float[Array, " p"] | None,
     ) -> Rows:
-        slope = lambda w: jax.tree.map(lambda x: -x, problem.scaled_gradient(w).value())
+        loss = _given(problem)
+        slope = lambda w: jax.tree.map(lambda x: -x, loss.scaled_gradient(w).value())
         add = lambda w, h, d: jax.tree.map(lambda a, b: a + h * b, w, d)
 
         def flow(w: Parameters, time: Scalar) -> Parameters:
             h = time / self.substeps
 
-            def one(_: Any, w: Parameters) -> Parameters:
+            def one(_: Array, w: Parameters) -> Parameters:
                 a = slope(w)
                 b = slope(add(w, 0.5 * h, a))
                 c = slope(add(w, 0.5 * h, b))
@@ -366,7 +374,7 @@ class FlowReference(AbstractResidual):
 
             return jax.lax.fori_loop(0, self.substeps, one, w)
 
-        def step(carry: Any, seen: Any) -> Any:
+        def step(carry: Tree, seen: Tree) -> Tree:
             w, after, eta = seen
             left = jax.tree.map(lambda a, b: (a - b) / eta, flow(w, eta), after)
             if self.extrapolate:
@@ -383,11 +391,11 @@ class FlowReference(AbstractResidual):
         return _summed(step, None, (before, after, steps.step_sizes))
 
 
-def _summed(step: Any, carry: Any, seen: Any) -> Rows:
+def _summed(step: Callable[..., Tree], carry: Tree, seen: Tree) -> Rows:
     """Scan over the steps; Gram matrices are kept, squares added up."""
     size = sum(x[0].size for x in jax.tree.leaves(seen[0]))
 
-    def one(both: Any, x: Any) -> Any:
+    def one(both: Tree, x: Tree) -> Tree:
         carry, squares = both
         carry, (gram, square) = step(carry, x)
         return (carry, squares + square), gram

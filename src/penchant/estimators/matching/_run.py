@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from penchant import optimizers
 from penchant._checks import check_count, check_instance
@@ -371,8 +371,8 @@ def _rows(
     optimizer: AbstractOptimizer,
     penalties: tuple[AbstractPenalty, ...],
     problem: AbstractProblem | None,
-    x: Any,
-    scale: Any,
+    x: Array,
+    scale: Array | None,
 ) -> Rows:
     return way.rows(seen, optimizer, penalties, problem, x, scale)
 

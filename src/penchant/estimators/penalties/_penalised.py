@@ -90,8 +90,8 @@ class Penalised(AbstractProblem):
     def batch_loss(
         self,
         w: Parameters,
-        rows: Any = None,
-        row_weights: Any = None,
+        rows: Array | None = None,
+        row_weights: Array | None = None,
         key: PRNGKeyArray | None = None,
     ) -> Scalar:
         loss = self.problem.batch_loss(w, rows, row_weights, key)
@@ -100,8 +100,8 @@ class Penalised(AbstractProblem):
     def scaled_gradient(
         self,
         w: Parameters,
-        rows: Any = None,
-        row_weights: Any = None,
+        rows: Array | None = None,
+        row_weights: Array | None = None,
         key: PRNGKeyArray | None = None,
     ) -> ScaledGradient:
         g = self.problem.scaled_gradient(w, rows, row_weights, key).value()

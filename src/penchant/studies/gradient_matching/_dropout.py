@@ -1,5 +1,5 @@
-import itertools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,19 +9,36 @@ import penchant as pn
 from penchant.studies._lines import Line
 from penchant.studies._runs import finished
 from penchant.studies._study import Figure, Preset, Presets
+from penchant.studies.gradient_matching._published import fitted
+from penchant.studies.gradient_matching._setup import (
+    Batch,
+    Params,
+    cross_entropy,
+    images,
+    layers,
+)
 
 
 class Sizes(NamedTuple):
-    """Samples, units of each hidden layer, steps, pairs of draws, and rates."""
+    """Samples, units and number of hidden layers, steps, pairs of draws, and rates.
+
+    `early` steps are part-way, where noise is looked at; `steps` are the end.
+    """
 
     samples: int
     width: int
+    depth: int
+    early: int
     steps: int
     pairs: int
     rates: tuple[float, ...]
+    fit: int
 
 
-SIZES = Presets(Sizes(200, 16, 300, 64, (0.1,)), Sizes(1000, 64, 1500, 200, (0.1, 0.3)))
+SIZES = Presets(
+    Sizes(300, 24, 2, 150, 1200, 100, (0.0, 0.1, 0.5), 2000),
+    Sizes(1500, 64, 3, 1200, 9000, 300, (0.0, 0.05, 0.1, 0.2, 0.3, 0.5), 20_000),
+)
 
 
 def dropout(
@@ -31,19 +48,68 @@ def dropout(
 ) -> Figure:
     r"""Is dropout like ℓ2? Exactly for one layer; hardly for several.
 
-    A linear model's optimum under dropout of its inputs, in closed form; then a network
-    of two hidden ReLU layers on digits, with dropout after each, part-way through
-    training: what its noise adds to the gradient there, explained by a ridge and by the
-    Gauss--Newton term, on draws that neither was fitted to.
+    A linear model's optimum under dropout of its inputs, in closed form; then networks
+    of hidden ReLU layers on images with dropout after each, trained by momentum on
+    batches. Where they end, the best ridge by least squares and as published, with how
+    far from rest they are under dropout itself. Part-way, what its noise adds to the
+    gradient, explained by a ridge and by the Gauss--Newton term, on draws that neither
+    was fitted to.
     """
-    n, width, steps, pairs, rates = SIZES.of(preset)
-    lines: list[Line] = []
+    sizes = SIZES.of(preset)
+    lines = _linear_model(seed)
+    X, y, classes, name = images(data, sizes.samples, seed)
+    seen = [_deep(sizes, X, y, classes, rate, seed) for rate in sizes.rates]
+    for rate, end in zip(sizes.rates, seen, strict=True):
+        lines += _told(rate, end, seen[0])
+    best, theirs, gauss, ridge = (
+        [getattr(end, part) for end in seen]
+        for part in ("ridge", "published", "explained", "explained_by_ridge")
+    )
+    words = (
+        f"{len(y)} samples of {name}, {sizes.depth} hidden layers of {sizes.width} "
+        f"ReLU units, seed {seed}"
+    )
+    caption = f"Coefficient of the best ridge where training ended, by rate: {words}."
+    axes = pn.plotting.curves(
+        {
+            "least squares": (sizes.rates, best),
+            f"as published, {sizes.fit:,} steps": (sizes.rates, theirs),
+        },
+        xlabel="rate of dropout",
+        ylabel="coefficient of ½‖w‖²",
+        logx=False,
+        logy=True,
+        dots=True,
+    )
+    pictures = {caption: pn.plotting.themed_svg(axes, caption)}
+    caption = (
+        "Share of what dropout's noise adds to the gradient that a term explains, of "
+        f"draws not fitted to, after {sizes.early:,} steps: {words}."
+    )
+    some = np.array(sizes.rates) > 0
+    rates = np.array(sizes.rates)[some]
+    axes = pn.plotting.curves(
+        {
+            "Gauss-Newton": (rates, np.array(gauss)[some]),
+            "ridge": (rates, np.array(ridge)[some]),
+        },
+        xlabel="rate of dropout",
+        ylabel="share explained",
+        logx=False,
+        dots=True,
+    )
+    pictures[caption] = pn.plotting.themed_svg(axes, caption)
+    return Figure(tuple(lines), pictures)
+
+
+def _linear_model(seed: int) -> list[Line]:
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(200, 10)) * np.geomspace(0.3, 2.0, 10)
     y = X @ rng.normal(size=10) + rng.normal(size=200)
     loss = pn.Regression(_linear, np.zeros(10), X, y)
     squares = np.mean(X**2, axis=0)
     scaled = pn.penalties.ScaledRidge(squares)
+    lines = []
     for rate in (0.05, 0.2, 0.5):
         gamma = rate / (1 - rate)
         A = X.T @ X / 200 + gamma * np.diag(squares)
@@ -59,106 +125,153 @@ def dropout(
                 certificate=f"plain ridge explains {plain.r2:.3f}",
             )
         )
-    X, y, k = _digits(n) if data is None else _of(data, n, seed)
-    for rate in rates:
-        lines += _deep(X, y, k, width, steps, pairs, rate, seed)
-    return Figure(tuple(lines))
+    return lines
+
+
+class Seen(NamedTuple):
+    """What one rate of dropout does: at the end of training, and part-way."""
+
+    ridge: float
+    published: float
+    cosine: float
+    gap: float
+    loss: float
+    coefficient: float
+    explained: float
+    ridge_of_noise: float
+    explained_by_ridge: float
+    early_loss: float
 
 
 def _deep(
-    X: np.ndarray,
-    y: np.ndarray,
-    k: int,
-    width: int,
-    steps: int,
-    pairs: int,
-    rate: float,
-    seed: int,
-) -> list[Line]:
-    rng = np.random.default_rng(seed)
-    sizes = (X.shape[1], width, width, k)
-    params = [
-        rng.normal(size=pair) * np.sqrt(2.0 / pair[0])
-        for pair in itertools.pairwise(sizes)
-    ]
-    noise = (jnp.zeros(width), jnp.zeros(width))
+    sizes: Sizes, X: np.ndarray, y: np.ndarray, classes: int, rate: float, seed: int
+) -> Seen:
+    width, depth = sizes.width, sizes.depth
+    params = layers((X.shape[1], *(width,) * depth, classes), seed, 2.0)
+    problem = pn.Objective(_losses(width, depth, rate), params, (X, y), random=True)
+    rule = pn.optimizers.GradientDescent(0.9)
+    batches = pn.batching.Shuffled(min(50, len(y)))
+    train = lambda steps, after: finished(
+        pn.train(
+            problem,
+            rule,
+            steps=steps,
+            step_size=0.02,
+            batching=batches,
+            key=seed,
+            record=2,
+            after=after,
+            progress=False,
+        )
+    )
+    early = train(sizes.early, None)
+    end = train(sizes.steps - sizes.early, early)
+    # what was trained is the mean over masks, here over as many as are drawn
+    trained = pn.Objective(_averaged(problem, sizes.pairs), params, (X, y))
+    says = pn.estimators.match(problem, end.last, ["ridge"], objective=trained)
+    flat = lambda w: np.asarray(problem.flat(w))
+    theirs = fitted(
+        flat(end.last)[:, None],
+        -flat(problem.gradient(end.last)),
+        steps=sizes.fit,
+        rate=0.05,
+    )
+    at = says.coefficients[0], theirs[0], says.cosine, says.gap, float(end.loss[-1])
+    if rate == 0.0:
+        return Seen(*map(float, at), 0.0, np.nan, 0.0, np.nan, float(early.loss[-1]))
+    noise = tuple(jnp.zeros(width) for _ in range(depth))
+    term = pn.penalties.NoiseGaussNewton(_apply, noise, cross_entropy, X, y)
+    gauss, ridge = (
+        pn.estimators.match_interventions(
+            problem, early.last, [penalty], pairs=sizes.pairs, key=seed
+        )
+        for penalty in (term, pn.penalties.Ridge())
+    )
+    gamma = rate / (1 - rate)
+    return Seen(
+        *map(float, at),
+        float(gauss.coefficients[0]) / gamma,
+        float(gauss.r2),
+        float(ridge.coefficients[0]),
+        float(ridge.r2),
+        float(early.loss[-1]),
+    )
 
-    def losses(w: Any, batch: Any, key: Any) -> Any:
+
+def _told(rate: float, seen: Seen, without: Seen) -> list[Line]:
+    end = (
+        f"loss {seen.loss:.2g}, gap {seen.gap:.2g}; coefficient {seen.ridge:.3g}, as "
+        f"published {seen.published:.3g}, without dropout {without.ridge:.3g}"
+    )
+    if rate == 0.0:
+        return [
+            Line.least(
+                "rate 0: share of the last gradient that a ridge explains, though "
+                "there is none",
+                0.05,
+                expected=0.5,
+                measured=seen.cosine**2,
+                certificate=end,
+            )
+        ]
+    where = f"part-way, loss {seen.early_loss:.3g}"
+    return [
+        Line.most(
+            f"rate {rate:g}: share of the last gradient that a ridge explains",
+            0.5,
+            measured=seen.cosine**2,
+            certificate=end,
+        ),
+        Line.least(
+            f"rate {rate:g}: share of the noise's gradient that Gauss-Newton explains",
+            0.3,
+            expected=0.87,
+            measured=seen.explained,
+            certificate=f"{where}; coefficient {seen.coefficient:.3f} γ",
+        ),
+        Line.between(
+            f"rate {rate:g}: share of the noise's gradient that a ridge explains",
+            -0.2,
+            0.25,
+            expected=0.001,
+            measured=seen.explained_by_ridge,
+            certificate=f"{where}; coefficient {seen.ridge_of_noise:.3g}",
+        ),
+    ]
+
+
+def _losses(width: int, depth: int, rate: float) -> Callable[..., jax.Array]:
+    def losses(w: Params, batch: Batch, key: jax.Array | None) -> jax.Array:
         x, labels = batch
         m = len(labels)
-        masks = (jnp.zeros((m, width)), jnp.zeros((m, width)))
+        masks = tuple(jnp.zeros((m, width)) for _ in range(depth))
         if key is not None:
             keep = lambda key: (
                 jax.random.bernoulli(key, 1.0 - rate, (m, width)) / (1.0 - rate) - 1.0
             )
-            masks = tuple(keep(key) for key in jax.random.split(key))
+            masks = tuple(keep(key) for key in jax.random.split(key, depth))
         z = jax.vmap(lambda x, *masks: _apply(w, x, masks))(x, *masks)
-        return jax.vmap(_cross_entropy)(z, labels)
+        return jax.vmap(cross_entropy)(z, labels)
 
-    problem = pn.Objective(losses, params, (X, y), random=True)
-    run = finished(
-        pn.train(
-            problem,
-            pn.optimizers.GradientDescent(0.9),
-            steps=steps,
-            step_size=0.05,
-            batching=pn.batching.Shuffled(min(50, len(y))),
-            key=seed,
-        )
-    )
-    term = pn.penalties.NoiseGaussNewton(_apply, noise, _cross_entropy, X, y)
-    gamma = rate / (1 - rate)
-    gauss, ridge = (
-        pn.estimators.match_interventions(
-            problem, run.last, [penalty], pairs=pairs, key=seed
-        )
-        for penalty in (term, pn.penalties.Ridge())
-    )
-    where = f"loss {float(run.loss[-1]):.3g} after {steps:,} steps, seed {seed}"
-    return [
-        Line.least(
-            f"rate {rate:g}: share that the Gauss-Newton term explains",
-            0.3,
-            expected=0.87,
-            measured=float(gauss.r2),
-            certificate=f"{where}; coefficient {gauss.coefficients[0] / gamma:.3f} γ",
-        ),
-        Line.between(
-            f"rate {rate:g}: share that a ridge explains",
-            -0.1,
-            0.2,
-            expected=0.001,
-            measured=float(ridge.r2),
-            certificate=f"{ridge.coefficients[0]:.3g} ± {ridge.error[0]:.1g}",
-        ),
-    ]
+    return losses
 
 
-def _apply(w: Any, x: Any, noise: Any) -> Any:
+def _averaged(problem: pn.Objective, draws: int) -> Callable[..., jax.Array]:
+    keys = jax.random.split(jax.random.key(1), draws)
+
+    def losses(w: Params, batch: Batch) -> jax.Array:
+        one = lambda total, key: (total + problem.losses_of(w, batch, key), None)
+        zero = jnp.zeros(len(batch[1]))
+        return jax.lax.scan(one, zero, keys)[0] / draws
+
+    return losses
+
+
+def _apply(w: Params, x: jax.Array, noise: tuple[jax.Array, ...]) -> jax.Array:
     for W, xi in zip(w[:-1], noise, strict=True):
         x = jax.nn.relu(x @ W) * (1.0 + xi)
     return x @ w[-1]
 
 
-def _cross_entropy(z: Any, label: Any) -> Any:
-    return jax.nn.logsumexp(z) - z[label]
-
-
-def _linear(w: Any, X: Any) -> Any:
+def _linear(w: jax.Array, X: jax.Array) -> jax.Array:
     return X @ w
-
-
-def _digits(n: int) -> tuple[np.ndarray, np.ndarray, int]:
-    data = pn.datasets.digits()
-    X, y = np.asarray(data.X) / 16.0, np.unique(data.y, return_inverse=True)[1]
-    return X[:n], y[:n], 10
-
-
-def _of(
-    data: pn.datasets.Dataset, n: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, int]:
-    X, y = np.asarray(data.X, dtype=float), np.asarray(data.y)
-    names, y = np.unique(y, return_inverse=True)
-    rows = np.random.default_rng(seed).permutation(len(y))[:n]
-    spread = float(X.std())
-    return X[rows] / (spread or 1.0), y[rows], len(names)

@@ -5,12 +5,16 @@ import numpy as np
 import penchant as pn
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
+from penchant.studies.gradient_matching._published import fitted
 
 ETA = 0.01
 
+SHORT, LONG = 2_000, 30_000
+"""Steps of the published fit: far from enough for small ridges, and its most."""
+
 
 class Sizes(NamedTuple):
-    """Samples and weights, and at which steps runs are stopped."""
+    """Samples, weights and at which steps runs are stopped."""
 
     samples: int
     weights: int
@@ -36,11 +40,12 @@ def early_stopping(preset: Preset | Sizes = Preset.QUICK, seed: int = 56) -> Fig
     y = X @ (3.0 * rng.normal(size=p)) + rng.normal(size=n)
     A, b = X.T @ X / n, X.T @ y / n
     ends = _path(A, b, stops)
-    best, quotient, trace, wrong = [], [], [], []
+    best, quotient, trace, wrong, slopes = [], [], [], [], []
     lines = []
     for t in stops:
         w = ends[t]
         g = A @ w - b
+        slopes.append(g)
         Q = pn.estimators.early_stopping_matrix(A, steps=t, step_size=ETA)
         found = pn.estimators.match(pn.estimators.LoggedGradient(w, g), w, ["ridge"])
         best.append(float(found.coefficients[0]))
@@ -64,20 +69,41 @@ def early_stopping(preset: Preset | Sizes = Preset.QUICK, seed: int = 56) -> Fig
                 f"1/(ηt) {wrong[-1]:.6g}",
             )
         )
+    columns, target = np.stack([ends[t] for t in stops])[:, :, None], -np.stack(slopes)
+    theirs = {}
+    for count in (SHORT, LONG):
+        found = fitted(columns, target, steps=count, rate=0.05)[:, 0]
+        theirs[count], off = found, np.abs(found / np.array(best) - 1.0)
+        told = ", ".join(f"{t:,}: {x:.2g}" for t, x in zip(stops, off, strict=True))
+        line = (
+            f"as published, {count:,} steps of Adam: largest error, relative",
+            f"by stop: {told}",
+        )
+        lines.append(
+            Line.least(
+                line[0], 0.1, expected=1.0, measured=off.max(), certificate=line[1]
+            )
+            if count == SHORT
+            else Line.most(line[0], 1e-3, measured=off.max(), certificate=line[1])
+        )
     lines += _whole_matrix(A, X, rng, stops[len(stops) // 2])
     caption = (
         f"Coefficient of the best ridge of weights after so many steps (n = {n}, "
-        f"p = {p}, seed {seed}), with what is said of it."
+        f"p = {p}, seed {seed}), by least squares and by {SHORT:,} steps of Adam, with "
+        "what is said of it: the mean eigenvalue of Q, and one over the time."
     )
     axes = pn.plotting.curves(
         {
-            "exact estimator": (stops, best),
+            "least squares": (stops, best),
+            "as published": (stops, theirs[SHORT]),
             "tr Q/p": (stops, trace),
             "1/(ηt)": (stops, wrong),
         },
         xlabel="steps",
-        ylabel="coefficient",
+        ylabel="coefficient of ½‖w‖²",
         logy=True,
+        dots=True,
+        dashed=("as published",),
     )
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
 
