@@ -1,5 +1,6 @@
 """The shape of a separable penalty without a formula: force against weight."""
 
+import itertools
 import math
 from typing import Any
 
@@ -12,6 +13,9 @@ from penchant._checks import check_count
 from penchant._types import Numbers
 
 DEGREE = 3
+
+FEWEST = 8
+"""Weights that an interval between knots holds, if it was made by halving one."""
 
 KINKED = 1e-3
 """Share of the square that a curve of one direction may leave at a kink."""
@@ -98,7 +102,7 @@ def weight_profile(
         weights: Of any shape.
         forces: Of the same shape: minus the gradient of the loss, or what is left of a
             run's steps.
-        knots: At so many quantiles of the sizes.
+        knots: At so many quantiles of the sizes; wide intervals are halved besides.
 
     Raises:
         ValueError: If shapes disagree, entries are not finite, or there are fewer
@@ -166,9 +170,29 @@ def _basis(size: np.ndarray, knots: int) -> tuple[np.ndarray, np.ndarray]:
     low, high = float(size.min()), float(size.max())
     width = high - low or 1.0
     inner = np.unique(inner[(inner > low) & (inner < high)])
+    inner = _halved(inner, size, (high - low) / max(knots - 1, 1))
     high = low + width
     edges = np.concatenate([[low] * (DEGREE + 1), inner, [high] * (DEGREE + 1)])
     return _design(size, edges), edges
+
+
+def _halved(inner: np.ndarray, size: np.ndarray, widest: float) -> np.ndarray:
+    """Knots with wide intervals halved, as long as both halves hold enough weights.
+
+    Quantiles leave large weights, which are few, in one interval, where no spline has
+    the kink of a penalty that levels off.
+    """
+    ends = [float(size.min()), *inner, float(size.max())]
+    more, todo = list(inner), list(itertools.pairwise(ends))
+    while todo:
+        a, b = todo.pop()
+        held = np.sort(size[(size >= a) & (size <= b)])
+        if b - a <= widest or len(held) < 2 * FEWEST + 1:
+            continue
+        middle = float(np.clip(0.5 * (a + b), held[FEWEST], held[-FEWEST - 1]))
+        more.append(middle)
+        todo += [(a, middle), (middle, b)]
+    return np.array(sorted(more))
 
 
 def _design(x: np.ndarray, edges: np.ndarray) -> np.ndarray:

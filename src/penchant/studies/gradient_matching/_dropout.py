@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -18,6 +17,9 @@ from penchant.studies.gradient_matching._setup import (
     layers,
 )
 
+DRAWS = 100
+"""Masks whose mean stands for what is trained, where a run ends."""
+
 
 class Sizes(NamedTuple):
     """Samples, units and number of hidden layers, steps, pairs of draws, and rates.
@@ -36,7 +38,7 @@ class Sizes(NamedTuple):
 
 
 SIZES = Presets(
-    Sizes(300, 24, 2, 150, 1200, 100, (0.0, 0.1, 0.5), 2000),
+    Sizes(300, 48, 2, 150, 1200, 100, (0.0, 0.1, 0.5), 2000),
     Sizes(1500, 64, 3, 1200, 9000, 300, (0.0, 0.05, 0.1, 0.2, 0.3, 0.5), 20_000),
 )
 
@@ -148,10 +150,12 @@ def _deep(
 ) -> Seen:
     width, depth = sizes.width, sizes.depth
     params = layers((X.shape[1], *(width,) * depth, classes), seed, 2.0)
-    problem = pn.Objective(_losses(width, depth, rate), params, (X, y), random=True)
+    # the rate is data: what is compiled for one serves the next
+    batch = (X, y, np.full(len(y), rate))
+    problem = pn.Objective(_noisy, params, batch, random=True)
     rule = pn.optimizers.GradientDescent(0.9)
     batches = pn.batching.Shuffled(min(50, len(y)))
-    train = lambda steps, after: finished(
+    train = lambda steps: finished(
         pn.train(
             problem,
             rule,
@@ -160,14 +164,12 @@ def _deep(
             batching=batches,
             key=seed,
             record=2,
-            after=after,
             progress=False,
         )
     )
-    early = train(sizes.early, None)
-    end = train(sizes.steps - sizes.early, early)
-    # what was trained is the mean over masks, here over as many as are drawn
-    trained = pn.Objective(_averaged(problem, sizes.pairs), params, (X, y))
+    early, end = train(sizes.early), train(sizes.steps)
+    # what was trained is the mean over masks
+    trained = pn.Objective(_averaged, params, batch)
     says = pn.estimators.match(problem, end.last, ["ridge"], objective=trained)
     flat = lambda w: np.asarray(problem.flat(w))
     theirs = fitted(
@@ -240,31 +242,24 @@ def _told(rate: float, seen: Seen, without: Seen) -> list[Line]:
     ]
 
 
-def _losses(width: int, depth: int, rate: float) -> Callable[..., jax.Array]:
-    def losses(w: Params, batch: Batch, key: jax.Array | None) -> jax.Array:
-        x, labels = batch
-        m = len(labels)
-        masks = tuple(jnp.zeros((m, width)) for _ in range(depth))
-        if key is not None:
-            keep = lambda key: (
-                jax.random.bernoulli(key, 1.0 - rate, (m, width)) / (1.0 - rate) - 1.0
-            )
-            masks = tuple(keep(key) for key in jax.random.split(key, depth))
-        z = jax.vmap(lambda x, *masks: _apply(w, x, masks))(x, *masks)
-        return jax.vmap(cross_entropy)(z, labels)
-
-    return losses
+def _noisy(w: Params, batch: Batch, key: jax.Array | None) -> jax.Array:
+    x, labels, rate = batch
+    shapes = [(len(labels), W.shape[1]) for W in w[:-1]]
+    masks = tuple(jnp.zeros(shape) for shape in shapes)
+    if key is not None:
+        keep = 1.0 - rate[:, None]
+        masks = tuple(
+            jnp.where(jax.random.uniform(k, shape) < keep, 1.0 / keep, 0.0) - 1.0
+            for k, shape in zip(jax.random.split(key, len(shapes)), shapes, strict=True)
+        )
+    z = jax.vmap(lambda x, *masks: _apply(w, x, masks))(x, *masks)
+    return jax.vmap(cross_entropy)(z, labels)
 
 
-def _averaged(problem: pn.Objective, draws: int) -> Callable[..., jax.Array]:
-    keys = jax.random.split(jax.random.key(1), draws)
-
-    def losses(w: Params, batch: Batch) -> jax.Array:
-        one = lambda total, key: (total + problem.losses_of(w, batch, key), None)
-        zero = jnp.zeros(len(batch[1]))
-        return jax.lax.scan(one, zero, keys)[0] / draws
-
-    return losses
+def _averaged(w: Params, batch: Batch) -> jax.Array:
+    keys = jax.random.split(jax.random.key(1), DRAWS)
+    one = lambda total, key: (total + _noisy(w, batch, key), None)
+    return jax.lax.scan(one, jnp.zeros(len(batch[1])), keys)[0] / DRAWS
 
 
 def _apply(w: Params, x: jax.Array, noise: tuple[jax.Array, ...]) -> jax.Array:

@@ -10,7 +10,7 @@ import numpy as np
 import penchant as pn
 
 Params = list[jax.Array]
-Batch = tuple[jax.Array, jax.Array]
+Batch = tuple[jax.Array, ...]
 
 
 def images(

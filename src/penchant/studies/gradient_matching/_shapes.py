@@ -24,7 +24,7 @@ class Sizes(NamedTuple):
     replicates: int
 
 
-SIZES = Presets(Sizes(256, 4, 3, 3), Sizes(256, 4, 3, 8))
+SIZES = Presets(Sizes(256, 4, 3, 2), Sizes(256, 4, 3, 8))
 
 
 def shapes(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:

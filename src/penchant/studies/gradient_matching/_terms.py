@@ -172,7 +172,7 @@ def _reshuffled(problem: pn.Regression) -> list[Line]:
     eta, k = 1e-3, 8
     n = problem.samples
     rows = jnp.arange(n).reshape(BATCHES, n // BATCHES)
-    slope = jax.jit(problem.gradient)
+    slope = jax.jit(lambda w: problem.gradient(w))
     w0 = problem.start
 
     @jax.jit
