@@ -115,7 +115,7 @@ def test_the_true_norm_of_six_has_index_1(name):
     W, strength = cp.Variable((4, 3)), 0.3
     fit = cp.sum_squares(Y - X @ W) / 80
     cp.Problem(cp.Minimize(fit + strength * _cvxpy_norm(name, W))).solve(
-        solver="CLARABEL", tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10
+        solver="CLARABEL", tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9
     )
     problem = pn.Objective(
         lambda w, b: 0.5 * jnp.sum((b[1] - b[0] @ w) ** 2, axis=1),

@@ -18,25 +18,24 @@ from penchant.problems import AbstractProblem, ScaledGradient
 class LoggedGradient(AbstractProblem):
     r"""A gradient that was logged elsewhere, as the problem whose gradient it is.
 
-        What [`match`][penchant.estimators.match] needs of a loss is its gradient at one
-        place, in evaluation mode and over all samples; with this a network of any
-        framework can be matched by two arrays. Of other weights it knows nothing.
+    What [`match`][penchant.estimators.match] needs of a loss is its gradient at one
+    place, in evaluation mode and over all samples; with this a network of any
+    framework can be matched by two arrays. Of other weights it knows nothing.
 
-        >>> import numpy as np
-    from jaxtyping import Array, PRNGKeyArray
-        >>> import penchant as pn
-        >>> w = np.array([1.0, -2.0])
-        >>> log = pn.estimators.LoggedGradient(w, -0.1 * w)
-        >>> pn.estimators.match(log, w, ["ridge"]).coefficients.round(9).tolist()
-        [0.1]
+    >>> import numpy as np
+    >>> import penchant as pn
+    >>> w = np.array([1.0, -2.0])
+    >>> log = pn.estimators.LoggedGradient(w, -0.1 * w)
+    >>> pn.estimators.match(log, w, ["ridge"]).coefficients.round(9).tolist()
+    [0.1]
 
     Args:
-            weights: A pytree of arrays.
-            gradient: The gradient of the mean training loss there, of the same shapes.
+        weights: A pytree of arrays.
+        gradient: The gradient of the mean training loss there, of the same shapes.
 
     Raises:
-            TypeError: If they hold no numbers.
-            ValueError: If shapes differ.
+        TypeError: If they hold no numbers.
+        ValueError: If shapes differ.
     """
 
     weights: Parameters

@@ -84,7 +84,7 @@ def early_stopping(preset: Preset | Sizes = Preset.QUICK, seed: int = 56) -> Fig
                 line[0], 0.1, expected=1.0, measured=off.max(), certificate=line[1]
             )
             if count == SHORT
-            else Line.most(line[0], 1e-3, measured=off.max(), certificate=line[1])
+            else Line.most(line[0], 0.02, measured=off.max(), certificate=line[1])
         )
     lines += _whole_matrix(A, X, rng, stops[len(stops) // 2])
     caption = (
@@ -103,7 +103,7 @@ def early_stopping(preset: Preset | Sizes = Preset.QUICK, seed: int = 56) -> Fig
         ylabel="coefficient of ½‖w‖²",
         logy=True,
         dots=True,
-        dashed=("as published",),
+        dashed=("as published", "tr Q/p"),
     )
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
 

@@ -258,6 +258,7 @@ def _pictures(
             ylabel="relative error",
             logy=True,
             dots=True,
+            dashed=("as published, at rest",),
         )
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
     return pictures

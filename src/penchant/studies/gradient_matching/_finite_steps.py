@@ -111,9 +111,9 @@ def finite_steps(
                 )
             )
     caption = (
-        "Distance of the coefficient from η/4, relative to it, by step size: "
-        f"five steps of a network of five hidden tanh layers ({name}, {len(y)} samples, "
-        f"seed {seed})."
+        "Distance of the coefficient from η/4, relative to it, by step size: five "
+        f"steps of networks of five hidden tanh layers ({name}, {len(y)} samples, seed "
+        f"{seed})."
     )
     axes = pn.plotting.curves(
         off, xlabel="step size", ylabel="relative error", logy=True, dots=True

@@ -18,7 +18,7 @@ class Sizes(NamedTuple):
     records: int
 
 
-SIZES = Presets(Sizes(4, 12, 8, 4000, 9), Sizes(6, 25, 20, 100_000, 17))
+SIZES = Presets(Sizes(4, 12, 8, 20_000, 11), Sizes(6, 25, 20, 100_000, 17))
 
 N = pn.norms
 NORMS = (N.L1(), N.L2(), N.Linf(), N.Spectral(), N.Nuclear())
@@ -86,7 +86,11 @@ def norms(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
         f"seed {seed}); 1 is a constrained minimiser."
     )
     axes = pn.plotting.curves(
-        own, xlabel="steps", ylabel="alignment in its own norm", dots=True
+        own,
+        xlabel="steps",
+        ylabel="alignment in its own norm",
+        dots=True,
+        dashed=("rank one",),
     )
     pictures = {caption: pn.plotting.themed_svg(axes, caption)}
     name = "Adam, ε = 0"

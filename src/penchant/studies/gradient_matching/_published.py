@@ -23,11 +23,11 @@ def fitted(
     p = B.shape[-2]
     G = jnp.asarray(np.einsum("...pk,...pl->...kl", B, B) / p)
     c = jnp.asarray(np.einsum("...pk,...p->...k", B, r) / p)
-    return np.asarray(_fitted(G, c, steps, rate))
+    return np.asarray(_fitted(G, c, jnp.asarray(steps), jnp.asarray(rate)))
 
 
 @jax.jit
-def _fitted(G: jax.Array, c: jax.Array, steps: int, rate: float) -> jax.Array:
+def _fitted(G: jax.Array, c: jax.Array, steps: jax.Array, rate: jax.Array) -> jax.Array:
     def step(t: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         beta, m, v = carry
         x = jnp.exp(beta)
