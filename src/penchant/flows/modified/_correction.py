@@ -38,6 +38,9 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 SETTLED = 1e-9
 """A replay in the limit is done when twice the steps change it by less."""
 
+ROUNDED = 1e-6
+"""Below this a change that no longer falls is rounding, and the replay is done too."""
+
 LONGEST = 1 << 17
 """Most steps replayed in search of the limit."""
 
@@ -464,7 +467,7 @@ def _limit(
     engine: Engine, w: Parameters, h: np.ndarray, rule: AbstractOptimizer
 ) -> tuple[dict[str, Any], int]:
     """Replay ever more steps until nothing changes."""
-    before, n = None, 32
+    before, last, n = None, None, 32
     flat = lambda x: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(x)])
     while n <= LONGEST:
         parts = _replayed(engine, w, n, h, EVERY)
@@ -472,8 +475,13 @@ def _limit(
         if before is not None:
             off = [np.max(np.abs(a - b)) for a, b in zip(seen, before, strict=True)]
             size = [np.max(np.abs(a)) for a in seen]
-            if all(o <= SETTLED * s for o, s in zip(off, size, strict=True)):
+            floor = [
+                ROUNDED if last is not None and o > 0.5 * l else SETTLED
+                for o, l in zip(off, last or off, strict=True)
+            ]
+            if all(o <= f * s for o, f, s in zip(off, floor, size, strict=True)):
                 return parts, n
+            last = off
         before, n = seen, 2 * n
     raise ValueError(_endless(rule))
 
