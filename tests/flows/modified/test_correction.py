@@ -28,7 +28,7 @@ def test_the_closed_form_of_a_moment_rule_is_its_replay(name):
     increment = Increment(problem, rule, True)
     moments = MomentRule.of(rule)
     run = eqx.filter_jit(replay)
-    expand = eqx.filter_jit(lambda w, known: moments.expand(problem, w, known))
+    expand = eqx.filter_jit(lambda w, known: moments.form.expand(problem, w, known))
     for n in (0, 1, 60):
         seen = run(increment, w, jnp.asarray(n), jnp.full(1, H), EVERY)
         told = expand(w, moments.coefficients(n))

@@ -16,7 +16,7 @@ from penchant._types import Key, Numbers, Parameters, Scalar, StepSize, Tree
 from penchant.flows.modified._algebra import add, gradient_map, times, zeros
 from penchant.flows.modified._choose import Engine
 from penchant.flows.modified._kinks import kinks_of_loss, kinks_of_rule
-from penchant.flows.modified._moments import Coefficients, MomentRule
+from penchant.flows.modified._moments import Coefficients, Form, MomentRule
 from penchant.flows.modified._replay import EVERY, Order, replay
 from penchant.optimizers import AbstractOptimizer, FromOptax
 from penchant.problems import AbstractProblem, ScaledGradient, of_dataset
@@ -283,7 +283,7 @@ def correction(
         varies = h if len(h) > 1 and np.any(h != h[-1]) else None
         known = moments.coefficients(n, varies)
         parts, seen = _closed(
-            problem, moments, w, known, jnp.asarray(now), kind == "map", age
+            problem, moments.form, w, known, jnp.asarray(now), kind == "map", age
         )
         how = "the closed form of its moments"
     elif n is None:
@@ -408,14 +408,14 @@ def _endless(rule: AbstractOptimizer) -> str:
 @eqx.filter_jit
 def _closed(
     problem: AbstractProblem,
-    moments: MomentRule,
+    form: Form,
     w: Parameters,
     known: Coefficients,
     h: Scalar,
     map_kind: bool,
     age: Scalar,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    found = moments.expand(problem, w, known)
+    found = form.expand(problem, w, known)
     total = lambda parts: jax.tree.map(lambda *x: sum(x), *parts)
     parts = {
         "F": found.F,
