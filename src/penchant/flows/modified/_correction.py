@@ -16,7 +16,7 @@ from penchant._types import Key, Numbers, Parameters, Scalar, StepSize, Tree
 from penchant.flows.modified._algebra import add, gradient_map, times, zeros
 from penchant.flows.modified._choose import Engine
 from penchant.flows.modified._kinks import kinks_of_loss, kinks_of_rule
-from penchant.flows.modified._moments import Coefficients, MomentRule
+from penchant.flows.modified._moments import Coefficients, Form, MomentRule
 from penchant.flows.modified._replay import EVERY, Order, replay
 from penchant.optimizers import AbstractOptimizer, FromOptax
 from penchant.problems import AbstractProblem, ScaledGradient, of_dataset
@@ -37,6 +37,9 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 SETTLED = 1e-9
 """A replay in the limit is done when twice the steps change it by less."""
+
+ROUNDED = 1e-6
+"""Below this a change that no longer falls is rounding, and the replay is done too."""
 
 LONGEST = 1 << 17
 """Most steps replayed in search of the limit."""
@@ -280,7 +283,7 @@ def correction(
         varies = h if len(h) > 1 and np.any(h != h[-1]) else None
         known = moments.coefficients(n, varies)
         parts, seen = _closed(
-            problem, moments, w, known, jnp.asarray(now), kind == "map", age
+            problem, moments.form, w, known, jnp.asarray(now), kind == "map", age
         )
         how = "the closed form of its moments"
     elif n is None:
@@ -405,14 +408,14 @@ def _endless(rule: AbstractOptimizer) -> str:
 @eqx.filter_jit
 def _closed(
     problem: AbstractProblem,
-    moments: MomentRule,
+    form: Form,
     w: Parameters,
     known: Coefficients,
     h: Scalar,
     map_kind: bool,
     age: Scalar,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    found = moments.expand(problem, w, known)
+    found = form.expand(problem, w, known)
     total = lambda parts: jax.tree.map(lambda *x: sum(x), *parts)
     parts = {
         "F": found.F,
@@ -464,7 +467,7 @@ def _limit(
     engine: Engine, w: Parameters, h: np.ndarray, rule: AbstractOptimizer
 ) -> tuple[dict[str, Any], int]:
     """Replay ever more steps until nothing changes."""
-    before, n = None, 32
+    before, last, n = None, None, 32
     flat = lambda x: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(x)])
     while n <= LONGEST:
         parts = _replayed(engine, w, n, h, EVERY)
@@ -472,8 +475,13 @@ def _limit(
         if before is not None:
             off = [np.max(np.abs(a - b)) for a, b in zip(seen, before, strict=True)]
             size = [np.max(np.abs(a)) for a in seen]
-            if all(o <= SETTLED * s for o, s in zip(off, size, strict=True)):
+            floor = [
+                ROUNDED if last is not None and o > 0.5 * l else SETTLED
+                for o, l in zip(off, last or off, strict=True)
+            ]
+            if all(o <= f * s for o, f, s in zip(off, floor, size, strict=True)):
                 return parts, n
+            last = off
         before, n = seen, 2 * n
     raise ValueError(_endless(rule))
 
