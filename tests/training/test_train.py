@@ -206,6 +206,23 @@ def test_results_do_not_depend_on_where_calls_and_records_end(case, monkeypatch)
     assert {1, 1100, 2200} <= few.keys() & many.keys()
 
 
+def test_what_a_call_records_does_not_keep_calls_short(monkeypatch):
+    monkeypatch.setattr(_train, "CHUNK_SECONDS", 0.001)
+
+    def slow_to_record(rule, state, until, inline):
+        time.sleep(0.01)
+        return _loop.RunState(until, None, None), jnp.zeros(())
+
+    full = pn.batching.FullBatch()
+    rule, _ = _train.make_rule(binary(0), RULE, 0.1, full, None, 0)
+    runner = _train.Runner(rule, slow_to_record)
+    calls, at = 0, _loop.RunState(jnp.asarray(0), None, None)
+    while at.step < 1000:
+        at, _ = runner(at, 1000)
+        calls += 1
+    assert calls <= 12  # 1, 2, 4 steps and so on, if not faster
+
+
 def chunks_of(length):
     original = _train.Runner.__init__
 

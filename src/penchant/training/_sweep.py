@@ -323,6 +323,13 @@ class _Job:
         )
 
 
+def _cores() -> int:
+    """Those that this process may run on: two threads on one core wait in turns."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class _Vectorised:
     """The compiled calls for one box of lanes.
 
@@ -331,7 +338,7 @@ class _Vectorised:
     """
 
     def __init__(self, rule: Rule, initial: Tree, points: list[dict[str, Any]]):
-        cores = os.cpu_count() or 1 if jax.default_backend() == "cpu" else 1
+        cores = _cores() if jax.default_backend() == "cpu" else 1
         groups = max(1, min(cores, len(points) // FEWEST_LANES))
         cuts = np.linspace(0, len(points), groups + 1).astype(int)
         parts = [points[a:b] for a, b in itertools.pairwise(cuts)]

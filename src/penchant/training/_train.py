@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -171,7 +172,14 @@ def make_rule(
 
 
 class Runner:
-    """Calls the compiled loop for about `CHUNK_SECONDS` at a time."""
+    """Calls the compiled loop for about `CHUNK_SECONDS` at a time.
+
+    What a call takes besides its steps, such as the loss that it records, is no more
+    than the quickest call took; where that is long, calls make so many steps that these
+    take longer.
+    """
+
+    quickest = math.inf
 
     def __init__(self, rule: Rule, advance: Callable[..., Any] = advance_jit):
         self.rule = rule
@@ -187,9 +195,12 @@ class Runner:
         state, log_loss = self.steps(state, stop)
         log_loss = np.asarray(log_loss)  # waits for the result
         taken = time.monotonic() - begun
-        if taken < CHUNK_SECONDS and stop == step + self.chunk:
-            self.chunk *= 2
-        elif taken > 4 * CHUNK_SECONDS and self.chunk > 1:
+        self.quickest = min(self.quickest, taken)
+        wanted = max(CHUNK_SECONDS, 2.0 * self.quickest)
+        taken -= self.quickest
+        if taken < wanted and stop == step + self.chunk:
+            self.chunk *= 8 if 8.0 * taken < wanted else 2
+        elif taken > 4 * wanted and self.chunk > 1:
             self.chunk //= 2
         return state, float(np.mean(log_loss))
 
