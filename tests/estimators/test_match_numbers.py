@@ -177,7 +177,8 @@ def test_a_small_start_has_a_quarter_and_the_width_of_its_hypentropy():
     assert np.linalg.norm(loss.flat(loss.gradient(run.last))) < 1e-6
     width = 2 * alpha**2
     says = E.match_dual(run, [P.Hypentropy(width)], predictor=square)
-    assert says.coefficients[0] == pytest.approx(0.25, rel=5e-3)
+    # the excess is of the order of the step size
+    assert says.coefficients[0] == pytest.approx(0.25, rel=1e-2)
     assert says.r2 > 0.99999
     free = P.Free(lambda b: P.Hypentropy(b), 1e-6, 1e-1, log=True)
     fitted = E.match_dual(run, [free], predictor=square)

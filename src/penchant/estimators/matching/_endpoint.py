@@ -39,6 +39,9 @@ ALTERNATIONS = 40
 ROUNDING = 1e-14
 """Of a gradient summed in float64, relative to it: no gap is said to be below."""
 
+KNOWN = 0.5
+"""Error of a coefficient, relative, from which it says next to nothing."""
+
 UNEXPLAINED = 0.1
 """Of the gradient of weights known to be stationary: more is another penalty's."""
 
@@ -317,18 +320,18 @@ def _judged(
     off = max(gap, ratio) if measured else ratio
     worst = int(np.argmax(solution.vif))
     reach = off * math.sqrt(float(solution.vif[worst]))
-    if reach >= 1.0:
-        inflated = float(solution.vif[worst]) > 2.0
-        return False, (
-            f"the error of {labels[worst]} is {reach:.2g} times the coefficient with "
-            "which it alone would balance the gradient"
-            + (
-                ": the penalties' gradients are too alike for weights this far from "
-                "stationary."
-                if inflated
-                else "."
-            )
+    vague = (
+        f"the error of {labels[worst]} is {reach:.2g} times the coefficient with which "
+        "it alone would balance the gradient"
+        + (
+            ": the penalties' gradients are too alike for weights this far from "
+            "stationary."
+            if float(solution.vif[worst]) > 2.0
+            else ": these weights are too far from stationary, or something else acts."
         )
+    )
+    if reach >= 1.0:
+        return False, vague
     falsified = measured and ratio > 2.0 * gap + UNEXPLAINED
     if solution.r2 < 0.5 or falsified:
         beyond = (
@@ -338,18 +341,25 @@ def _judged(
             "come to rest. objective= tells which."
         )
         return False, f"these penalties leave {ratio:.2g} of the gradient, {beyond}"
+    if reach >= KNOWN:
+        return False, vague
     if not measured and ratio > SEPARATED**0.5 and _separated(problem, w):
         return False, (
             "the data are separated, where the gradient lines up with the weights "
             "without any penalty, as the direction of the largest margin does; give "
             "objective= to tell."
         )
-    text = f"{equations} equations for {unknowns} coefficients, "
-    return True, text + (
+    text = f"{equations} equations for {unknowns} coefficients, " + (
         f"each known to {reach:.1g} of what it alone would be, or better."
         if unknowns > 1
         else f"known to {reach:.1g} of itself, or better."
     )
+    if not measured:
+        text += (
+            " That is if training had come to rest, which was not measured; objective= "
+            "does."
+        )
+    return True, text
 
 
 def _noisy(problem: AbstractProblem) -> bool:

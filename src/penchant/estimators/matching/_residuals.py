@@ -74,6 +74,11 @@ class AbstractResidual(eqx.Module):
         """How many steps at the start have no equations."""
         return 0
 
+    @property
+    def noisy(self) -> bool:
+        """Whether what is left may be noise, and no sign of something else."""
+        return True
+
     def linear(self, optimizer: AbstractOptimizer) -> bool:
         """Whether one pass is exact."""
         return True
@@ -251,6 +256,10 @@ class Velocity(AbstractResidual):
         return self.burn_in or 0
 
     @property
+    def noisy(self) -> bool:
+        return False
+
+    @property
     def about(self) -> str:
         return "the velocity by central differences less that of the loss's flow"
 
@@ -336,6 +345,10 @@ class FlowReference(AbstractResidual):
 
     def __check_init__(self):
         check_count("substeps", self.substeps)
+
+    @property
+    def noisy(self) -> bool:
+        return False
 
     @property
     def about(self) -> str:

@@ -445,6 +445,15 @@ def _result(
     mismatch = _mismatch(seen, way, solution)
     if mismatch is not None:
         ok, reason = False, mismatch
+    if ok and not way.noisy and solution.size > rounding and r2 < 0.9:
+        other = (
+            f"{ratio:.2g} of the target is left, and it has no noise: something else "
+            "acts as well"
+        )
+        if r2 < 0.5:
+            ok, reason = False, f"{other}."
+        else:
+            notes = (*notes, f"Of that {other}.")
     if passes >= PASSES:
         ok, reason = (
             False,

@@ -23,7 +23,7 @@ class Sizes(NamedTuple):
 
 SIZES = Presets(
     Sizes(300, 16, 200, (64, 256, 1024), 1000),
-    Sizes(2000, 32, 500, (64, 256, 1024, 4096), 4000),
+    Sizes(1000, 32, 500, (64, 256, 1024), 2000),
 )
 RATE = 0.05
 
@@ -37,8 +37,9 @@ def averaging(
 
     Least squares: the mean of $T$ iterates from $\theta_0$ is the minimiser of the loss
     with $\frac12(\theta-\theta_0)^\top Q(\theta-\theta_0)$,
-    $q_i=s_ic_i/(1-c_i)$ with $c_i$ the mean of $(1-\eta s_i)^t$, all between one and
-    two times $1/(\eta T)$: a ridge about $\theta_0$ in all but a factor of two. Then a
+    $q_i=s_ic_i/(1-c_i)$ with $c_i$ the mean of $(1-\eta s_i)^t$: for $\eta s_i\ll1$ all
+    between one and two times $1/(\eta T)$, a ridge about $\theta_0$ in all but a factor
+    of two. Then a
     network of one hidden tanh layer on images, by SGD with batches of 32, and the mean
     of its iterates; and the same loss with that ridge, trained again.
     """

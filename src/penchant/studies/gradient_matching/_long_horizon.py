@@ -21,7 +21,7 @@ class Sizes(NamedTuple):
     steps: int
 
 
-SIZES = Presets(Sizes(200, (32, 16), 30), Sizes(2000, (64, 32), 30))
+SIZES = Presets(Sizes(200, (32, 16), 30), Sizes(1000, (64, 32), 30))
 
 
 def long_horizon(
@@ -129,7 +129,7 @@ def _ratio(problem: pn.problems.AbstractProblem, eta: float, steps: int) -> np.n
                         step_size=eta,
                         steps=steps,
                         order=order,
-                        substeps=8 if order == 1 else 1,
+                        substeps=2 if order == 1 else 1,
                     )
                 )
             )[1:]
