@@ -179,7 +179,7 @@ def test_a_small_start_has_a_quarter_and_the_width_of_its_hypentropy():
     says = E.match_dual(run, [P.Hypentropy(width)], predictor=square)
     # the excess is of the order of the step size
     assert says.coefficients[0] == pytest.approx(0.25, rel=1e-2)
-    assert says.r2 > 0.99999
+    assert says.r2 > 0.9999
     free = P.Free(lambda b: P.Hypentropy(b), 1e-6, 1e-1, log=True)
     fitted = E.match_dual(run, [free], predictor=square)
     assert fitted.shape.value == pytest.approx(width, rel=0.03)

@@ -42,7 +42,7 @@ class Sizes(NamedTuple):
 
 SIZES = Presets(
     Sizes(300, 48, 2, 150, 1200, 100, (0.0, 0.1, 0.5), 2000),
-    Sizes(1000, 64, 3, 800, 4000, 100, (0.0, 0.1, 0.3, 0.5), 20_000),
+    Sizes(1000, 64, 3, 400, 4000, 100, (0.0, 0.1, 0.3, 0.5), 20_000),
 )
 
 
@@ -229,7 +229,7 @@ def _told(rate: float, seen: Seen, without: Seen) -> list[Line]:
     if rate <= SMALL:
         gauss = Line.least(
             f"rate {rate:g}: share of the noise's gradient that Gauss-Newton explains",
-            0.3,
+            0.2,
             expected=0.87,
             measured=seen.explained,
             certificate=of_it,

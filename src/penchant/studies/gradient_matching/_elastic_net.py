@@ -115,7 +115,7 @@ def _problem(sizes: Sizes, seed: int) -> pn.Regression:
 
 
 def _network(w: Params, X: jax.Array) -> jax.Array:
-    return jax.nn.relu(X @ w["U"] + w["b"]) @ w["v"] + w["c"]
+    return jax.nn.relu(X @ w["U"] + w["b"][None, :]) @ w["v"] + w["c"]
 
 
 def _penalised(
