@@ -17,7 +17,7 @@ from penchant.flows.modified._algebra import add, gradient_map, times, zeros
 from penchant.flows.modified._choose import Engine
 from penchant.flows.modified._kinks import kinks_of_loss, kinks_of_rule
 from penchant.flows.modified._moments import Coefficients, Form, MomentRule
-from penchant.flows.modified._replay import EVERY, Order, replay
+from penchant.flows.modified._replay import EVERY, Increment, Order, replay
 from penchant.optimizers import AbstractOptimizer, FromOptax
 from penchant.problems import AbstractProblem, ScaledGradient, of_dataset
 from penchant.training import schedules
@@ -496,18 +496,8 @@ def _over_orders(
     key: Any,
 ) -> tuple[dict[str, Any], Parameters]:
     """The mean over random orders of batches, and its standard error."""
-    samples = engine.increment.problem.samples
-    etas = jnp.asarray(h)
-
-    def one(key: Any) -> Any:
-        drawn = batching.batches(key, jnp.asarray(0), n + 1, samples)
-        assert drawn is not None
-        order = Order(drawn.rows, drawn.weights)
-        found = replay(engine.increment, w, jnp.asarray(n), etas, order)
-        return found.F, found.memory, found.half
-
-    found = eqx.filter_jit(lambda keys: jax.lax.map(one, keys))(
-        jax.random.split(key, orders)
+    found = _replayed_orders(
+        engine.increment, w, n, jnp.asarray(h), batching, jax.random.split(key, orders)
     )
     mean = lambda tree: jax.tree.map(lambda x: jnp.mean(x, axis=0), tree)
     F, memory, half = (mean(part) for part in found)
@@ -515,6 +505,28 @@ def _over_orders(
         lambda m, d: jnp.std(m + d, axis=0, ddof=1) / math.sqrt(orders), *found[1:]
     )
     return _mended(F, memory, half), spread
+
+
+@eqx.filter_jit
+def _replayed_orders(
+    increment: Increment,
+    w: Parameters,
+    n: int,
+    etas: Float[Array, " t"],
+    batching: AbstractBatching,
+    keys: Any,
+) -> tuple[Parameters, Parameters, Parameters]:
+    """Replays of `n` + 1 steps on random orders, a key an order."""
+
+    def one(key: Any) -> Any:
+        zero, samples = jnp.asarray(0), increment.problem.samples
+        drawn = batching.batches(key, zero, n + 1, samples)
+        assert drawn is not None
+        order = Order(drawn.rows, drawn.weights)
+        found = replay(increment, w, jnp.asarray(n), etas, order)
+        return found.F, found.memory, found.half
+
+    return jax.lax.map(one, keys)
 
 
 def _age(moments: MomentRule | None, n: int | None) -> float:
