@@ -186,7 +186,10 @@ class Prediction(eqx.Module):
             lines += [f"  {line}" for line in repr(self.evidence).splitlines()]
         said = None if self.asked is None else self.asked.statement
         if said is not None:
-            lines.append(f"  finite steps: {said} .finite_step has how much of it.")
+            lines.append(
+                f"  to first order, finite steps: {said} Whether that holds, "
+                "finite_step says."
+            )
         return "\n".join(lines)
 
 

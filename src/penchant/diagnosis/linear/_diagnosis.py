@@ -118,7 +118,10 @@ class Diagnosis(AbstractDiagnosis):
         lines = [] if held is None else [f"{held.headline} {held.explanation}"]
         said = Asked.of(self.trajectory).statement
         if said is not None:
-            lines.append(f"Finite steps: {said}")
+            lines.append(
+                f"To first order, finite steps: {said} Whether that holds where this "
+                "run ended, its finite_step says."
+            )
         return lines
 
     def page(self) -> str:

