@@ -1,3 +1,4 @@
+import functools
 import math
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -57,6 +58,21 @@ class SinglePrecisionWarning(UserWarning):
     """Weights of a run in single precision, whose rounding is of this size itself."""
 
 
+class Spread(eqx.Module):
+    """Validities of the coordinates that move, which are `count`; else infinite."""
+
+    values: Float[Array, " p"]
+    count: int = eqx.field(static=True)
+
+    @functools.cached_property
+    def quantiles(self) -> tuple[float, ...]:
+        """At the usual levels; taken when asked for, since they need an order."""
+        if self.count == 0:
+            return tuple(0.0 for _ in LEVELS)
+        at = [int(q * (self.count - 1)) for q in LEVELS]
+        return tuple(float(x) for x in np.partition(np.asarray(self.values), at)[at])
+
+
 class Share(eqx.Module):
     """How far one moment's part of a correction is one.
 
@@ -65,8 +81,13 @@ class Share(eqx.Module):
     """
 
     direction: Parameters
+    spread: Spread
     share_valid: float = eqx.field(static=True)
-    quantiles: tuple[float, ...] = eqx.field(static=True)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Of the validity, at 5, 25, 50, 75 and 95 %."""
+        return self.spread.quantiles
 
     @property
     def valid(self) -> bool:
@@ -115,12 +136,17 @@ class Correction(eqx.Module):
     share_valid: float = eqx.field(static=True)
     penalised: float = eqx.field(static=True)
     anti_penalised: float = eqx.field(static=True)
-    quantiles: tuple[float, ...] = eqx.field(static=True)
+    spread: Spread = eqx.field(repr=False)
     ratio: float = eqx.field(static=True)
     cosine: float = eqx.field(static=True)
     bend: float = eqx.field(static=True)
     how: str = eqx.field(static=True)
     notes: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Of the validity, at 5, 25, 50, 75 and 95 %."""
+        return self.spread.quantiles
 
     @property
     def velocity(self) -> Parameters:
@@ -296,7 +322,7 @@ def correction(
         seen = _run_summary(problem, w, parts, jnp.asarray(now), kind == "map", age)
     split = moments is not None and full and moments.second is not None
     numbers = jax.tree.map(np.asarray, seen["numbers"])
-    share, penalised, anti, ratio, cosine, bend, singular, *quantiles = numbers
+    share, penalised, anti, ratio, cosine, bend, singular = numbers
     good = float(share) >= ENOUGH
     return Correction(
         F=parts["F"],
@@ -313,7 +339,7 @@ def correction(
         share_valid=float(share),
         penalised=float(penalised),
         anti_penalised=float(anti),
-        quantiles=tuple(float(q) for q in quantiles),
+        spread=Spread(seen["moving"], int(seen["live"])),
         ratio=float(ratio) if good else math.nan,
         cosine=float(cosine) if good else math.nan,
         bend=float(bend),
@@ -589,34 +615,27 @@ def _summary(
         cosine,
         _bend(problem, w, g, F, HF, h * age),
         jnp.sum(flat(singular)),
-        *_quantiles(V, live),
     ]
+    moving = lambda v: jnp.where(live, v, jnp.inf)
     out = {
         "direction": direction,
         "memory": memory,
         "half": half,
         "validity": validity,
         "numbers": [jnp.asarray(x, float) for x in numbers],
+        "moving": moving(V),
+        "live": jnp.sum(live),
         "parts": [],
     }
     for m, d in parts["parts"]:
         part = times(-1.0, m if map_kind else add(m, d))
         v = flat(_validity(F, part, h, singular))
         share = jnp.sum(live & (v < VALID)) / alive
-        out["parts"].append((part, share, _quantiles(v, live)))
+        out["parts"].append((part, share, moving(v)))
     return out
 
 
 _run_summary = eqx.filter_jit(_summary)
-
-
-def _quantiles(V: Float[Array, " p"], live: Array) -> list[Scalar]:
-    values = jnp.sort(jnp.where(live, V, jnp.inf))
-    count = jnp.sum(live)
-    at = lambda q: jnp.clip(
-        (q * (count.astype(float) - 1.0)).astype(int), 0, V.size - 1
-    )
-    return [jnp.where(count > 0, values[at(q)], 0.0) for q in LEVELS]
 
 
 def _validity(
@@ -702,5 +721,5 @@ def _one_step(rule: AbstractOptimizer) -> Any:
 
 
 def _share(seen: dict[str, Any], i: int) -> Share:
-    part, share, quantiles = seen["parts"][i]
-    return Share(part, float(share), tuple(float(q) for q in quantiles))
+    part, share, moving = seen["parts"][i]
+    return Share(part, Spread(moving, int(seen["live"])), float(share))
