@@ -12,6 +12,7 @@ from benchmarks import (
     equilibrium,
     full_batch,
     growth,
+    matching,
     max_margin,
     networks,
     scale,
@@ -30,6 +31,7 @@ MODULES = {
     "networks": networks,
     "sharpness": sharpness,
     "backward_error": backward_error,
+    "matching": matching,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"

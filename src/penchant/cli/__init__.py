@@ -1,9 +1,10 @@
-"""The command line: `penchant diagnose | compare | certify | predict | studies | …`."""
+"""The command line: `penchant diagnose | compare | certify | match | predict | …`."""
 
 from penchant.cli import (
     _certify as _certify,
     _compare as _compare,
     _diagnose as _diagnose,
+    _match as _match,
     _predict as _predict,
     _studies as _studies,
 )
