@@ -371,7 +371,7 @@ class Batches(NamedTuple):
 
 
 BATCHES = Presets(
-    Batches(256, 4, (16, 128), 6, 5, 24),
+    Batches(256, 4, (8, 128), 6, 5, 24),
     Batches(512, 8, (2, 8, 32, 64, 128, 256), 12, 6, 40),
 )
 

@@ -202,10 +202,17 @@ def bilinear(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
             )
         )
         x = np.array([p[{"β₁": 0, "β₂": 1}.get(name, 2)] for p in grid])
-        caption = f"One-norm at loss 10 against {name}, the run and its corrected flow."
+        b1, b2, h = grid[0]
+        fixed = [f"β₁ = {b1:g}", f"β₂ = {b2:g}", f"h = {h:g}"]
+        del fixed[{"β₁": 0, "β₂": 1}.get(name, 2)]
+        caption = (
+            f"One-norm at loss 10 against {name.split(',')[0]}, with "
+            f"{' and '.join(fixed)}: Adam on the bilinear toy from (2.8, 3.5), and its "
+            "corrected flow."
+        )
         axes = pn.plotting.curves(
             {"run": (x, np.array(runs)), "corrected flow": (x, np.array(flows))},
-            xlabel=name, ylabel="‖∇E‖₁ at loss 10", logx="h" in name, dots=True,
+            xlabel=name.split(",")[0], ylabel="‖∇E‖₁ at loss 10", logx="h" in name, dots=True,
             dashed=("corrected flow",),
         )  # fmt: skip
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
