@@ -1,5 +1,6 @@
 """Networks: a run against its memoryless maps, the edge, the U-curve, and validity."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -224,6 +225,10 @@ def _edge_ratios(
     return ratios
 
 
+STAGE = 300
+"""Steps after which it is seen whether the loss is low enough."""
+
+
 class Grid(NamedTuple):
     """Samples, hidden units, decays, seeds, step size, loss, and steps at most."""
 
@@ -336,24 +341,28 @@ def _at_loss(problem: pn.Objective, rule: pn.optimizers.Adam, sizes: Grid) -> An
     Also the weights at the record after it, and the one-norm at their mean over a
     window of further steps, over the mean of one-norms in it: 1 without oscillation.
     """
-    run = pn.train(problem, rule, step_size=sizes.step_size, steps=sizes.steps,
-                   record=400, progress=False)  # fmt: skip
-    loss = np.asarray(run.loss)
-    if not np.any(loss <= sizes.loss):
+    train = functools.partial(
+        pn.train, problem, rule, step_size=sizes.step_size, progress=False
+    )
+    before, start, above = None, problem.start, float(problem.loss(problem.start))
+    for _ in range(0, sizes.steps, STAGE):
+        run = train(steps=STAGE, record=50, after=before)
+        loss = np.asarray(run.loss)
+        if np.any(loss <= sizes.loss):
+            break
+        before, start, above = run, run.last, float(loss[-1])
+    else:
         return None
     i = int(np.argmax(loss <= sizes.loss))
-    if i == 0:
-        return None
-    at = lambda k: one_norm(problem, jax.tree.map(lambda x: x[k], run.weights))
-    share = (loss[i - 1] - sizes.loss) / (loss[i - 1] - loss[i])
-    norm = at(i - 1) ** (1.0 - share) * at(i) ** share
-    until = int(run.steps[i])
-    short = pn.train(problem, rule, step_size=sizes.step_size, steps=until, record=2,
-                     progress=False)  # fmt: skip
+    place = lambda k: start if k < 0 else jax.tree.map(lambda x: x[k], run.weights)
+    losses = [above, *loss]
+    share = (losses[i] - sizes.loss) / (losses[i] - losses[i + 1])
+    ends = [one_norm(problem, place(k)) for k in (i - 1, i)]
+    norm = ends[0] ** (1.0 - share) * ends[1] ** share
+    short = train(steps=int(run.steps[i]), record=2, after=before)
     # over two lengths of the first memory, in which oscillations of its period cancel
     window = round(max(32.0, 2.0 / (1.0 - float(rule.b1))))
-    more = pn.train(problem, rule, step_size=sizes.step_size, steps=window,
-                    record=window // 4, progress=False, after=short)  # fmt: skip
+    more = train(steps=window, record=window // 4, after=short)
     averaged = jax.tree.map(lambda x: jnp.mean(jnp.asarray(x), axis=0), more.weights)
     share = one_norm(problem, averaged) / np.mean(one_norms(problem, more.weights))
     return float(norm), short.last, float(share)

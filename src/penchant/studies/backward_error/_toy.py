@@ -212,8 +212,8 @@ def bilinear(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
         )
         axes = pn.plotting.curves(
             {"run": (x, np.array(runs)), "corrected flow": (x, np.array(flows))},
-            xlabel=name.split(",")[0], ylabel="‖∇E‖₁ at loss 10", logx="h" in name, dots=True,
-            dashed=("corrected flow",),
+            xlabel=name.split(",")[0], ylabel="‖∇E‖₁ at loss 10", logx="h" in name,
+            dots=True, dashed=("corrected flow",),
         )  # fmt: skip
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
     ends = {f"β₁ = {b:g}": first_crossing(b, 0.95, 1e-3) for b in sizes.first}
