@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         pages as pages,
         plotting as plotting,
         problems as problems,
+        ssm as ssm,
         studies as studies,
         theory as theory,
         training as training,
@@ -73,7 +74,7 @@ _moved.install()
 
 _FOLDERS = (
     "datasets diagnosis estimators flows margins norms optimizers pages plotting "
-    "problems studies theory training"
+    "problems ssm studies theory training"
 )
 _NAMES = {
     "penchant._cite": "cite",

@@ -1,6 +1,9 @@
-"""Limits in continuous time. `adaptive`: adaptive gradient flow and its tail."""
+"""Limits in continuous time.
 
-from penchant.flows import adaptive as adaptive
+`adaptive`: adaptive gradient flow and its tail; `state_space`: models of sequences.
+"""
+
+from penchant.flows import adaptive as adaptive, state_space as state_space
 from penchant.flows.adaptive import (
     Flow as Flow,
     Limit as Limit,
