@@ -29,6 +29,11 @@ FOLDERS = (
     "penchant.problems",
     "penchant.problems.losses",
     "penchant.problems.models.networks",
+    "penchant.problems.models",
+    "penchant.ssm",
+    "penchant.audits",
+    "penchant.flows.state_space",
+    "penchant.theory.state_space",
     "penchant.datasets",
     "penchant.margins",
     "penchant.optimizers",
@@ -222,7 +227,8 @@ def options(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["diagnose", "compare", "certify", "predict", "studies", "reproduce"]
+    "command",
+    ["diagnose", "compare", "certify", "predict", "audit", "studies", "reproduce"],
 )
 def test_command_line_page_has_every_option(command):
     page = (DOCS / "cli.md").read_text()

@@ -8,6 +8,7 @@ from penchant import _engine as _engine, _help, _moved
 
 if TYPE_CHECKING:
     from penchant import (
+        audits as audits,
         datasets as datasets,
         diagnosis as diagnosis,
         estimators as estimators,
@@ -73,7 +74,7 @@ if TYPE_CHECKING:
 _moved.install()
 
 _FOLDERS = (
-    "datasets diagnosis estimators flows margins norms optimizers pages plotting "
+    "audits datasets diagnosis estimators flows margins norms optimizers pages plotting "
     "problems ssm studies theory training"
 )
 _NAMES = {

@@ -5,12 +5,14 @@ Names are gathered here from `penchant.problems.models.ssm` and
 """
 
 from penchant.flows.state_space import (
+    AbstractSystem as AbstractSystem,
     StateSpaceFlow as StateSpaceFlow,
     UnresolvedGapWarning as UnresolvedGapWarning,
     baseline_limit as baseline_limit,
     baseline_limits as baseline_limits,
     cautions as cautions,
     flow as flow,
+    lag_system as lag_system,
     two_lag_limits as two_lag_limits,
 )
 from penchant.problems.models.ssm import (

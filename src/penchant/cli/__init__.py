@@ -1,6 +1,7 @@
-"""The command line: `penchant diagnose | compare | certify | predict | studies | …`."""
+"""The command line: `penchant diagnose | compare | certify | predict | audit | studies | …`."""
 
 from penchant.cli import (
+    _audit as _audit,
     _certify as _certify,
     _compare as _compare,
     _diagnose as _diagnose,

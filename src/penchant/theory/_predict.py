@@ -2,11 +2,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from penchant import optimizers
 from penchant._checks import check_instance
-from penchant._types import Numbers, StepSize
+from penchant._types import Numbers, StepSize, Tree
 from penchant.margins import MaxMargin, max_margin
 from penchant.norms import L2, AbstractNorm, AbstractSchatten, Linf
 from penchant.optimizers import AbstractOptimizer, Lion, Muon, Shampoo
@@ -15,6 +15,7 @@ from penchant.problems import (
     LinearClassification,
     sort_out,
 )
+from penchant.problems.models import ssm
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
 from penchant.theory.descent._rules import Descent, as_descent
@@ -32,20 +33,41 @@ from penchant.theory.papers import (
 )
 from penchant.theory.regimes._adam_regimes import adam_regimes, sign_like
 from penchant.theory.regimes._decays import Decays
+from penchant.theory.state_space import StateSpacePrediction, foretell_state_space
 from penchant.training import Trajectory
 from penchant.training.batching import AbstractBatching, of_rule
 from penchant.training.schedules import as_schedule
 
 
+@overload
+def predict(  # type: ignore[overload-overlap]
+    problem: ssm.SequenceRegression,
+    *given: object,
+    optimizer: AbstractOptimizer | str | object | None = ...,
+    batching: AbstractBatching | None = ...,
+    step_size: StepSize | None = ...,
+    trajectory: Trajectory | None = ...,
+    init: Tree | None = ...,
+) -> StateSpacePrediction: ...
+@overload
 def predict(
     problem: AbstractClassification | object,
+    *given: object,
+    optimizer: AbstractOptimizer | str | object | None = ...,
+    batching: AbstractBatching | None = ...,
+    step_size: StepSize | None = ...,
+    trajectory: Trajectory | None = ...,
+    init: Numbers | None = ...,
+) -> Prediction: ...
+def predict(
+    problem: AbstractClassification | ssm.SequenceRegression | object,
     *given: object,
     optimizer: AbstractOptimizer | str | object | None = None,
     batching: AbstractBatching | None = None,
     step_size: StepSize | None = None,
     trajectory: Trajectory | None = None,
-    init: Numbers | None = None,
-) -> Prediction:
+    init: Numbers | Tree | None = None,
+) -> Prediction | StateSpacePrediction:
     r"""Which maximum margin the direction of the weights tends to, and why.
 
     | algorithm | geometry of the limit | source |
@@ -81,6 +103,10 @@ def predict(
     | RMSProp, Adam, ε > 0 | ℓ2 in the end | `wang2021adaptive` |
     | RMSProp, Adam, ε = 0; sign descent, Signum | ℓ∞, under conditions | `gronich2026adam` |
 
+    Of a state space model (`pn.ssm.regression`) the answer is a
+    [`StateSpacePrediction`][penchant.theory.state_space.StateSpacePrediction]: which
+    lags the data excite, where gradient flow ends and whether that generalises.
+
     >>> import penchant as pn
     >>> problem = pn.LinearClassification(
     ...     [[1.0, 2.0], [2.0, 1.0]], [1, 1], loss=pn.losses.Logistic()
@@ -107,6 +133,19 @@ def predict(
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range.
     """  # noqa: E501
+    if isinstance(problem, ssm.SequenceRegression):
+        rule = optimizers.only(given, optimizer)
+        chosen = of_rule(rule, problem.samples) if batching is None else batching
+        check_instance("batching", chosen, AbstractBatching, "one of penchant.batching")
+        if trajectory is not None:
+            check_instance("trajectory", trajectory, Trajectory, "what train returns")
+            trajectory.require_problem(problem)
+        return foretell_state_space(
+            problem,
+            optimizers.read(rule),
+            full_batch=chosen.covers(problem.samples) is True,
+            start=init,  # type: ignore[arg-type]
+        )
     problem, rest = sort_out(problem, given)
     optimizer = optimizers.only(rest, optimizer)
     check_instance(

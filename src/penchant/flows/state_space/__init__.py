@@ -12,3 +12,7 @@ from penchant.flows.state_space._flow import (
     flow as flow,
 )
 from penchant.flows.state_space._grid import two_lag_limits as two_lag_limits
+from penchant.flows.state_space._systems import (
+    AbstractSystem as AbstractSystem,
+    lag_system as lag_system,
+)

@@ -16,6 +16,7 @@ from penchant.flows.state_space._systems import (
     LagSystem,
     TracedSystem,
 )
+from penchant.flows.state_space._tail import tail
 from penchant.problems.models.ssm import (
     AbstractSequenceModel,
     AbstractStateSpace,
@@ -31,6 +32,9 @@ EPS = 0.01
 
 RTOL, ATOL = 1e-11, 1e-18
 """Of LSODA. Gaps between poles of 1e-12 decide limits, so ATOL is far below them."""
+
+NEAR = 1e-3
+"""Share of the targets' size at which residuals are handed to the tail."""
 
 MOST_STIFF = 200_000
 """Steps after which a stiff flow is given up."""
@@ -102,7 +106,7 @@ def flow(
     problem: SequenceRegression,
     *,
     start: AbstractSequenceModel | None = None,
-    time: float = 1e25,
+    time: float = 1e40,
     tolerance: float = 1e-8,
     record: int = 200,
 ) -> StateSpaceFlow:
@@ -229,16 +233,32 @@ def _stiff(
                 times, ys, stride = times[::2], ys[::2], 2 * stride
         if steps % 8 == 0:
             rho = float(np.linalg.norm(system.residual(solver.y)))
-            if rho <= 1e-3 * system.scale:
-                size = max(float(np.linalg.norm(solver.y)), 1e-300)
-                if float(np.linalg.norm(system.remaining(solver.y))) <= tolerance * size:
-                    break
-            elif _stationary(system, solver.y):
+            if rho <= NEAR * system.scale:
+                break
+            if _stationary(system, solver.y):
                 flat = True
                 break
     if times[-1] != solver.t and np.isfinite(solver.y).all():
         times.append(float(solver.t))
         ys.append(solver.y.copy())
+    last = ys[-1]
+    if not flat and float(np.linalg.norm(system.residual(last))) <= NEAR * system.scale:
+        ended = tail(
+            system,
+            times[-1],
+            last,
+            time,
+            tolerance,
+            lambda y: _stationary(system, y),
+        )
+        step = max(1, -(-len(ended.times) // record))
+        keep = [i for i in range(len(ended.times)) if i % step == 0]
+        if ended.times and keep[-1] != len(ended.times) - 1:
+            keep.append(len(ended.times) - 1)
+        times += [ended.times[i] for i in keep]
+        ys += [ended.ys[i] for i in keep]
+        steps += ended.steps
+        flat = not ended.rests and _stationary(system, ys[-1])
     return _Ran(
         system, np.array(times), np.array(ys), ys[-1], np.nan, steps, flat, "LSODA"
     )

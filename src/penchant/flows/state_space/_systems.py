@@ -10,11 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from penchant._checks import check_instance
 from penchant.problems.models.ssm import (
     AbstractSequenceModel,
     SequenceRegression,
     StateSpace,
 )
+
+
+ROUNDING = 4e-15
+"""Share of the targets' size that residuals are rounded to."""
 
 
 class AbstractSystem(abc.ABC):
@@ -44,12 +49,25 @@ class AbstractSystem(abc.ABC):
     def models(self, ys: np.ndarray) -> AbstractSequenceModel:
         """The models of rows of parameters, with a leading axis."""
 
-    def remaining(self, y: np.ndarray) -> np.ndarray:
-        r"""$J^+\\rho$: how far the flow still goes, to first order.
+    def modes(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        r"""Singular values of the slopes, their directions, and $\rho$ along each.
 
-        With slopes frozen, gradient flow from `y` ends at $y-J^+\\rho$ exactly.
+        What is below the rounding of residuals is 0: it is no residual, and divided by
+        a small slope it would be a step of any size.
         """
-        return np.linalg.lstsq(self.slopes(y), self.residual(y), rcond=1e-13)[0]
+        U, s, Vt = np.linalg.svd(self.slopes(y), full_matrices=False)
+        keep = s > 1e-13 * max(s[0], 1e-300)
+        along = U[:, keep].T @ self.residual(y)
+        along = np.where(np.abs(along) > ROUNDING * self.scale, along, 0.0)
+        return s[keep], Vt[keep], along
+
+    def remaining(self, y: np.ndarray) -> np.ndarray:
+        r"""$J^+\rho$: how far the flow still goes, to first order.
+
+        With slopes frozen, gradient flow from `y` ends at $y-J^+\rho$ exactly.
+        """
+        s, Vt, along = self.modes(y)
+        return Vt.T @ (along / s)
 
 
 class LagSystem(AbstractSystem):
@@ -134,6 +152,30 @@ class LagSystem(AbstractSystem):
             )
             at += self.d * moves
         return StateSpace(*parts)
+
+
+def lag_system(problem: SequenceRegression) -> AbstractSystem:
+    r"""Gradient flow of a linear diagonal model as a system of equations by lags.
+
+    For flows of one's own, such as one with a penalty added to the velocity.
+
+    >>> from penchant import ssm
+    >>> teacher = ssm.StateSpace([1.0], [1.0], [1.0])
+    >>> problem = ssm.regression(teacher, [[0.0, 1.0, 0.0]], a=[0.5], trained="a")
+    >>> ssm.lag_system(problem).velocity(0.0, [0.5]).tolist()
+    [1.0]
+
+    Args:
+        problem: What [`regression`][penchant.ssm.regression] returns, linear and of
+            diagonal models.
+
+    Raises:
+        TypeError: If the model is of another kind, or there is a head.
+    """
+    check_instance("problem", problem, SequenceRegression, "what ssm.regression returns")
+    check_instance("problem.start", problem.params, StateSpace, "a StateSpace")
+    assert isinstance(problem.params, StateSpace)
+    return LagSystem(problem, problem.params)
 
 
 class TracedSystem(AbstractSystem):
