@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks import (
     _report,
     adam_per_sample,
+    backward_error,
     diagnose,
     equilibrium,
     full_batch,
@@ -14,6 +15,7 @@ from benchmarks import (
     max_margin,
     networks,
     scale,
+    sharpness,
     svm,
 )
 
@@ -26,6 +28,8 @@ MODULES = {
     "diagnose": diagnose,
     "scale": scale,
     "networks": networks,
+    "sharpness": sharpness,
+    "backward_error": backward_error,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -1,6 +1,7 @@
 """Draws the pictures of the pages, each beside this file."""
 
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -158,6 +159,53 @@ def regimes() -> None:
     _write(ax.get_figure(), "regimes.svg")
 
 
+def ellipse() -> None:
+    """One ellipse of minimisers, two rules, two ends."""
+    a, b, eta = 2.0, 1.0, 0.02
+
+    def h(w: Any, X: Any) -> Any:
+        x, y = w
+        return ((x + y) ** 2 / (2 * a * a) + (y - x) ** 2 / (2 * b * b)) + 0 * X[:, 0]
+
+    start = jnp.array([-0.2, 1.2])
+    problem = pn.Regression(h, start, [[1.0]], [1.0], label_noise=0.5)
+    figure, ax = plt.subplots(figsize=(4.8, 4.0), layout="constrained")
+    t = np.linspace(0, 2 * np.pi, 400)
+    along, across = a * np.cos(t), b * np.sin(t)
+    ax.plot(
+        (along - across) / 2**0.5, (along + across) / 2**0.5, color="#9aa1ab",
+        label="minimisers",
+    )  # fmt: skip
+    rules = {
+        "gradient descent": (pn.optimizers.GradientDescent(), "#0072b2", (1.0, 1.0)),
+        "Adam": (
+            pn.optimizers.Adam(0.9, 1 - eta**2, 0.0, bias_correction=True),
+            "#d55e00",
+            None,
+        ),
+    }
+    kink = np.array([a * a - b * b, a * a + b * b]) / np.sqrt(2 * (a * a + b * b))
+    for name, (rule, colour, tip) in rules.items():
+        runs = pn.sweep(
+            problem, rule, grid={"seed": list(range(32))},
+            steps=round(40 / eta**2), step_size=eta, record=120, progress=False,
+        )  # fmt: skip
+        w = np.asarray(runs.weights).mean(axis=0)
+        ax.plot(*w.T, color=colour, label=f"{name}, mean of 32 runs")
+        end = kink if tip is None else np.array(tip) * a / 2**0.5
+        ax.plot(*end, "o", color=colour, markersize=8, markerfacecolor="none")
+    ax.annotate("tr H is least", (a / 2**0.5, a / 2**0.5), (1.55, 1.45), fontsize=9)
+    ax.annotate("tr Diag(H)^½ is least", kink, (0.95, 1.72), fontsize=9, ha="center")
+    ax.set_xlim(-1.8, 2.6)
+    ax.set_ylim(-1.8, 1.95)
+    ax.set_aspect("equal")
+    ax.set_xlabel("x")
+    ax.set_ylabel("y")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=8, loc=(0.12, 0.36))
+    _write(figure, "sharpness_ellipse.svg")
+
+
 def what_was_chosen() -> None:
     """The weights that two rules pick, beside those that three norms pick."""
     rules = {
@@ -181,4 +229,5 @@ if __name__ == "__main__":
     margins()
     batch_size()
     regimes()
+    ellipse()
     what_was_chosen()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         estimators as estimators,
         flows as flows,
         margins as margins,
+        measures as measures,
         norms as norms,
         optimizers as optimizers,
         pages as pages,
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
         diagnose as diagnose,
         examine as examine,
     )
-    from penchant.flows import Limit as Limit, limit as limit
+    from penchant.flows import (
+        Correction as Correction,
+        Limit as Limit,
+        correction as correction,
+        limit as limit,
+    )
     from penchant.margins import (
         KKT as KKT,
         Certificate as Certificate,
@@ -48,6 +54,7 @@ if TYPE_CHECKING:
         kkt as kkt,
         max_margin as max_margin,
     )
+    from penchant.measures import Estimate as Estimate
     from penchant.problems import (
         LinearClassification as LinearClassification,
         NetworkClassification as NetworkClassification,
@@ -74,8 +81,8 @@ if TYPE_CHECKING:
 _moved.install()
 
 _FOLDERS = (
-    "audits datasets diagnosis estimators flows margins norms optimizers pages plotting "
-    "problems ssm studies theory training"
+    "audits datasets diagnosis estimators flows margins measures norms optimizers pages "
+    "plotting problems ssm studies theory training"
 )
 _NAMES = {
     "penchant._cite": "cite",
@@ -83,11 +90,12 @@ _NAMES = {
     "penchant.diagnosis": (
         "Comparison Diagnosis Examination NetworkDiagnosis compare diagnose examine"
     ),
-    "penchant.flows": "Limit limit",
+    "penchant.flows": "Correction Limit correction limit",
     "penchant.margins": (
         "KKT Certificate MaxMargin NoMarginError NotSeparableError NotSeparatedError "
         "UndecidedError certify kkt max_margin"
     ),
+    "penchant.measures": "Estimate",
     "penchant.problems": (
         "LinearClassification NetworkClassification NotHomogeneousError Objective "
         "Regression losses networks"

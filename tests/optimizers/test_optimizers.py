@@ -27,6 +27,24 @@ def scaled(tx):
     return optax.chain(tx, optax.scale(-1.0))
 
 
+def powers(b1, b2, eps, exponent, blocks=None):
+    """AdamE, or with `blocks` Adam-mini, written as an optax transformation."""
+
+    def mean(g):
+        if blocks is None:
+            return g**2
+        rows = blocks.reshape(-1)[:, None] == blocks.reshape(-1)[None, :]
+        return (rows @ (g**2).reshape(-1) / rows.sum(1)).reshape(g.shape)
+
+    def update(g, state, w=None):
+        m = b1 * state[0] + (1 - b1) * g
+        v = b2 * state[1] + (1 - b2) * mean(g)
+        return -m / (v**exponent + eps), (m, v)
+
+    zero = lambda w: (jnp.zeros_like(w), jnp.zeros_like(w))
+    return optax.GradientTransformation(zero, update)
+
+
 PAIRS = {
     "gradient descent": (rules.GradientDescent(), optax.sgd(1.0)),
     "heavy ball": (rules.GradientDescent(0.9), optax.sgd(1.0, momentum=0.9)),
@@ -48,6 +66,23 @@ PAIRS = {
     "Adam, eps inside": (
         rules.Adam(0.9, 0.99, 1e-4, eps_inside=True, bias_correction=True),
         optax.adam(1.0, 0.9, 0.99, eps=0.0, eps_root=1e-4),
+    ),
+    "AdamE": (rules.AdamE(0.9, 0.99, 1e-4, 0.25), powers(0.9, 0.99, 1e-4, 0.25)),
+    "AdamE without division": (
+        rules.AdamE(0.9, 0.99, 0.0, 0.0),
+        scaled(optax.ema(0.9, debias=False)),
+    ),
+    "AdamE at a half": (
+        rules.AdamE(0.9, 0.99, 1e-8, bias_correction=True),
+        optax.adam(1.0, 0.9, 0.99, eps=1e-8),
+    ),
+    "Adalayer": (
+        rules.Adalayer(0.9, 0.99, 1e-4),
+        powers(0.9, 0.99, 1e-4, 0.5, np.zeros((4, 6), int)),
+    ),
+    "NAdam": (
+        rules.NAdam(0.9, 0.99, 1e-8, bias_correction=True),
+        optax.nadam(1.0, 0.9, 0.99, eps=1e-8),
     ),
     "RMSProp, eps outside": (
         rules.RMSProp(0.95, 1e-3),
@@ -193,6 +228,10 @@ OWN = (
     rules.Muon(0.9, rules.PolarExpress(8)),
     rules.Shampoo(0.9),
     rules.Shampoo(0.0),
+    rules.Shampoo(0.9, 1e-3, 0.5),
+    rules.AdamE(0.9, 0.99, 0.0, 0.75),
+    rules.NAdam(0.9, 0.99, 0.0),
+    rules.Adalayer(0.9, 0.99, 0.0),
 )
 EVERY = (*(ours for ours, _ in PAIRS.values()), *OWN)
 
@@ -395,6 +434,46 @@ def test_shampoo_is_the_formula():
     assert np.abs(np.asarray(ours).sum(axis=0)).max() <= 1e-9
 
 
+@pytest.mark.parametrize(("power", "eps"), [(0.5, 1e-3), (0.25, 1e-2), (0.5, 0.0)])
+def test_shampoo_at_other_powers_in_plain_numpy(power, eps):
+    rng = np.random.default_rng(1)
+    w, L, R = np.zeros((2, 3)), np.zeros((2, 2)), np.zeros((3, 3))
+    gradients = rng.normal(size=(9, 2, 3))
+    for g in gradients:
+        L, R = 0.8 * L + 0.2 * g @ g.T, 0.8 * R + 0.2 * g.T @ g
+        parts = []
+        for M in (L, R):
+            values, U = np.linalg.eigh(M + eps * np.eye(len(M)))
+            keep = values > 1e-12 * values[-1]
+            parts.append((U[:, keep] * values[keep] ** -power) @ U[:, keep].T)
+        w = w - 0.1 * parts[0] @ g @ parts[1]
+    rule = rules.Shampoo(0.8, eps, power)
+    ours = follow(rule, jnp.asarray(gradients), np.zeros(9), jnp.zeros((2, 3)))
+    assert np.abs(np.asarray(ours) - w).max() <= 1e-8 * np.abs(w).max()
+
+
+def test_adam_mini_between_adam_and_one_block():
+    problem = multiclass(0, spread=1.0)
+    shape = problem.weight_shape
+    single = np.arange(np.prod(shape)).reshape(shape)
+    adam = run(rules.Adam(0.9, 0.99, 1e-4), problem)
+    assert jnp.allclose(
+        run(rules.AdamMini(0.9, 0.99, 1e-4, single), problem), adam, rtol=1e-12
+    )
+    rows = single // shape[1] * 7 - 3  # numbers need not be consecutive
+    ours = run(rules.AdamMini(0.9, 0.99, 1e-4, rows), problem)
+    theirs = run(rules.FromOptax(powers(0.9, 0.99, 1e-4, 0.5, rows)), problem)
+    assert jnp.allclose(ours, theirs, rtol=1e-10)
+    assert not jnp.allclose(ours, adam, rtol=1e-3)
+
+
+def test_blocks_must_fit_the_weights():
+    with pytest.raises(ValueError, match=r"blocks must be shaped like the weights"):
+        rules.AdamMini(blocks=[0, 1]).init(jnp.ones(3))
+    with pytest.raises(TypeError, match="blocks must be whole numbers"):
+        rules.AdamMini(blocks=np.array([0.0, 1.0]))
+
+
 def test_decayed_steps_stay_in_their_ball():
     decay = 0.5
     norm = pn.norms.Linf()
@@ -443,6 +522,9 @@ def test_hyper_parameters_are_leaves_that_vmap():
         (lambda: rules.NewtonSchulz(5, (1.0, 2.0)), "one such triple a step"),
         (lambda: rules.PolarExpress(5, 1.0), "least must be > 0 and < 1; got 1.0"),
         (lambda: rules.PolarExpress(0), "steps must be at least 1"),
+        (lambda: rules.AdamE(exponent=1.0), "exponent must be >= 0 and < 1; got 1.0"),
+        (lambda: rules.NAdam(b1=1.0), "b1 must be"),
+        (lambda: rules.Shampoo(exponent=0.0), "exponent must be > 0"),
         (lambda: rules.Shampoo(1.0), "b2 must be >= 0 and < 1"),
         (lambda: rules.WeightDecay(rules.Adam(), -0.1), "decay must be >= 0"),
     ],

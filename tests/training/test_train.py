@@ -544,3 +544,24 @@ def test_seeds_and_keys_are_the_same_thing():
     assert same(runs[0], runs[1])
     assert same(runs[0], runs[2])
     assert not same(runs[0], long_run(steps=30, key=4).weights)
+
+
+def test_a_cool_down_goes_on_with_the_memory_of_the_run_before():
+    apply = lambda w, X: X @ w
+    X, w = jnp.eye(3), jnp.array([1.0, -2.0, 0.5])
+    noisy = pn.Regression(apply, w, X, jnp.zeros(3), label_noise=1.0)
+    quiet = pn.Regression(apply, w, X, jnp.zeros(3))
+    rule = pn.optimizers.Adam(0.9, 0.99, 1e-8)
+    whole = pn.train(quiet, rule, steps=60, step_size=0.01)
+    half = pn.train(quiet, rule, steps=40, step_size=0.01)
+    rest = pn.train(quiet, rule, steps=20, step_size=0.01, after=half)
+    assert jnp.array_equal(rest.last, whole.last)
+    run = pn.train(noisy, rule, steps=2_000, step_size=0.01)
+    cool = pn.train(quiet, rule, steps=2_000, step_size=0.01, after=run)
+    assert float(cool.loss[-1]) < 1e-3 * float(run.loss[-1])
+    with pytest.raises(
+        ValueError, match="after must be a run of the same kind of rule"
+    ):
+        pn.train(quiet, "gd", steps=1, step_size=0.1, after=run)
+    with pytest.raises(ValueError, match="init and after are both a start"):
+        pn.train(quiet, rule, steps=1, step_size=0.1, after=run, init=w)

@@ -13,8 +13,8 @@ import typer
 import penchant as pn
 
 RULES = (
-    "gd, sgd, momentum, steepest, sign, signum, adam, adamw, rmsprop, adagrad, muon, "
-    "spectral, shampoo, lion"
+    "gd, sgd, momentum, steepest, sign, signum, adam, adamw, adame, adalayer, nadam, "
+    "rmsprop, adagrad, muon, spectral, shampoo, lion"
 )
 """Names of optimizers, as text: help needs no engine."""
 
@@ -185,7 +185,11 @@ Momentum = Annotated[
 ]
 Eps = Annotated[
     float | None,
-    typer.Option(help="ε of adam, rmsprop, adagrad.", rich_help_panel=_RULE),
+    typer.Option(help="ε of adam and its kin, shampoo.", rich_help_panel=_RULE),
+]
+Exponent = Annotated[
+    float | None,
+    typer.Option(help="Power of the memory: adame, shampoo.", rich_help_panel=_RULE),
 ]
 EpsInside = Annotated[
     bool | None,
@@ -262,6 +266,7 @@ OF_RULE: dict[str, tuple[Any, Any]] = {
     "betas": (Betas, None),
     "eps": (Eps, None),
     "eps_inside": (EpsInside, None),
+    "exponent": (Exponent, None),
     "bias_correction": (BiasCorrection, None),
     "weight_decay": (WeightDecay, None),
     "momentum": (Momentum, None),

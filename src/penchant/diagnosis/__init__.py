@@ -39,6 +39,16 @@ from penchant.diagnosis.network._diagnosis import (
     NetworkRow as NetworkRow,
     NetworkTable as NetworkTable,
 )
+from penchant.diagnosis.regression._diagnosis import (
+    RegressionDiagnosis as RegressionDiagnosis,
+    SharpnessRow as SharpnessRow,
+    SharpnessTable as SharpnessTable,
+)
+from penchant.diagnosis.state_space._diagnosis import (
+    ModelRow as ModelRow,
+    ModelTable as ModelTable,
+    StateSpaceDiagnosis as StateSpaceDiagnosis,
+)
 
 __getattr__ = _moved.moved(
     __name__,

@@ -14,6 +14,7 @@ from penchant.diagnosis._hold_out import Held
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import (
     AbstractClassification,
+    AbstractProblem,
     LinearClassification,
     NetworkClassification,
 )
@@ -29,7 +30,7 @@ HOMES = {
 
 
 def settings_of(
-    problem: AbstractClassification,
+    problem: AbstractProblem,
     optimizer: AbstractOptimizer,
     batching: AbstractBatching,
     step_size: StepSize,
@@ -43,7 +44,7 @@ def settings_of(
     schedule = schedules.as_schedule(step_size)
     again = [
         "pn.diagnose(",
-        f"    problem,  # {samples} samples, loss={problem.loss!r}",
+        f"    problem,  # {samples} samples, {_loss(problem)['loss']}",
         f"    {_typed(optimizer)},",
         f"    batching={_typed(batching)},",
         f"    step_size={_typed(schedule)},",
@@ -58,8 +59,7 @@ def settings_of(
         "samples": problem.samples,
         **({} if held is None else {"held out": held.said}),
         **_model(problem),
-        "classes": 2 if problem.binary else problem.classes,
-        "loss": repr(problem.loss),
+        **_loss(problem),
         "optimizer": repr(optimizer),
         "batching": repr(batching),
         "step_size": repr(schedule),
@@ -75,9 +75,16 @@ def settings_of(
     }
 
 
-def _labels(problem: AbstractClassification) -> dict[str, Any]:
+def _loss(problem: AbstractProblem) -> dict[str, Any]:
+    if not isinstance(problem, AbstractClassification):
+        return {"loss": problem.about}
+    classes = 2 if problem.binary else problem.classes
+    return {"classes": classes, "loss": repr(problem.loss)}
+
+
+def _labels(problem: AbstractProblem) -> dict[str, Any]:
     """What labels are called, with the sign that each of two stands for."""
-    if not problem.names:
+    if not isinstance(problem, AbstractClassification) or not problem.names:
         return {}
     if problem.binary:
         negative, positive = problem.names
@@ -85,7 +92,9 @@ def _labels(problem: AbstractClassification) -> dict[str, Any]:
     return {"labels": ", ".join(problem.names)}
 
 
-def _model(problem: AbstractClassification) -> dict[str, Any]:
+def _model(problem: AbstractProblem) -> dict[str, Any]:
+    if not isinstance(problem, AbstractClassification):
+        return {"model": repr(problem), "parameters": problem.parameters}
     if isinstance(problem, LinearClassification):
         return {"features": problem.X.shape[1], "bias": problem.bias}
     if not isinstance(problem, NetworkClassification):

@@ -23,6 +23,7 @@ class Kind(enum.StrEnum):
     NOT_CONVERGED = "not-converged"
     STILL_TURNING = "still-turning"
     NO_LIMIT = "no-limit"
+    NO_FLOW = "no-flow"
     EPS = "eps"
     PRECISION = "precision"
     ASSUMPTIONS = "assumptions"

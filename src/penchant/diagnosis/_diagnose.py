@@ -12,19 +12,23 @@ from penchant.diagnosis._hold_out import hold_out
 from penchant.diagnosis._result import AbstractDiagnosis
 from penchant.diagnosis.linear._diagnose import diagnose_linear
 from penchant.diagnosis.network._diagnose import diagnose_network
+from penchant.diagnosis.regression._diagnose import diagnose_regression
+from penchant.diagnosis.state_space._diagnose import diagnose_state_space
 from penchant.norms import AbstractNorm
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import (
     AbstractClassification,
+    AbstractObjective,
     LinearClassification,
     sort_out,
 )
 from penchant.problems.losses import AbstractLoss
+from penchant.problems.models import ssm
 from penchant.training.batching import AbstractBatching, of_rule
 
 
 def diagnose(
-    problem: AbstractClassification | object,
+    problem: AbstractClassification | AbstractObjective | object,
     *given: object,
     optimizer: AbstractOptimizer | str | object | None = None,
     loss: AbstractLoss | str | None = None,
@@ -58,6 +62,15 @@ def diagnose(
     infinite time by [`limit`][penchant.limit], and KKT gaps in each norm say which
     margin problem its limit solves to first order. It needs a `step_size`; `norms`
     plays no part.
+
+    For a `Regression` or an `Objective` it is a
+    [`RegressionDiagnosis`][penchant.diagnosis.RegressionDiagnosis]: sharpness along the
+    run, projected to its minimisers, against the slow clock, with what the slow flow
+    foretells. It needs `steps` and `step_size`.
+
+    For a state space model (`pn.ssm.regression`) it is a
+    [`StateSpaceDiagnosis`][penchant.diagnosis.StateSpaceDiagnosis]: the error beyond
+    the data along the run, beside gradient flow at the same loss and at its limit.
 
     >>> import numpy as np, penchant as pn
     >>> problem = pn.datasets.gaussian(10, 20, seed=0).problem()
@@ -115,24 +128,29 @@ def diagnose(
     check_instance(
         "problem",
         problem,
-        AbstractClassification,
-        "a LinearClassification, NetworkClassification or another with margins",
+        (AbstractClassification, AbstractObjective),
+        "a LinearClassification, NetworkClassification, Regression or Objective",
     )
     rule = optimizers.read(optimizer)
     problem, held = hold_out(problem, holdout, key)
-    assert isinstance(problem, AbstractClassification)
+    assert isinstance(problem, (AbstractClassification, AbstractObjective))
     if batching is None:
         batching = of_rule(optimizer, problem.samples)
     check_instance("batching", batching, AbstractBatching, "one of penchant.batching")
     batching.check(problem.samples)
     linear = isinstance(problem, LinearClassification)
     if steps is None:
+        if isinstance(problem, AbstractObjective):
+            raise TypeError(
+                "steps must be given for a regression: how long the slow drift takes "
+                "depends on the step size (penchant.predict(..., steps=) tells)."
+            )
         steps = default_steps(problem, batching, rule)
     steps = check_count("steps", steps)
     if step_size is None and not linear:
         raise TypeError(
-            "step_size must be given for a network: no step suits them all, and a "
-            "first large one can end every unit."
+            "step_size must be given for a network or a regression: no step suits "
+            "them all, and a first large one can end every unit."
         )
     with Stages(progress) as stages:
         asked = Asked(
@@ -150,4 +168,8 @@ def diagnose(
             about=about,
             held=held,
         )
+        if isinstance(problem, ssm.SequenceRegression):
+            return diagnose_state_space(asked)
+        if isinstance(problem, AbstractObjective):
+            return diagnose_regression(asked)
         return diagnose_linear(asked) if linear else diagnose_network(asked)

@@ -4,10 +4,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from penchant.diagnosis._cautions import WALLS
-from penchant.diagnosis._result import AbstractDiagnosis
+from penchant.diagnosis._result import AbstractDiagnosis, least_margin
 from penchant.problems import losses
 
 if TYPE_CHECKING:
@@ -78,7 +76,7 @@ def about(diagnosis: AbstractDiagnosis) -> dict[str, Any]:
         "settings": _settings(diagnosis),
         "last": int(run.steps[-1]),
         "log_loss": float(run.log_loss[-1]),
-        "margin": float(np.min(run.margins[-1])),
+        "margin": least_margin(run),
         "isinf": math.isinf,
     }
 

@@ -16,7 +16,9 @@ from penchant._interrupt import noticed_interrupts
 from penchant._plain import plain
 from penchant.diagnosis._cautions import Caution, Kind
 from penchant.norms import AbstractNorm
+from penchant.problems import AbstractClassification
 from penchant.theory import Prediction
+from penchant.theory.sharpness import SharpnessPrediction
 from penchant.training import Trajectory
 
 FORMAT = 2
@@ -27,7 +29,7 @@ class AbstractRow(eqx.Module):
     """One norm of a diagnosis: its `label`, the `norm`, and what was measured in it."""
 
     label: eqx.AbstractVar[str]
-    norm: eqx.AbstractVar[AbstractNorm]
+    norm: eqx.AbstractVar[AbstractNorm | None]
 
     @abc.abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -58,7 +60,7 @@ class AbstractTable(eqx.Module, Generic[RowT]):
             return self.rows[key]
         if isinstance(key, AbstractNorm):
             for row in self.rows:
-                if row.norm.same(key):
+                if row.norm is not None and row.norm.same(key):
                     return row
         label = key if isinstance(key, str) else key.label
         for row in self.rows:
@@ -80,6 +82,13 @@ def columns(cells: list[tuple[str, ...]]) -> str:
     )
 
 
+def least_margin(run: Trajectory) -> float | None:
+    """The least margin at the end; None of a problem that has none."""
+    if not isinstance(run.rule.problem, AbstractClassification):
+        return None
+    return float(np.min(run.margins[-1]))
+
+
 class AbstractDiagnosis(eqx.Module):
     """Which solution an optimizer picked, next to what theory foretold.
 
@@ -97,17 +106,17 @@ class AbstractDiagnosis(eqx.Module):
     separable: eqx.AbstractVar[bool | None]
     table: eqx.AbstractVar[AbstractTable[Any]]
     winner: eqx.AbstractVar[Any]
-    predicted: eqx.AbstractVar[AbstractNorm | None]
+    predicted: eqx.AbstractVar[AbstractNorm | str | None]
     agrees: eqx.AbstractVar[bool | None]
     regime: eqx.AbstractVar[str]
     warnings: eqx.AbstractVar[tuple[Caution, ...]]
     next: eqx.AbstractVar[tuple[str, ...]]
-    prediction: eqx.AbstractVar[Prediction | None]
+    prediction: eqx.AbstractVar[Prediction | SharpnessPrediction | None]
     trajectory: eqx.AbstractVar[Trajectory]
     settings: eqx.AbstractVar[dict[str, Any]]
 
     kind: ClassVar[str]
-    """What was diagnosed: "linear" or "network"."""
+    """What was diagnosed: "linear", "network" or "regression"."""
 
     @property
     def verdict(self) -> str:
@@ -141,7 +150,7 @@ class AbstractDiagnosis(eqx.Module):
             "explanation": self.explanation,
             "separable": self.separable,
             "winner": None if self.winner is None else self.table[self.winner].label,
-            "predicted": None if self.predicted is None else self.predicted.label,
+            "predicted": getattr(self.predicted, "label", self.predicted),
             "agrees": self.agrees,
             "regime": str(self.regime),
             "table": [row.to_dict() for row in self.table],
@@ -154,7 +163,7 @@ class AbstractDiagnosis(eqx.Module):
             "run": {
                 "steps": int(run.steps[-1]),
                 "log_loss": float(run.log_loss[-1]),
-                "least_margin": float(np.min(run.margins[-1])),
+                "least_margin": least_margin(run),
                 "outcome": run.outcome.name.lower(),
                 "seconds": run.seconds,
             },

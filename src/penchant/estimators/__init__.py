@@ -20,3 +20,7 @@ from penchant.estimators._imitation import (
     imitation as imitation,
 )
 from penchant.estimators._share_of_eps import share_of_eps as share_of_eps
+from penchant.estimators._staleness import (
+    Staleness as Staleness,
+    staleness as staleness,
+)

@@ -5,8 +5,11 @@ from penchant.optimizers._adagrad import (
     accumulated_norm as accumulated_norm,
 )
 from penchant.optimizers._adam import Adam as Adam
+from penchant.optimizers._adam_e import AdamE as AdamE
+from penchant.optimizers._adam_mini import Adalayer as Adalayer, AdamMini as AdamMini
 from penchant.optimizers._base import AbstractOptimizer as AbstractOptimizer
 from penchant.optimizers._character import (
+    Blocks as Blocks,
     Character as Character,
     Divisor as Divisor,
     Evidence as Evidence,
@@ -22,6 +25,7 @@ from penchant.optimizers._like import (
 )
 from penchant.optimizers._lion import Lion as Lion
 from penchant.optimizers._muon import Muon as Muon
+from penchant.optimizers._nadam import NAdam as NAdam
 from penchant.optimizers._polar import (
     AbstractPolar as AbstractPolar,
     CubicNewtonSchulz as CubicNewtonSchulz,

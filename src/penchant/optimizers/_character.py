@@ -5,12 +5,13 @@ import enum
 from typing import Any, Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from penchant._checks import check_instance, is_traced
-from penchant._types import Real, Scalar
+from penchant._types import Real, Scalar, Tree
 from penchant.norms import L2, AbstractNorm
 
 
@@ -47,13 +48,105 @@ class Memory(eqx.Module):
         return self.mix is not None and _equal(self.mix, jnp.square(self.decay))
 
 
+class Blocks(eqx.Module):
+    r"""A partition of the weights: whole numbers in a pytree shaped like them.
+
+    `numbers` is None where every array is a block. Numbers are made consecutive.
+    """
+
+    numbers: Tree = None
+    count: int = eqx.field(default=0, static=True)
+
+    @classmethod
+    def read(cls, blocks: Tree) -> "Blocks":
+        """Blocks from what a user may give.
+
+        Raises:
+            TypeError: If a number is not whole.
+        """
+        if isinstance(blocks, Blocks):
+            return blocks
+        if blocks is None:
+            return cls()
+        if isinstance(blocks, (list, tuple)) and all(
+            isinstance(b, (int, np.integer)) for b in blocks
+        ):
+            blocks = np.asarray(blocks)  # typed as a list, for weights of one array
+        leaves, structure = jax.tree.flatten(blocks)
+        arrays = [np.asarray(leaf) for leaf in leaves]
+        if not arrays or any(a.dtype.kind not in "iu" for a in arrays):
+            kinds = ", ".join(str(a.dtype) for a in arrays) or "nothing"
+            raise TypeError(
+                "blocks must be whole numbers, in a pytree shaped like the weights, or "
+                f"None for a block an array; got {kinds}."
+            )
+        every = np.concatenate([a.ravel() for a in arrays])
+        seen, place = np.unique(every, return_inverse=True)
+        cuts = np.cumsum([a.size for a in arrays])[:-1]
+        parts = np.split(place, cuts)
+        numbers = [
+            jnp.asarray(p.reshape(a.shape)) for p, a in zip(parts, arrays, strict=True)
+        ]
+        return cls(jax.tree.unflatten(structure, numbers), len(seen))
+
+    def check(self, w: Tree) -> int:
+        """The number of blocks of weights like `w`.
+
+        Raises:
+            ValueError: If the shapes differ.
+        """
+        if self.numbers is None:
+            return len(jax.tree.leaves(w))
+        shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+        if shapes(self.numbers) != shapes(w):
+            raise ValueError(
+                f"blocks must be shaped like the weights, {shapes(w)}; got "
+                f"{shapes(self.numbers)}."
+            )
+        return self.count
+
+    def _of(self, like: Tree) -> tuple[list[Array], int]:
+        if self.numbers is not None:
+            return jax.tree.leaves(self.numbers), self.count
+        leaves = jax.tree.leaves(like)
+        return [jnp.full(x.shape, i) for i, x in enumerate(leaves)], len(leaves)
+
+    def sums(self, values: Tree) -> Array:
+        """The sum over each block, `(count,)`."""
+        numbers, count = self._of(values)
+        total = jnp.zeros(count)
+        for number, x in zip(numbers, jax.tree.leaves(values), strict=True):
+            total = total.at[jnp.ravel(number)].add(jnp.ravel(x))
+        return total
+
+    def sizes(self, like: Tree) -> Array:
+        """The number of entries of each block, `(count,)`."""
+        return self.sums(jax.tree.map(jnp.ones_like, like))
+
+    def means(self, values: Tree) -> Array:
+        """The mean over each block, `(count,)`."""
+        return self.sums(values) / self.sizes(values)
+
+    def spread(self, per_block: Array, like: Tree) -> Tree:
+        """A number a block, at each of its entries."""
+        numbers, _ = self._of(like)
+        structure = jax.tree.structure(like)
+        return jax.tree.unflatten(structure, [per_block[b] for b in numbers])
+
+    def __repr__(self) -> str:
+        if self.numbers is None:
+            return "Blocks(one for each array)"
+        return f"Blocks({self.count})"
+
+
 class Divisor(eqx.Module):
     r"""What a rule divides by: $v^p$ of a memory $v$ of $g^2$, and $\varepsilon$.
 
     `kind` is "mean", $v\leftarrow\beta v+(1-\beta)g^2$, or "sum", without `decay` (1).
     The divisor is $v^p+\varepsilon$, or $(v+\varepsilon)^p$ with `eps_inside`, $p$ =
-    `exponent`. `over` says what a memory is of: single "entries", "blocks" of them, or
-    the two "factors" of a matrix, as Shampoo's.
+    `exponent`. `over` says what a memory is of: single "entries", "blocks" of them
+    (which ones: `blocks`), or the two "factors" of a matrix, as Shampoo's, each to the
+    power `exponent`.
     """
 
     kind: Literal["mean", "sum"] = eqx.field(static=True)
@@ -65,6 +158,7 @@ class Divisor(eqx.Module):
     over: Literal["entries", "blocks", "factors"] = eqx.field(
         default="entries", static=True
     )
+    blocks: Blocks | None = None
 
     @property
     def outside(self) -> float:

@@ -9,11 +9,14 @@ from penchant._checks import check_instance
 from penchant._words import look_up, read_whole
 from penchant.optimizers._adagrad import AdaGrad
 from penchant.optimizers._adam import Adam
+from penchant.optimizers._adam_e import AdamE
+from penchant.optimizers._adam_mini import Adalayer
 from penchant.optimizers._base import AbstractOptimizer
 from penchant.optimizers._from_optax import FromOptax
 from penchant.optimizers._gradient_descent import GradientDescent
 from penchant.optimizers._lion import Lion
 from penchant.optimizers._muon import Muon
+from penchant.optimizers._nadam import NAdam
 from penchant.optimizers._polar import (
     AbstractPolar,
     CubicNewtonSchulz,
@@ -46,11 +49,14 @@ OPTIMIZERS: dict[str, tuple[Callable[..., AbstractOptimizer], tuple[str, ...]]] 
         AdamW,
         ("b1", "b2", "eps", "weight_decay", "eps_inside", "bias_correction"),
     ),
+    "adame": (AdamE, ("b1", "b2", "eps", "exponent", "bias_correction")),
+    "adalayer": (Adalayer, ("b1", "b2", "eps", "bias_correction")),
+    "nadam": (NAdam, ("b1", "b2", "eps", "eps_inside", "bias_correction")),
     "rmsprop": (RMSProp, ("b2", "eps", "eps_inside", "bias_correction")),
     "adagrad": (AdaGrad, ("eps", "eps_inside", "initial")),
     "muon": (Muon, ("b1", "polar", "nesterov")),
     "spectral": (lambda: Muon(0.0), ()),
-    "shampoo": (Shampoo, ("b2",)),
+    "shampoo": (Shampoo, ("b2", "eps", "exponent")),
     "lion": (Lion, ("b1", "b2")),
 }
 """Each optimizer, and the options it takes."""

@@ -28,28 +28,41 @@ class KroneckerMoments(eqx.Module):
 
 
 class Shampoo(AbstractOptimizer):
-    r"""Shampoo: $w\leftarrow w-\eta\,L^{-1/4}\,g\,R^{-1/4}$, with moments that decay.
+    r"""Shampoo: $w\leftarrow w-\eta\,L^{-p}\,g\,R^{-p}$, with moments that decay.
 
     $L\leftarrow\beta_2L+(1-\beta_2)gg^\top$ and $R\leftarrow\beta_2R+(1-\beta_2)g^\top
     g$ (`gupta2018shampoo`, which sums in place of averaging). The roots are those of
     pseudo-inverses: a cross-entropy gradient has rank at most $k-1$, and the inverse of
     its singular moments would be rounding. Without memory, `Shampoo(0.0)`, the step is
-    the polar factor: spectral descent. There is no $\varepsilon$, so the scale of the
-    gradient is never seen.
+    the polar factor: spectral descent. With $p=\frac14$ and $\varepsilon=0$ the scale
+    of the gradient is never seen; at $p=\frac12$ steps grow as gradients fall, like
+    their inverse. With $\varepsilon$ the moments are $L+\varepsilon I$ and
+    $R+\varepsilon I$.
 
     Vectors are matrices of one column.
 
+    >>> import penchant as pn
+    >>> pn.optimizers.Shampoo(b2=0.99, exponent=0.5).character().normalised
+    False
+
     Args:
         b2: Decay of both moments, in [0, 1).
+        eps: $\varepsilon\ge0$, added to the moments.
+        exponent: $p$ on each side, in (0, 1); $\frac14$ is Shampoo's own, $\frac12$
+            that of later versions.
 
     Raises:
-        ValueError: If `b2` is outside [0, 1).
+        ValueError: If an argument is out of its range.
     """
 
     b2: Real = eqx.field(default=0.9, converter=as_leaf)
+    eps: Real = eqx.field(default=0.0, converter=as_leaf)
+    exponent: Real = eqx.field(default=0.25, converter=as_leaf)
 
     def __check_init__(self):
         check_number("b2", self.b2, least=0.0, below=1.0)
+        check_number("eps", self.eps, least=0.0, finite=True)
+        check_number("exponent", self.exponent, above=0.0, below=1.0)
 
     def init(self, w: Parameters) -> KroneckerMoments:
         left = jax.tree.map(lambda w: jnp.zeros(2 * (_matrix(w).shape[0],)), w)
@@ -57,9 +70,20 @@ class Shampoo(AbstractOptimizer):
         return KroneckerMoments(left, right, jnp.asarray(-jnp.inf))
 
     def character(self) -> Character:
-        if not is_traced(self.b2) and float(self.b2) == 0.0:
+        values = (self.b2, self.eps, self.exponent)
+        known = not any(is_traced(value) for value in values)
+        if known and [float(value) for value in values] == [0.0, 0.0, 0.25]:
             return Character(Spectral(), True, steepest=True)  # the polar factor
-        second = Divisor("mean", self.b2, 0.0, exponent=0.25, over="factors")
+        second = Divisor(
+            "mean",
+            self.b2,
+            self.eps,
+            eps_inside=True,
+            exponent=self.exponent,
+            over="factors",
+        )
+        if known and float(self.exponent) != 0.25:
+            return Character(None, False, None, second)
         return Character(Spectral(), True, None, second)
 
     def update(
@@ -77,25 +101,28 @@ class Shampoo(AbstractOptimizer):
         G = jax.tree.map(_matrix, gradient.direction)
         left = jax.tree.map(lambda L, G: kept * L + added * G @ G.T, state.left, G)
         right = jax.tree.map(lambda R, G: kept * R + added * G.T @ G, state.right, G)
+        eps = jnp.exp(jnp.log(self.eps) - 2.0 * frame)
+        power = lambda M: _inverse_power(M, self.exponent, eps)
         step = jax.tree.map(
-            lambda d, G, L, R: jnp.reshape(
-                _fourth_root(L) @ (scale * G) @ _fourth_root(R), d.shape
-            ),
+            lambda d, G, L, R: jnp.reshape(power(L) @ (scale * G) @ power(R), d.shape),
             gradient.direction,
             G,
             left,
             right,
         )
-        return move(w, step, step_size), KroneckerMoments(left, right, frame)
+        # L^-p g R^-p is e^{(1-4p)S} times what it is in the frame; at p = 1/4 this is 1
+        length = step_size * jnp.exp((1.0 - 4.0 * self.exponent) * frame)
+        return move(w, step, length), KroneckerMoments(left, right, frame)
 
 
 def _matrix(w: Weights) -> Float[Array, "k d"]:
     return w[:, None] if w.ndim == 1 else w
 
 
-def _fourth_root(M: Square) -> Square:
-    r"""$M^{-1/4}$ on the range of $M$, 0 on its null space."""
+def _inverse_power(M: Square, power: Real, eps: Scalar) -> Square:
+    r"""$(M+\varepsilon)^{-p}$; without $\varepsilon$ on the range of $M$, else 0."""
     values, U = jnp.linalg.eigh(M)
     resolved = values > RESOLVED * M.shape[0] * values[-1]
-    root = jnp.where(resolved, jnp.where(resolved, values, 1.0) ** -0.25, 0.0)
+    base = jnp.where(resolved, values, 0.0) + eps
+    root = jnp.where(base > 0, jnp.where(base > 0, base, 1.0) ** -power, 0.0)
     return (U * root[None, :]) @ U.T

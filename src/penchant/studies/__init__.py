@@ -1,6 +1,8 @@
 """Papers' figures and tables, as functions: one folder a paper."""
 
 from penchant.studies import (
+    adam_sharpness as adam_sharpness,
+    backward_error as backward_error,
     homogeneous_networks as homogeneous_networks,
     per_sample_adam as per_sample_adam,
     spectral_descent as spectral_descent,
@@ -22,6 +24,8 @@ STUDIES: dict[str, Study] = {
         per_sample_adam.STUDY,
         spectral_descent.STUDY,
         homogeneous_networks.STUDY,
+        adam_sharpness.STUDY,
+        backward_error.STUDY,
     )
 }
 """The studies there are, by name."""

@@ -3,9 +3,11 @@
 from penchant import _moved
 from penchant.theory import (
     descent as descent,
+    modified as modified,
     papers as papers,
     per_sample as per_sample,
     regimes as regimes,
+    sharpness as sharpness,
     state_space as state_space,
 )
 from penchant.theory._predict import predict as predict, predict_from as predict_from

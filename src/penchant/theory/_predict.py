@@ -12,6 +12,7 @@ from penchant.norms import L2, AbstractNorm, AbstractSchatten, Linf
 from penchant.optimizers import AbstractOptimizer, Lion, Muon, Shampoo
 from penchant.problems import (
     AbstractClassification,
+    AbstractObjective,
     LinearClassification,
     sort_out,
 )
@@ -33,6 +34,7 @@ from penchant.theory.papers import (
 )
 from penchant.theory.regimes._adam_regimes import adam_regimes, sign_like
 from penchant.theory.regimes._decays import Decays
+from penchant.theory.sharpness import SharpnessPrediction, foretell_sharpness
 from penchant.theory.state_space import StateSpacePrediction, foretell_state_space
 from penchant.training import Trajectory
 from penchant.training.batching import AbstractBatching, of_rule
@@ -48,7 +50,19 @@ def predict(  # type: ignore[overload-overlap]
     step_size: StepSize | None = ...,
     trajectory: Trajectory | None = ...,
     init: Tree | None = ...,
+    steps: int | None = ...,
 ) -> StateSpacePrediction: ...
+@overload
+def predict(  # type: ignore[overload-overlap]
+    problem: AbstractObjective,
+    *given: object,
+    optimizer: AbstractOptimizer | str | object | None = ...,
+    batching: AbstractBatching | None = ...,
+    step_size: StepSize | None = ...,
+    trajectory: Trajectory | None = ...,
+    init: Numbers | None = ...,
+    steps: int | None = ...,
+) -> SharpnessPrediction: ...
 @overload
 def predict(
     problem: AbstractClassification | object,
@@ -58,16 +72,18 @@ def predict(
     step_size: StepSize | None = ...,
     trajectory: Trajectory | None = ...,
     init: Numbers | None = ...,
+    steps: int | None = ...,
 ) -> Prediction: ...
 def predict(
-    problem: AbstractClassification | ssm.SequenceRegression | object,
+    problem: AbstractClassification | AbstractObjective | object,
     *given: object,
     optimizer: AbstractOptimizer | str | object | None = None,
     batching: AbstractBatching | None = None,
     step_size: StepSize | None = None,
     trajectory: Trajectory | None = None,
     init: Numbers | Tree | None = None,
-) -> Prediction | StateSpacePrediction:
+    steps: int | None = None,
+) -> Prediction | SharpnessPrediction | StateSpacePrediction:
     r"""Which maximum margin the direction of the weights tends to, and why.
 
     | algorithm | geometry of the limit | source |
@@ -103,6 +119,12 @@ def predict(
     | RMSProp, Adam, ε > 0 | ℓ2 in the end | `wang2021adaptive` |
     | RMSProp, Adam, ε = 0; sign descent, Signum | ℓ∞, under conditions | `gronich2026adam` |
 
+    A `Regression` or an `Objective` has no margins: of these it says which sharpness
+    the rule lowers along the minimisers, a
+    [`SharpnessPrediction`][penchant.theory.sharpness.SharpnessPrediction], and with a
+    step size which norm of the gradient its finite steps and memory penalise on the way
+    (`finite_step`), how much, and whether that is valid where it stands.
+
     Of a state space model (`pn.ssm.regression`) the answer is a
     [`StateSpacePrediction`][penchant.theory.state_space.StateSpacePrediction]: which
     lags the data excite, where gradient flow ends and whether that generalises.
@@ -124,9 +146,11 @@ def predict(
         step_size: As `train` takes it; None leaves assumptions on it unknown, and
             regimes without their steps.
         trajectory: A run of this optimizer, from which AdaGrad's norm is filled in,
-            and for a network the regimes and whether it has separated the data.
+            and for a network the regimes and whether it has separated the data; for
+            a regression where the assumptions are looked at, and its steps.
         init: Weights that a linear classifier starts from, zeros if None. Adam with
             batches may have several limits, of which the start chooses one.
+        steps: Number of updates asked about, for a regression or an objective.
 
     Raises:
         NotSeparableError: If no weights classify every sample.
@@ -146,13 +170,28 @@ def predict(
             full_batch=chosen.covers(problem.samples) is True,
             start=init,  # type: ignore[arg-type]
         )
+    if isinstance(problem, AbstractObjective):
+        rule = optimizers.only(given, optimizer)
+        if trajectory is not None:
+            trajectory.require_problem(problem)
+            steps = int(trajectory.steps[-1]) if steps is None else steps
+        if batching is None:
+            batching = of_rule(rule, problem.samples)
+        return foretell_sharpness(
+            problem,
+            rule,
+            batching=batching,
+            step_size=step_size,
+            steps=steps,
+            weights=None if trajectory is None else trajectory.last,
+        )
     problem, rest = sort_out(problem, given)
     optimizer = optimizers.only(rest, optimizer)
     check_instance(
         "problem",
         problem,
         AbstractClassification,
-        "a LinearClassification, NetworkClassification or another with margins",
+        "a LinearClassification, NetworkClassification, Regression or Objective",
     )
     assert isinstance(problem, AbstractClassification)
     if batching is None:
@@ -215,6 +254,12 @@ def foretell(optimizer: AbstractOptimizer, setting: Setting) -> Prediction:
     if what.adaptive is not None:
         if what.adaptive.kind == "sum":
             return qian2019adagrad.adagrad(setting)
+        if what.first is not None and not what.first.plain:
+            return setting.unknown(
+                f"{setting.name} steps along a mix of its memory and the gradient, "
+                "which no theorem here on Adam covers.",
+                candidates=(Linf(),),
+            )
         return _adam(setting, Decays.of(what))
     if what.steps is None or what.second is not None or not what.steepest:
         return setting.unknown(
@@ -342,8 +387,11 @@ def _(optimizer: Muon, setting: Setting) -> Prediction:
 
 @foretell.register(Shampoo)
 def _(optimizer: Shampoo, setting: Setting) -> Prediction:
-    memory = optimizer.character().second is not None
-    if not memory or setting.network:
+    second = optimizer.character().second
+    other = second is not None and (
+        float(optimizer.exponent) != 0.25 or float(optimizer.eps) > 0
+    )
+    if second is None or other or setting.network:
         return foretell.dispatch(AbstractOptimizer)(optimizer, setting)
     if not setting.full_batch:
         return _with_batches(setting)

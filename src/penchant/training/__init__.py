@@ -2,6 +2,10 @@
 
 from penchant._progress import Stages as Stages
 from penchant.training import batching as batching, schedules as schedules
+from penchant.training._inline import (
+    call_inlined as call_inlined,
+    can_inline as can_inline,
+)
 from penchant.training._sweep import sweep as sweep
 from penchant.training._train import train as train
 from penchant.training._trajectory import (

@@ -4,8 +4,9 @@ XLA's CPU runtime dispatches each operation of a loop body separately, at some h
 nanoseconds apiece; for a problem of ten samples that is nearly all of the time. It can
 also emit a loop as a single native function, and does so by itself for loops of up to a
 kilobyte. A call that carries the attribute below is treated the same at any size. That
-form knows no matrix products, library calls or sorts, so it is asked for only where the
-loop is small and every operation in it is known to be supported.
+form knows no products of two matrices, library calls or sorts, so it is asked for only
+where the loop is small and every operation in it is known to be supported. Threefry, by
+which JAX draws unless told otherwise, is made of shifts and sums, and is.
 """
 
 from collections.abc import Callable
@@ -16,30 +17,42 @@ import jax.numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
-from penchant._types import Numbers
+from penchant._types import Numbers, Tree
 
 LARGEST = 1 << 16
 """Above so many array entries in the loop, the ordinary runtime is as fast."""
 
 _SUPPORTED = frozenset(
     """
-    abs add and argmax argmin broadcast_in_dim clamp concatenate convert_element_type
-    copy copy_p custom_jvp_call custom_vjp_call div dynamic_slice
-    dynamic_update_slice eq exp expm1 floor gather ge gt integer_pow iota is_finite
-    jit le log log1p logistic lt max min mul ne neg not or pad pjit pow reduce_and
-    reduce_max reduce_min reduce_or reduce_sum rem reshape rev round rsqrt
-    select_and_n select_n sign slice sqrt square squeeze stop_gradient sub tanh
-    transpose while xor
+    abs add add_any and argmax argmin bitcast_convert_type broadcast_in_dim clamp
+    concatenate convert_element_type copy copy_p custom_jvp_call custom_vjp_call div
+    dynamic_slice dynamic_update_slice eq erf_inv exp expm1 floor gather ge gt
+    integer_pow iota is_finite jit le log log1p logistic lt max min mul ne neg not or
+    pad pjit pow reduce_and reduce_max reduce_min reduce_or reduce_sum rem reshape rev
+    round rsqrt select_and_n select_n shift_left shift_right_logical sign slice split
+    sqrt square squeeze stack stop_gradient sub tanh threefry2x32 transpose while xor
     """.split()  # noqa: SIM905
 )
 
+_DRAWS = frozenset(["random_bits", "random_fold_in", "random_unwrap", "random_wrap"])
+"""Supported for Threefry's keys alone."""
 
-def can_inline(loop: Callable[..., Any], *arguments: Any) -> bool:
-    """Whether `loop(*arguments)` is small and made of supported operations only."""
+
+def can_inline(loop: Callable[..., Any], *arguments: Any, products: bool) -> bool:
+    """Whether `loop(*arguments)` is small and made of supported operations only.
+
+    `products` are those of a matrix and a vector. Over lanes that share the matrix
+    they would be products of two.
+    """
     if jax.default_backend() != "cpu":
         return False
     closed = jax.make_jaxpr(loop)(*arguments)
-    return _supported(closed.jaxpr) and _entries(closed.jaxpr) <= LARGEST
+    return _supported(closed.jaxpr, products) and _entries(closed.jaxpr) <= LARGEST
+
+
+def over_lanes(tree: Tree) -> bool:
+    """Whether any leaf differs from lane to lane of a sweep that is being traced."""
+    return any(hasattr(leaf, "batch_dim") for leaf in jax.tree.leaves(tree))
 
 
 def call_inlined(loop: Callable[..., Any], *arguments: Any) -> Any:
@@ -144,12 +157,27 @@ def _inner(params: dict[str, Any]) -> list[Jaxpr]:
     return found
 
 
-def _supported(jaxpr: Jaxpr) -> bool:
+def _supported(jaxpr: Jaxpr, products: bool) -> bool:
     return all(
-        equation.primitive.name in _SUPPORTED
-        and all(_supported(inner) for inner in _inner(equation.params))
+        _known(equation, products)
+        and all(_supported(inner, products) for inner in _inner(equation.params))
         for equation in jaxpr.eqns
     )
+
+
+def _known(equation: Any, products: bool) -> bool:
+    """Whether the emitter has an operation, looking at its operands where it must."""
+    name = equation.primitive.name
+    if name in _DRAWS:
+        kinds = [str(v.aval.dtype) for v in (*equation.invars, *equation.outvars)]
+        return all(not kind.startswith("key<") or kind == "key<fry>" for kind in kinds)
+    if name == "dot_general":
+        # a matrix times a vector is a loop; two matrices are a library call
+        (left, right), (batch, _) = equation.params["dimension_numbers"]
+        a, b = (v.aval for v in equation.invars)
+        free = a.ndim - len(left) + b.ndim - len(right)
+        return products and not batch and free <= 1
+    return name in _SUPPORTED
 
 
 def _entries(jaxpr: Jaxpr) -> int:

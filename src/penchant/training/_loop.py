@@ -6,11 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
 from penchant._types import Parameters, Scalar, Tree
 from penchant.optimizers import AbstractOptimizer
-from penchant.training._inline import call_inlined, can_inline
+from penchant.training._inline import call_inlined, can_inline, over_lanes
 from penchant.training._pace import Pace, first_pace, judge, relative
 from penchant.training.batching import AbstractBatching, Batches
 from penchant.training.schedules import LossBased, Schedule, table
@@ -87,9 +87,13 @@ def advance(
     """
     length = block_length(rule.batching, rule.problem.samples)
 
+    # lanes that draw their own samples have their own matrices to multiply
+    first = tables(rule, jnp.zeros((), jnp.int64)).batches
+    products = not over_lanes((rule, state)) or over_lanes(first)
+
     def one_block(state: RunState) -> RunState:
         begin = (state.step // length) * length
-        return within(rule, state, tables(rule, begin), until, inline)
+        return within(rule, state, tables(rule, begin), until, inline, products)
 
     state = jax.lax.while_loop(lambda s: s.step < until, one_block, state)
     return state, rule.problem.recorded(state.weights)
@@ -113,7 +117,12 @@ def tables(rule: Rule, begin: Int[Array, ""]) -> Tables:
 
 
 def within(
-    rule: Rule, state: RunState, seen: Tables, until: Int[Array, ""], inline: bool
+    rule: Rule,
+    state: RunState,
+    seen: Tables,
+    until: Int[Array, ""],
+    inline: bool,
+    products: bool = True,
 ) -> RunState:
     """Do steps up to number `until`, or to the end of the tables."""
     steps = rule.schedule if isinstance(rule.schedule, LossBased) else None
@@ -124,11 +133,13 @@ def within(
     first = state.step - begin
     last = jnp.minimum(begin + length, until) - begin
     epoch = rule.batching.steps_per_epoch(rule.problem.samples)
-    loop = functools.partial(_steps, frozen, epoch)
     carried = (state.weights, state.optimizer, state.pace)
-    key = rule.key if rule.problem.random else None
+    # a key goes in as its numbers, as all else does
+    key = jax.random.key_data(rule.key) if rule.problem.random else None
+    kind = jax.random.key_impl(rule.key) if rule.problem.random else None
+    loop = functools.partial(_steps, frozen, epoch, kind)
     arguments = (arrays, seen.etas, seen.batches, key, begin, first, last, carried)
-    if inline and can_inline(loop, *arguments):
+    if inline and can_inline(loop, *arguments, products=products):
         carried = call_inlined(loop, *arguments)
     else:
         carried = loop(*arguments)
@@ -142,16 +153,18 @@ Carried = tuple[Parameters, Any, Pace | None]
 def _steps(
     frozen: Tree,
     epoch: int,
+    kind: Any,
     arrays: Tree,
     etas: Float[Array, " t"],
     batches: Batches | None,
-    key: PRNGKeyArray | None,
+    words: UInt32[Array, " k"] | None,
     begin: Int[Array, ""],
     first: Int[Array, ""],
     last: Int[Array, ""],
     carried: Carried,
 ) -> Carried:
     problem, optimizer, steps = eqx.combine(arrays, frozen)
+    key = None if words is None else jax.random.wrap_key_data(words, impl=kind)
 
     def one(carry: Tree) -> Any:
         j, (w, memory, pace) = carry

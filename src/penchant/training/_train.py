@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import time
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from penchant import optimizers
 from penchant._checks import check_count, check_instance
 from penchant._files import held
 from penchant._interrupt import noticed_interrupts
+from penchant._keys import as_key
 from penchant._progress import progress_bar
 from penchant._types import Key, Parameters, StepSize
 from penchant.optimizers import AbstractOptimizer
@@ -42,6 +44,7 @@ def train(
     record: int = 200,
     progress: bool | None = None,
     checkpoint: str | Path | None = None,
+    after: Trajectory | None = None,
 ) -> Trajectory:
     r"""Run `optimizer` on `problem` and record it at log-spaced steps.
 
@@ -71,21 +74,28 @@ def train(
             end; if it holds this same run, it goes on where that stopped, bit for bit.
             If it can't be saved (a full disk, say) there is a warning, and the run
             goes on.
+        after: A run of the same rule on weights of this shape: this one is its next
+            stage, from its last weights and with its optimizer's memory, on another
+            problem or with other step sizes. A stage without noise is a cool-down.
+            Steps count from 0 again.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If one is out of its range, `init` has the wrong shape, or the
-            checkpoint is of another run (the message says what differs), can't be
-            written, or is in use by another process.
+        ValueError: If one is out of its range, `init` has the wrong shape, `after` is
+            of another kind of rule, or the checkpoint is of another run (the message
+            says what differs), can't be written, or is in use by another process.
     """
     steps = check_count("steps", steps)
     record = check_count("record", record, least=2)
     begun = time.monotonic()
     rule, initial = make_rule(problem, optimizer, step_size, batching, init, key)
+    memory = None
+    if after is not None:
+        initial, memory = _stage(rule, after, init)
     at = record_steps(steps, record)
     file = None if checkpoint is None else Path(checkpoint) / "checkpoint.npz"
     with contextlib.nullcontext() if file is None else held("checkpoint:", file.parent):
-        run = _Run(rule, initial, at, file)
+        run = _Run(rule, initial, at, file, memory)
         with (
             progress_bar(progress, steps, int(run.state.step), "training") as report,
             noticed_interrupts() as interrupted,
@@ -104,6 +114,23 @@ def train(
         advice=run.advice(outcome),
         seconds=time.monotonic() - begun,
     )
+
+
+def _stage(
+    rule: Rule, after: Trajectory, init: Parameters | None
+) -> tuple[Parameters, Any]:
+    """Where a stage begins: the last weights of the run before, and its memory."""
+    check_instance("after", after, Trajectory, "a run, as train returns it")
+    if init is not None:
+        raise ValueError("init and after are both a start: give one of them.")
+    initial = rule.problem.read(after.state.weights, "after")
+    memory = start(rule, initial).optimizer
+    if jax.tree.structure(memory) != jax.tree.structure(after.state.optimizer):
+        raise ValueError(
+            "after must be a run of the same kind of rule, whose memory goes on: "
+            f"{rule.optimizer!r}; got one of {after.rule.optimizer!r}."
+        )
+    return initial, after.state.optimizer
 
 
 def make_rule(
@@ -141,22 +168,6 @@ def make_rule(
     if isinstance(schedule, LossBased):
         schedule.check(rule)
     return Rule(problem, rule, schedule, batching, as_key(key)), initial
-
-
-def as_key(key: Key) -> Any:
-    """A typed JAX key from an integer seed or a key.
-
-    Raises:
-        TypeError: If it is neither.
-        ValueError: If the seed does not fit into 64 bits.
-    """
-    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return key
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-        if not -(2**63) <= key < 2**63:
-            raise ValueError(f"key must lie between -2^63 and 2^63 - 1; got {key}.")
-        return jax.random.key(int(key))
-    raise TypeError(f"key must be an integer seed or a jax.random.key; got {key!r}.")
 
 
 class Runner:
@@ -221,10 +232,17 @@ class _Run:
     """A run under way: its state, what is recorded of it, and when it was saved."""
 
     def __init__(
-        self, rule: Rule, initial: Parameters, at: np.ndarray, file: Path | None
+        self,
+        rule: Rule,
+        initial: Parameters,
+        at: np.ndarray,
+        file: Path | None,
+        memory: Any = None,
     ):
         self.rule, self.at, self.file = rule, at, file
         self.state, self.recorder = start(rule, initial), _Recorder()
+        if memory is not None:
+            self.state = dataclasses.replace(self.state, optimizer=memory)
         self.before = self.state
         self.call = Runner(rule)
         self.identity = {} if file is None else checkpoints.fingerprint(rule, initial)

@@ -15,6 +15,7 @@ from penchant.diagnosis.linear._held_out import PICTURED, HeldOut
 from penchant.diagnosis.linear._measure import MarginPath
 from penchant.diagnosis.linear._minimiser import Minimiser
 from penchant.estimators import Imitation
+from penchant.theory import Prediction
 
 FEW = 10
 """Steps from which a figure that leaves the first ones out says so."""
@@ -174,7 +175,7 @@ def _add_imitation(add: Callable[..., None], seen: Imitation) -> None:
 
 
 def _marks(diagnosis: AbstractDiagnosis) -> dict[str, float]:
-    assert diagnosis.prediction is not None
+    assert isinstance(diagnosis.prediction, Prediction)
     regimes = diagnosis.prediction.regimes
     if len(regimes) < 2:
         return {}

@@ -1,0 +1,1 @@
+"""Regression: which sharpness a run lowered along its minimisers, on the slow clock."""

@@ -1,0 +1,229 @@
+"""Figures 1 to 3 of the 2024 paper: one parameter, and two."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+import penchant as pn
+from penchant.studies._lines import Line
+from penchant.studies._study import Figure, Preset, Presets
+from penchant.studies.backward_error._setup import adam, toy
+
+REACH = 2.6
+"""The time in which signs lead from the start past the minimisers."""
+
+LOSS = 10.0
+"""The loss at which runs are compared."""
+
+
+class Sizes(NamedTuple):
+    """Decays and step sizes of the toy's runs, and nodes of a numeric integral."""
+
+    first: tuple[float, ...]
+    second: tuple[float, ...]
+    steps: tuple[float, ...]
+    nodes: int
+
+
+SIZES = Presets(
+    Sizes((0.0, 0.5, 0.9, 0.95, 0.98), (0.5, 0.95, 0.99, 0.999), (1e-4, 1e-2), 4000),
+    Sizes(
+        (0.0, 0.5, 0.8, 0.9, 0.95, 0.98),
+        (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999),
+        (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
+        40_000,
+    ),
+)
+
+
+def potential(x: Any, b1: float, b2: float, eps: float) -> Any:
+    r"""What one parameter's loss gains, in units of half a step.
+
+    $\int_0^x\{A+B\frac\varepsilon{y^2+\varepsilon}\}\,d\sqrt{\varepsilon+y^2}
+    =A(\sqrt{\varepsilon+x^2}-\sqrt\varepsilon)+B\varepsilon(\varepsilon^{-1/2}
+    -(\varepsilon+x^2)^{-1/2})$, $A=c_{\beta_1}-c_{\beta_2}$, $B=c_{\beta_2}$.
+    """
+    c1, c2 = (pn.flows.memory_coefficient(b) for b in (b1, b2))
+    root = np.sqrt(eps + np.asarray(x) ** 2)
+    return (c1 - c2) * (root - np.sqrt(eps)) + c2 * eps * (eps**-0.5 - 1.0 / root)
+
+
+def integral(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
+    """The implicit penalty of one parameter against its gradient, many decays."""
+    sizes = SIZES.of(preset)
+    x = np.linspace(0.0, 1.0, 200)
+    lines, pictures = [], {}
+    for eps in (1e-2, 1e-4):
+        drawn = {
+            f"β₂ = {b2:g}": (x, potential(x, 0.95, b2, eps))
+            for b2 in (0.8, 0.9, 0.95, 0.97, 0.99, 0.999)
+        }
+        y = np.linspace(0.0, 1.0, sizes.nodes)
+        c1, c2 = (pn.flows.memory_coefficient(b) for b in (0.95, 0.99))
+        slope = (c1 - c2 + c2 * eps / (y**2 + eps)) * y / np.sqrt(y**2 + eps)
+        told = float(np.trapezoid(slope, y))
+        closed = float(potential(1.0, 0.95, 0.99, eps))
+        lines.append(
+            Line.near(
+                f"ε = {eps:g}: closed form against a numeric integral, β₂ = .99",
+                expected=told, within=1e-2 * abs(told), measured=closed,
+            )
+        )  # fmt: skip
+        caption = (
+            f"What is added to one parameter's loss, over h/2, β₁ = .95, ε = {eps:g}: "
+            "penalised while the curve rises, anti-penalised where it falls."
+        )
+        axes = pn.plotting.curves(
+            drawn, xlabel="gradient", ylabel="penalty / (h/2)", logx=False
+        )
+        pictures[caption] = pn.plotting.themed_svg(axes, caption)
+    del seed
+    return Figure(tuple(lines), pictures)
+
+
+def crossing(path: Any, loss: Any, level: float) -> np.ndarray:
+    """Where a path first falls to a level of the loss, between its steps."""
+    path, loss = np.asarray(path), np.asarray(loss)
+    if not np.any(loss <= level):
+        raise ValueError(f"the path must reach a loss of {level:g}; it ends above.")
+    i = int(np.argmax(loss <= level))
+    share = (loss[i - 1] - level) / (loss[i - 1] - loss[i])
+    return path[i - 1] + share * (path[i] - path[i - 1])
+
+
+def toy_loss(w: Any) -> Any:
+    """The loss along a path."""
+    w = np.asarray(w)
+    return 0.5 * (1.5 - 2.0 * w[..., 0] * w[..., 1]) ** 2
+
+
+def toy_norm(w: Any) -> float:
+    r"""$\|\nabla E\|_1$."""
+    w = np.asarray(w)
+    return float(2.0 * abs(1.5 - 2.0 * w[0] * w[1]) * (abs(w[0]) + abs(w[1])))
+
+
+def at_loss(b1: float, b2: float, h: float, follow: bool) -> tuple[float, Any]:
+    """The one-norm where the loss is 10, and the path, of a run or of its flow."""
+    steps = round(REACH / h)
+    rule = adam(b1, b2)
+    if follow:
+        path = np.asarray(pn.flows.modified_flow(toy(), rule, step_size=h, steps=steps))
+    else:
+        run = pn.train(toy(), rule, step_size=h, steps=steps, record=steps,
+                       progress=False)  # fmt: skip
+        path = np.concatenate([np.asarray(run.initial)[None], np.asarray(run.weights)])
+    return toy_norm(crossing(path, toy_loss(path), LOSS)), path
+
+
+def bilinear(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""A larger $\beta_1$ lowers the one-norm, a larger $\beta_2$ raises it.
+
+    The effect is small: no run comes near the flattest minimiser, since all of them
+    follow signs along the diagonal, and the correction moves them by its own size, $h$
+    times a memory's length.
+    """
+    sizes = SIZES.of(preset)
+    lines, pictures = [], {}
+    grids = {
+        "β₁": [(b, 0.95, 1e-3) for b in sizes.first],
+        "β₂": [(0.9, b, 1e-3) for b in sizes.second],
+        "h, β₂ > β₁": [(0.9, 0.95, h) for h in sizes.steps],
+        "h, β₂ < β₁": [(0.95, 0.9, h) for h in sizes.steps],
+    }
+    falls = {"β₁": True, "β₂": False, "h, β₂ > β₁": False, "h, β₂ < β₁": True}
+    for name, grid in grids.items():
+        runs = [at_loss(*point, follow=False)[0] for point in grid]
+        flows = [at_loss(*point, follow=True)[0] for point in grid]
+        sign = -1.0 if falls[name] else 1.0
+        lines.append(
+            Line.least(
+                f"one-norm at loss 10 {'falls' if falls[name] else 'rises'} with "
+                f"{name}: least difference of neighbours",
+                1e-6, expected=float(sign * (runs[-1] - runs[0])),
+                measured=float(np.min(sign * np.diff(runs))),
+                certificate=", ".join(f"{x:.4f}" for x in runs),
+            )
+        )  # fmt: skip
+        lines.append(
+            Line.most(
+                f"{name}: the corrected flow's one-norm from the run's, at most",
+                4e-3 if "h" in name or name == "β₂" else 5e-4,
+                measured=float(np.max(np.abs(np.subtract(runs, flows)))),
+            )
+        )
+        x = np.array([p[{"β₁": 0, "β₂": 1}.get(name, 2)] for p in grid])
+        caption = f"One-norm at loss 10 against {name}, the run and its corrected flow."
+        axes = pn.plotting.curves(
+            {"run": (x, np.array(runs)), "corrected flow": (x, np.array(flows))},
+            xlabel=name, ylabel="‖∇E‖₁ at loss 10", logx="h" in name, dots=True,
+            dashed=("corrected flow",),
+        )  # fmt: skip
+        pictures[caption] = pn.plotting.themed_svg(axes, caption)
+    paths = {
+        f"β₁ = {b:g}": at_loss(b, 0.95, 1e-3, follow=False)[1] for b in sizes.first
+    }
+    ends = {k: crossing(p, toy_loss(p), 1e-3) for k, p in paths.items()}
+    x = np.linspace(0.4, 2.0, 200)
+    drawn = {"minimisers": (x, 0.75 / x)}
+    drawn |= {k: (p[:, 0], p[:, 1]) for k, p in paths.items()}
+    flat = np.sqrt(0.75) * np.ones(2)
+    caption = (
+        "Paths of Adam on the toy by β₁, to the hyperbola of minimisers; the circle is "
+        "the flattest of them, which signs along the diagonal never come near."
+    )
+    axes = pn.plotting.curves(
+        drawn, points={"flattest": (flat[:1], flat[1:])}, xlabel="w₁", ylabel="w₂",
+        logx=False, size=(4.8, 4.4), colours={"minimisers": "#999999"},
+    )  # fmt: skip
+    pictures[caption] = pn.plotting.themed_svg(axes, caption)
+    far = min(float(np.linalg.norm(end - flat)) for end in ends.values())
+    sign_end = np.array([
+        -0.35 + np.sqrt(0.35**2 + 0.75),
+        0.35 + np.sqrt(0.35**2 + 0.75),
+    ])
+    lines.append(
+        Line.near(
+            "β₁ = 0: first crossing of the minimisers from where signs lead",
+            expected=0.0, within=0.02,
+            measured=float(np.linalg.norm(ends["β₁ = 0"] - sign_end)),
+            certificate=f"({ends['β₁ = 0'][0]:.4f}, {ends['β₁ = 0'][1]:.4f})",
+        )
+    )  # fmt: skip
+    lines.append(
+        Line.least(
+            "distance of the nearest end from the flattest minimiser", 0.3,
+            expected=0.5, measured=far,
+        )
+    )  # fmt: skip
+    del seed
+    return Figure(tuple(lines), pictures)
+
+
+def equilibrium(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""The corrected flow comes to rest at no minimum where $\beta_2>\beta_1$.
+
+    Where the gradient equals the correction: $|\frac32-2w_1w_2|=h(c_{\beta_2}
+    -c_{\beta_1})(w_1+w_2)$.
+    """
+    h = 1e-3
+    rule = adam(0.9, 0.95, 1e-16)
+    path = pn.flows.modified_flow(toy(), rule, step_size=h, steps=6000)
+    run = pn.train(toy(), rule, step_size=h, steps=6000, record=2, progress=False)
+    w = np.asarray(path[-1])
+    c1, c2 = (pn.flows.memory_coefficient(b) for b in (0.9, 0.95))
+    rests = float(abs(1.5 - 2.0 * w[0] * w[1]))
+    told = h * (c2 - c1) * float(w.sum())
+    last = np.asarray(run.last)
+    seen = pn.correction(toy(), rule, jnp.asarray(w), step_size=h)
+    lines = (
+        Line.near("residual at which the flow rests", expected=told,
+                  within=0.02 * told, measured=rests),
+        Line.most("residual at which the run ends", 0.2 * rests,
+                  measured=float(abs(1.5 - 2.0 * last[0] * last[1]))),
+        Line.most("share of valid coordinates there", 0.49,
+                  measured=seen.share_valid, certificate=seen.verdict),
+    )  # fmt: skip
+    del preset, seed
+    return Figure(lines)
