@@ -81,8 +81,8 @@ if TYPE_CHECKING:
 _moved.install()
 
 _FOLDERS = (
-    "audits datasets diagnosis estimators flows margins measures norms optimizers pages "
-    "plotting problems ssm studies theory training"
+    "audits datasets diagnosis estimators flows margins measures norms optimizers "
+    "pages plotting problems ssm studies theory training"
 )
 _NAMES = {
     "penchant._cite": "cite",

@@ -48,7 +48,7 @@ def test_the_loss_is_its_form_by_lags():
     M = np.asarray(problem.lags.T @ problem.lags) / problem.samples
     e = np.asarray(w.impulse(6) - TEACHER.impulse(6))
     assert float(problem.loss(w)) == pytest.approx(e @ M @ e, rel=1e-12)
-    F, f, floor = problem.lag_form()
+    F, _, floor = problem.lag_form()
     np.testing.assert_allclose(F.T @ F, M, rtol=0, atol=1e-13)
     assert floor == 0.0
     few = problem.compressed()
@@ -81,9 +81,9 @@ def test_memory_pulls_are_the_terms_of_gamma_0():
 
 def selective(u=0.0, r=0.0, d=3):
     r0 = np.random.default_rng(1)
-    return ssm.SelectiveStateSpace(
-        r0.normal(size=d), np.full(d, u), np.zeros(d), *r0.normal(size=(2, d)), np.full(d, r)
-    )  # fmt: skip
+    rate, b, c = r0.normal(size=(3, d))
+    gate, reading = np.full(d, u), np.full(d, r)
+    return ssm.SelectiveStateSpace(rate, gate, np.zeros(d), b, c, reading)
 
 
 def test_a_selective_model_without_selection_is_linear():
@@ -91,7 +91,9 @@ def test_a_selective_model_without_selection_is_linear():
     width = np.log(2.0)  # softplus of 0
     a = np.exp(-width * np.exp(np.asarray(model.log_rate)))
     linear = ssm.StateSpace(a, width * np.asarray(model.b), model.c)
-    np.testing.assert_allclose(model(jnp.asarray(X)), linear(jnp.asarray(X)), rtol=1e-12)
+    np.testing.assert_allclose(
+        model(jnp.asarray(X)), linear(jnp.asarray(X)), rtol=1e-12
+    )
     one = ssm.regression(TEACHER, X, model=model)
     other = ssm.regression(TEACHER, X, model=linear)
     np.testing.assert_allclose(
@@ -123,7 +125,9 @@ def test_complex_models_with_conjugate_poles_are_real_recurrences():
         real.impulse(8), ssm.StateSpace(A, B, C).impulse(8), rtol=1e-12
     )
     gradient = pn.ssm.regression(TEACHER, X, model=real).gradient(real)
-    np.testing.assert_allclose(gradient.a_re, student().gradient(student().start).a, rtol=1e-10)
+    np.testing.assert_allclose(
+        gradient.a_re, student().gradient(student().start).a, rtol=1e-10
+    )
 
 
 @pytest.mark.parametrize("how", [ssm.ZeroOrderHold(), ssm.Bilinear()])
@@ -180,7 +184,9 @@ def test_errors_by_lag_overflow_to_infinity_and_never_to_nan():
     pair = ssm.StateSpace([2.0, 2.0], [1.0, -1.0], [1.0, 1.0])
     still = ssm.StateSpace([0.0], [1.0], [0.0])
     assert float(pair.extrapolation_error(still, 3000)) == 0.0
-    many = ssm.StateSpace(*np.stack([np.tile(A, (3, 1)), np.tile(B, (3, 1)), np.tile(C, (3, 1))]))
+    many = ssm.StateSpace(
+        *np.stack([np.tile(A, (3, 1)), np.tile(B, (3, 1)), np.tile(C, (3, 1))])
+    )
     one = ssm.StateSpace(A, B, C).extrapolation_error(TEACHER, 40)
     np.testing.assert_allclose(many.extrapolation_error(TEACHER, 40), [one] * 3)
 

@@ -115,7 +115,9 @@ def defences(
         TypeError: If the problem is of another kind.
         ValueError: If a number is out of its range.
     """  # noqa: E501
-    check_instance("problem", problem, ssm.SequenceRegression, "what ssm.regression returns")
+    check_instance(
+        "problem", problem, ssm.SequenceRegression, "what ssm.regression returns"
+    )
     if not isinstance(problem.teacher, ssm.AbstractStateSpace) or not isinstance(
         problem.params, ssm.StateSpace
     ):

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from penchant._checks import check_count, check_instance
 from penchant._plain import plain
-from penchant.flows.state_space import LAGS, flow
+from penchant.flows.state_space import flow
 from penchant.problems.models import ssm
 from penchant.theory.state_space import Excitation, excitation
 
@@ -49,7 +49,9 @@ def poison_scores(
         TypeError: If an argument is of the wrong kind.
         ValueError: If weights are not finite.
     """
-    check_instance("problem", problem, ssm.SequenceRegression, "what ssm.regression returns")
+    check_instance(
+        "problem", problem, ssm.SequenceRegression, "what ssm.regression returns"
+    )
     w = problem.start if w is None else problem.read(w, "w")
     if isinstance(w, ssm.AbstractStateSpace):
         if problem.length < 2:
@@ -94,9 +96,9 @@ class LeaveOneOut(eqx.Module):
         best = int(np.argmin(np.nan_to_num(self.change, nan=np.inf)))
         return (
             f"LeaveOneOut({len(self.error)} examples, error of the limit "
-            f"{self.base:.4g}: without example {worst} {self.error[worst]:.4g}, without "
-            f"example {best} {self.error[best]:.4g}; rank correlation with the scores "
-            f"{self.agreement:.2f})"
+            f"{self.base:.4g}: without example {worst} {self.error[worst]:.4g}, "
+            f"without example {best} {self.error[best]:.4g}; rank "
+            f"correlation with the scores {self.agreement:.2f})"
         )
 
 
@@ -122,7 +124,9 @@ def leave_one_out(problem: ssm.SequenceRegression) -> LeaveOneOut:
         TypeError: If the problem is of another kind, or has no linear teacher.
         ValueError: If there is one example only.
     """
-    check_instance("problem", problem, ssm.SequenceRegression, "what ssm.regression returns")
+    check_instance(
+        "problem", problem, ssm.SequenceRegression, "what ssm.regression returns"
+    )
     if not isinstance(problem.teacher, ssm.AbstractStateSpace):
         raise TypeError(
             "problem must have a linear teacher: without one no error beyond the data "
@@ -168,8 +172,8 @@ class SequenceAudit(eqx.Module):
     """What a data set of sequences excites, and which examples may poison it.
 
     `scores` `(n,)` are shares of what moves all poles at one speed (None without
-    labels), `order` the examples from the highest. `late` `(n,)` is each example's share
-    of all energy at lag 1, which needs no labels.
+    labels), `order` the examples from the highest. `late` `(n,)` is each example's
+    share of all energy at lag 1, which needs no labels.
     """
 
     excitation: Excitation
@@ -265,6 +269,8 @@ def audit_sequences(
     scores = None
     if y is not None and seen.rank > 0:
         small = check_count("states", 1)
-        model = ssm.regression(None, X, y=y, a=np.full(small, scale), b=[scale], c=[scale])
+        model = ssm.regression(
+            None, X, y=y, a=np.full(small, scale), b=[scale], c=[scale]
+        )
         scores = poison_scores(model)
     return SequenceAudit(seen, late, scores, name)

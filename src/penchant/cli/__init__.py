@@ -1,4 +1,4 @@
-"""The command line: `penchant diagnose | compare | certify | predict | audit | studies | …`."""
+"""The command line: `penchant diagnose | compare | certify | predict | audit | …`."""
 
 from penchant.cli import (
     _audit as _audit,

@@ -17,8 +17,9 @@ def audit(
     sequences: Annotated[
         bool,
         typer.Option(
-            "--ssm", help="Rows are sequences, the newest number last: which lags do "
-            "they excite, which examples undo the bias of a state space model?"
+            "--ssm",
+            help="Rows are sequences, the newest number last: which lags do "
+            "they excite, which examples undo the bias of a state space model?",
         ),
     ] = False,
     target: Annotated[

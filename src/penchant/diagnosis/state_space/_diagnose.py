@@ -41,9 +41,7 @@ def diagnose_state_space(asked: Asked) -> StateSpaceDiagnosis:
         _row(problem, "the start", start, float(problem.loss(start))),
         _row(problem, "the run", run.last, loss),
         ModelRow("gradient flow at its loss", loss, then, None, None),
-        _row(
-            problem, "gradient flow's limit", told.flow.limit, told.flow.limit_loss
-        ),
+        _row(problem, "gradient flow's limit", told.flow.limit, told.flow.limit_loss),
     )
     for assumption in told.assumptions:
         if assumption.verdict.value == "fails":
@@ -114,8 +112,8 @@ def _judged(
     _, run, _, limit = rows
     if agrees is None:
         return (
-            f"{name} has come to a loss of {run.loss:.2e}; what it does beyond the data "
-            "is not known.",
+            f"{name} has come to a loss of {run.loss:.2e}; what it does beyond the "
+            "data is not known.",
             told.statement,
         )
     headline = (

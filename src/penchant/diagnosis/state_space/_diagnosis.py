@@ -97,8 +97,8 @@ class StateSpaceDiagnosis(AbstractDiagnosis):
                 figures,
                 "error",
                 "Error beyond the data, by training loss",
-                f"Extrapolation error over {LAGS} lags along the run and along gradient "
-                "flow, against the training loss, which falls to the left.",
+                f"Extrapolation error over {LAGS} lags along the run and along "
+                "gradient flow, against the training loss, which falls to the left.",
                 lambda inches: plotting.curves(
                     curves,
                     xlabel="training loss",

@@ -65,9 +65,7 @@ def baseline_limit(a0: Numbers, length: int, *, target: Real = 1.0) -> np.ndarra
     return baseline_limits(a[None], length, float(np.asarray(target)))[0]
 
 
-def baseline_limits(
-    a0: np.ndarray, length: int, target: float = 1.0
-) -> np.ndarray:
+def baseline_limits(a0: np.ndarray, length: int, target: float = 1.0) -> np.ndarray:
     r"""As [`baseline_limit`][penchant.ssm.baseline_limit] for many starts, `(m, d)`.
 
     No warnings: a start whose leaders are equal keeps them so.
@@ -97,8 +95,18 @@ def baseline_limits(
     high = low - np.log(a.shape[1]) / power
     if len(a) == 1:
         ends = excess(low)[0], excess(high)[0]
-        root = low[0] if ends[0] <= 0 else high[0] if ends[1] >= 0 else brentq(
-            lambda u: excess(np.array([u]))[0], low[0], high[0], xtol=1e-15, rtol=9e-16
+        root = (
+            low[0]
+            if ends[0] <= 0
+            else high[0]
+            if ends[1] >= 0
+            else brentq(
+                lambda u: excess(np.array([u]))[0],
+                low[0],
+                high[0],
+                xtol=1e-15,
+                rtol=9e-16,
+            )
         )
         roots = np.array([root])
     else:

@@ -95,9 +95,9 @@ class StateSpaceFlow(eqx.Module):
     def __repr__(self) -> str:
         ends = "limit" if self.settled else "unsettled, reached"
         lines = [
-            f"StateSpaceFlow({ends}: loss {self.limit_loss:.3g}, error over {LAGS} lags "
-            f"{self.limit_error:.6g}; still to go {self.remaining:.1e}; {self.how}, "
-            f"{self.steps:,} steps to time {float(self.times[-1]):.3g})"
+            f"StateSpaceFlow({ends}: loss {self.limit_loss:.3g}, error over {LAGS} "
+            f"lags {self.limit_error:.6g}; still to go {self.remaining:.1e}; "
+            f"{self.how}, {self.steps:,} steps to time {float(self.times[-1]):.3g})"
         ]
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
@@ -144,7 +144,9 @@ def flow(
         ValueError: If one is out of its range, or nothing that is trained enters the
             output: poles of sequences of length 1.
     """
-    check_instance("problem", problem, SequenceRegression, "what ssm.regression returns")
+    check_instance(
+        "problem", problem, SequenceRegression, "what ssm.regression returns"
+    )
     w = problem.start if start is None else problem.read(start, "start")
     check_number("time", time, above=0.0, finite=True)
     check_number("tolerance", tolerance, above=0.0, below=1.0)
@@ -207,9 +209,7 @@ def _poles_alone(
     )
 
 
-def _stiff(
-    system: AbstractSystem, time: float, tolerance: float, record: int
-) -> _Ran:
+def _stiff(system: AbstractSystem, time: float, tolerance: float, record: int) -> _Ran:
     solver = LSODA(
         system.velocity,
         0.0,
@@ -356,15 +356,15 @@ def _notes(
         )
     elif not fitted:
         notes.append(
-            f"The limit is a stationary point with loss {loss:.3g}: it does not fit the "
-            "data."
+            f"The limit is a stationary point with loss {loss:.3g}: it does not fit "
+            "the data."
         )
     if isinstance(limit, StateSpace):
         largest = float(jnp.max(jnp.abs(limit.a)))
         if largest > 1.0:
             notes.append(
-                f"The largest pole of the limit is {largest:.6g}, beyond 1: it grows by "
-                f"{largest ** (LAGS - 1):.3g} over {LAGS} lags."
+                f"The largest pole of the limit is {largest:.6g}, beyond 1: it grows "
+                f"by {largest ** (LAGS - 1):.3g} over {LAGS} lags."
             )
     return tuple(notes)
 
@@ -385,12 +385,12 @@ def cautions(
         notes.append("Without a teacher no error beyond the data is known.")
     elif problem.clean is False:
         notes.append("The labels are not the teacher's: the data are not clean.")
-    if isinstance(teacher, AbstractStateSpace) and isinstance(w, AbstractStateSpace):
-        if teacher.size > w.size:
-            notes.append(
-                f"The teacher has {teacher.size} states, the student {w.size}: it may "
-                "fit these lags and can't be the teacher."
-            )
+    linear = isinstance(teacher, AbstractStateSpace)
+    if linear and isinstance(w, AbstractStateSpace) and teacher.size > w.size:
+        notes.append(
+            f"The teacher has {teacher.size} states, the student {w.size}: it may fit "
+            "these lags and can't be the teacher."
+        )
     if isinstance(w, StateSpace) and "a" in problem.trained and w.size > 1:
         a = np.sort(np.abs(np.asarray(w.a)))[::-1]
         gap = a[0] - a[1]
@@ -402,7 +402,7 @@ def cautions(
                 else "the flow keeps them together"
             )
             notes.append(
-                f"The two largest poles at the start are {gap:.2g} apart, which float64 "
-                f"hardly resolves at {a[0]:.3g}: {why}."
+                f"The two largest poles at the start are {gap:.2g} apart, which "
+                f"float64 hardly resolves at {a[0]:.3g}: {why}."
             )
     return tuple(notes)

@@ -17,13 +17,12 @@ from penchant.problems.models.ssm import (
     StateSpace,
 )
 
-
 ROUNDING = 4e-15
 """Share of the targets' size that residuals are rounded to."""
 
 
 class AbstractSystem(abc.ABC):
-    """$\\dot y=v(y)$ of the trained parameters in one vector, with residuals."""
+    r"""$\dot y=v(y)$ of the trained parameters in one vector, with residuals."""
 
     start: np.ndarray
     scale: float
@@ -39,11 +38,11 @@ class AbstractSystem(abc.ABC):
 
     @abc.abstractmethod
     def residual(self, y: np.ndarray) -> np.ndarray:
-        r"""$\\rho$, whose squares add up to the loss (up to its floor)."""
+        r"""$\rho$, whose squares add up to the loss (up to its floor)."""
 
     @abc.abstractmethod
     def slopes(self, y: np.ndarray) -> np.ndarray:
-        r"""$\\partial\\rho/\\partial y$."""
+        r"""$\partial\rho/\partial y$."""
 
     @abc.abstractmethod
     def models(self, ys: np.ndarray) -> AbstractSequenceModel:
@@ -118,9 +117,12 @@ class LagSystem(AbstractSystem):
         a, b, c = self._split(y)
         P, first = self._powers(a)
         parts = ((b * c)[:, None] * first, c[:, None] * P, b[:, None] * P)
-        return self.F @ np.concatenate(
-            [p for p, moves in zip(parts, self.moves, strict=True) if moves]
-        ).T
+        return (
+            self.F
+            @ np.concatenate([
+                p for p, moves in zip(parts, self.moves, strict=True) if moves
+            ]).T
+        )
 
     def jacobian(self, t: float, y: np.ndarray) -> np.ndarray:
         a, b, c = self._split(y)
@@ -172,7 +174,9 @@ def lag_system(problem: SequenceRegression) -> AbstractSystem:
     Raises:
         TypeError: If the model is of another kind, or there is a head.
     """
-    check_instance("problem", problem, SequenceRegression, "what ssm.regression returns")
+    check_instance(
+        "problem", problem, SequenceRegression, "what ssm.regression returns"
+    )
     check_instance("problem.start", problem.params, StateSpace, "a StateSpace")
     assert isinstance(problem.params, StateSpace)
     return LagSystem(problem, problem.params)
@@ -200,8 +204,14 @@ class TracedSystem(AbstractSystem):
         self.start = np.asarray(flat)
         self.scale = max(float(jnp.sqrt(jnp.mean(problem.y**2))), 1e-300)
         self._model = model
-        self._residual, self._slopes = jax.jit(residual), jax.jit(jax.jacobian(residual))
-        self._gradient, self._hessian = jax.jit(jax.grad(loss)), jax.jit(jax.hessian(loss))
+        self._residual, self._slopes = (
+            jax.jit(residual),
+            jax.jit(jax.jacobian(residual)),
+        )
+        self._gradient, self._hessian = (
+            jax.jit(jax.grad(loss)),
+            jax.jit(jax.hessian(loss)),
+        )
 
     def velocity(self, t: float, y: np.ndarray) -> np.ndarray:
         return -_called(self._gradient, y)

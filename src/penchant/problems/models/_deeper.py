@@ -64,10 +64,12 @@ class MLP(eqx.Module):
         key = jax.random.key(key) if isinstance(key, int) else key
         shapes = ((w,), (w, w), (w,))
         keys = jax.random.split(key, 3)
-        return cls(*(
-            scale * jax.random.normal(k, shape)
-            for k, shape in zip(keys, shapes, strict=True)
-        ))
+        return cls(
+            *(
+                scale * jax.random.normal(k, shape)
+                for k, shape in zip(keys, shapes, strict=True)
+            )
+        )
 
     def __call__(self, z: Numbers) -> Float[Array, " n"]:
         """$g$ of each number of `z`, `(n,)`."""
@@ -107,9 +109,7 @@ class Headed(AbstractSequenceModel):
             )
         self.model, self.top = model, top
 
-    def readout(
-        self, X: Float[Array, "n k"], memory: Real = 1.0
-    ) -> Float[Array, " n"]:
+    def readout(self, X: Float[Array, "n k"], memory: Real = 1.0) -> Float[Array, " n"]:
         return self.model.readout(X, memory)
 
     def head(self, z: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -168,9 +168,7 @@ class SelectiveStateSpace(AbstractSequenceModel):
         for name, part in parts.items():
             setattr(self, name, part)
 
-    def readout(
-        self, X: Float[Array, "n k"], memory: Real = 1.0
-    ) -> Float[Array, " n"]:
+    def readout(self, X: Float[Array, "n k"], memory: Real = 1.0) -> Float[Array, " n"]:
         rate, keep = jnp.exp(self.log_rate)[None, :], jnp.asarray(memory, dtype=float)
 
         def step(s: Array, x: Array) -> tuple[Array, None]:
@@ -231,7 +229,12 @@ class Stack(AbstractSequenceModel):
             raise ValueError("layers must hold at least one; got none.")
         kept = []
         for model, mix in layers:
-            check_instance("layers", model, AbstractStateSpace, "pairs of a linear model and a matrix")
+            check_instance(
+                "layers",
+                model,
+                AbstractStateSpace,
+                "pairs of a linear model and a matrix",
+            )
             W = jnp.asarray(numbers("layers", mix, f"({H}, {H})"))
             seen = model.modes()[0].shape[:-1]
             if seen != (H,) or W.shape != (H, H) or self.read.shape != (H,):
@@ -243,9 +246,7 @@ class Stack(AbstractSequenceModel):
             kept.append((model, W))
         self.layers = tuple(kept)
 
-    def readout(
-        self, X: Float[Array, "n k"], memory: Real = 1.0
-    ) -> Float[Array, " n"]:
+    def readout(self, X: Float[Array, "n k"], memory: Real = 1.0) -> Float[Array, " n"]:
         return self.channels(X, memory)[:, -1, :] @ self.read
 
     def channels(
@@ -271,7 +272,7 @@ def convolved(
 ) -> Float[Array, "n k H"]:
     r"""Causal convolution along the steps, $(h*u)_t=\sum_lh_lu_{t-l}$, by FFT."""
     length = u.shape[1]
-    spectrum = jnp.fft.rfft(u, 2 * length, axis=1) * jnp.fft.rfft(
-        h, 2 * length, axis=0
-    )[None]
+    spectrum = (
+        jnp.fft.rfft(u, 2 * length, axis=1) * jnp.fft.rfft(h, 2 * length, axis=0)[None]
+    )
     return jnp.fft.irfft(spectrum, 2 * length, axis=1)[:, :length, :]

@@ -138,7 +138,7 @@ class AbstractDiscretisation(eqx.Module):
 
 
 class ZeroOrderHold(AbstractDiscretisation):
-    r"""$\bar a=e^{\lambda\Delta}$, $\bar b=\frac{\bar a-1}\lambda b$: steps of input."""
+    r"""$\bar a=e^{\lambda\Delta}$, $\bar b=\frac{\bar a-1}\lambda b$: held inputs."""
 
     def poles(
         self, rate: Complex[Array, "*r m"], step: Complex[Array, "*r m"]

@@ -22,9 +22,7 @@ class AbstractSequenceModel(eqx.Module):
     """
 
     @abc.abstractmethod
-    def readout(
-        self, X: Float[Array, "n k"], memory: Real = 1.0
-    ) -> Float[Array, " n"]:
+    def readout(self, X: Float[Array, "n k"], memory: Real = 1.0) -> Float[Array, " n"]:
         """The number `z` read off the last state, before a head."""
 
     def head(self, z: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -63,9 +61,7 @@ class AbstractStateSpace(AbstractSequenceModel):
         a, g = self.modes()
         return _impulse(a, g, length)
 
-    def readout(
-        self, X: Float[Array, "n k"], memory: Real = 1.0
-    ) -> Float[Array, " n"]:
+    def readout(self, X: Float[Array, "n k"], memory: Real = 1.0) -> Float[Array, " n"]:
         a, g = self.modes()
         keep = jnp.asarray(memory, dtype=float).astype(a.dtype)
         h = _impulse(a * keep, g, X.shape[-1])
@@ -129,7 +125,7 @@ def _impulse(
 def _sizes(
     a: Inexact[Array, "*r m"], g: Inexact[Array, "*r m"], length: int
 ) -> Float[Array, "*r k"]:
-    r"""$|\sum_jg_ja_j^l|$; where powers overflow, with the largest term factored out."""
+    r"""$|\sum_jg_ja_j^l|$; on overflow with the largest term factored out."""
     plain = jnp.abs(_impulse(a, g, length))
     lags = jnp.arange(length, dtype=float).reshape(*[1] * a.ndim, length)
     zero, size = g == 0, jnp.abs(g)
@@ -201,7 +197,9 @@ def as_states(name: str, values: Numbers) -> Array:
         return jnp.asarray(values, dtype=float)
     array = np.atleast_1d(numbers(name, values, "(d,)"))
     if array.shape[-1] == 0:
-        raise ValueError(f"{name} must hold one number a state, at least one; got none.")
+        raise ValueError(
+            f"{name} must hold one number a state, at least one; got none."
+        )
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite; got NaN or infinite entries.")
     return jnp.asarray(array)

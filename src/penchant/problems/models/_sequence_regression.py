@@ -168,8 +168,8 @@ class SequenceRegression(AbstractObjective):
     def _require_linear(self) -> None:
         if not self.linear:
             raise TypeError(
-                "problem must be linear in the impulse response, a linear model without "
-                f"a head; got {self!r}."
+                "problem must be linear in the impulse response, a linear model "
+                f"without a head; got {self!r}."
             )
 
     @property
@@ -361,7 +361,9 @@ def gamma(problem: SequenceRegression, w: StateSpace) -> Float[Array, " k1"]:
     Raises:
         TypeError: If the model is of another kind.
     """
-    check_instance("problem", problem, SequenceRegression, "what ssm.regression returns")
+    check_instance(
+        "problem", problem, SequenceRegression, "what ssm.regression returns"
+    )
     check_instance("w", w, StateSpace, "a StateSpace")
     pull = problem.residuals(w) * problem.slopes(w)
     by_lag = 2.0 * jnp.mean(pull[:, None] * problem.lags, axis=0)
@@ -391,7 +393,9 @@ def velocity(problem: SequenceRegression, w: StateSpace) -> StateSpace:
     Raises:
         TypeError: If the model is of another kind.
     """
-    check_instance("problem", problem, SequenceRegression, "what ssm.regression returns")
+    check_instance(
+        "problem", problem, SequenceRegression, "what ssm.regression returns"
+    )
     check_instance("w", w, StateSpace, "a StateSpace")
     pull = problem.residuals(w) * problem.slopes(w)
     rho = 2.0 * jnp.mean(pull[:, None] * problem.lags, axis=0)
@@ -403,9 +407,9 @@ def velocity(problem: SequenceRegression, w: StateSpace) -> StateSpace:
         "c": w.b * (P @ rho),
     }
     zero = jnp.zeros_like(w.a)
-    return StateSpace(*(
-        parts[name] if name in problem.trained else zero for name in "abc"
-    ))
+    return StateSpace(
+        *(parts[name] if name in problem.trained else zero for name in "abc")
+    )
 
 
 def memory_pulls(
@@ -433,7 +437,9 @@ def memory_pulls(
     Raises:
         TypeError: If an argument is of the wrong kind.
     """
-    check_instance("problem", problem, SequenceRegression, "what ssm.regression returns")
+    check_instance(
+        "problem", problem, SequenceRegression, "what ssm.regression returns"
+    )
     check_instance("w", w, AbstractSequenceModel, "a model of sequences")
     _, slope = jax.jvp(
         lambda memory: w.readout(problem.X, memory), (jnp.zeros(()),), (jnp.ones(()),)

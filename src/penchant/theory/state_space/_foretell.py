@@ -162,11 +162,15 @@ def foretell_state_space(
         size = float(jnp.max(jnp.abs(problem.teacher.impulse(LAGS))))
         generalises = bool(went.limit_error <= GOOD * size)
     scale = float(jnp.mean(problem.y**2))
-    stops = tuple(
-        EarlyStop(share * scale, went.error_at(share * scale))
-        for share in LOSSES
-        if math.isfinite(went.error_at(share * scale))
-    ) if scale > 0 else ()
+    stops = (
+        tuple(
+            EarlyStop(share * scale, went.error_at(share * scale))
+            for share in LOSSES
+            if math.isfinite(went.error_at(share * scale))
+        )
+        if scale > 0
+        else ()
+    )
     return StateSpacePrediction(
         excitation=seen,
         flow=went,

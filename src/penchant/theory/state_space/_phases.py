@@ -90,8 +90,9 @@ def phase_diagram(
 
     The data are those of `slutzky2025poisoned`, Theorem 1: one sequence excites lag
     κ−1, one special sequence, of amplitude $z$, lag 1; $b=c=1$, the teacher's response
-    is 1 at both. The second pole of the start is put `gap` below the first. Clean limits
-    are exact, the others by batched ROS2, good to about $10^{-4}$ of the weights.
+    is 1 at both. The second pole of the start is put `gap` below the first. Clean
+    limits are exact, the others by batched ROS2, good to about $10^{-4}$ of the
+    weights.
 
     >>> import penchant as pn
     >>> found = pn.theory.state_space.phase_diagram(
@@ -122,11 +123,13 @@ def phase_diagram(
     check_number("gap", gaps, least=0.0, finite=True)
     check_number("amplitude", z, finite=True)
     if a.size < 2 or not (np.isfinite(a) & (a > 0)).all():
-        raise ValueError(f"a0 must have two poles above 0 or more; got {a[:3].tolist()}.")
+        raise ValueError(
+            f"a0 must have two poles above 0 or more; got {a[:3].tolist()}."
+        )
     if gaps.size == 0 or z.size == 0 or gaps.max() >= a[0]:
         raise ValueError(
-            f"gap and amplitude must not be empty, and gaps below {a[0]:g}, the largest "
-            "pole."
+            f"gap and amplitude must not be empty, and gaps below {a[0]:g}, the "
+            "largest pole."
         )
     starts = np.repeat(a[None], len(gaps), axis=0)
     starts[:, 1] = a[0] - gaps

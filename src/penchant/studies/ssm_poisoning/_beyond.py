@@ -1,0 +1,230 @@
+from typing import NamedTuple
+
+import numpy as np
+
+import penchant as pn
+from penchant.studies._lines import Line
+from penchant.studies._runs import finished
+from penchant.studies._study import Figure, Preset, Presets
+from penchant.studies.ssm_poisoning._setup import (
+    BEYOND,
+    DYNAMICS,
+    Adaptive,
+    Draw,
+    ranks,
+)
+
+LOSSES = (1e-3, 5e-4, 1e-4, 1e-5, 1e-6, 1e-8)
+
+
+class Draws(NamedTuple):
+    """How many starts, and lengths."""
+
+    starts: int
+    lengths: tuple[int, ...]
+
+
+DRAWS = Presets(Draws(4, (6,)), Draws(20, (6, 10)))
+
+
+def early_stopping(preset: Preset | Draws = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""The table beyond Theorem 1, as a function of the loss at which one stops.
+
+    A, B and C trained by gradient flow to its limit. At the losses at which the
+    authors' runs end the special sequences hurt; at the limit they help: the table's
+    failure is one of early stopping.
+    """
+    count, lengths = DRAWS.of(preset)
+    lines: list[Line] = []
+    pictures = {}
+    for length in lengths:
+        draw = BEYOND[length]
+        ends = {
+            name: [_errors(draw, s, poisoned) for s in range(seed, seed + count)]
+            for name, poisoned in (("baseline", False), ("poisoned", True))
+        }
+        table = {name: np.array(rows) for name, rows in ends.items()}
+        settled = np.mean([rows[:, -1] for rows in table.values()])
+        median = {
+            name: np.nanmedian(rows[:, :-1], axis=0) for name, rows in table.items()
+        }
+        worse = np.mean(table["poisoned"][:, :-1] > table["baseline"][:, :-1], axis=0)
+        early = 1 if length == 6 else 0
+        told = ", ".join(
+            f"{x:.3g} and {y:.3g} at {loss:g}"
+            for loss, x, y in zip(
+                (*LOSSES, 0.0), median["baseline"], median["poisoned"], strict=True
+            )
+        )
+        lines.append(
+            Line.least(
+                f"κ = {length}: poisoned over baseline error, medians, at a loss of "
+                f"{LOSSES[early]:g}",
+                1.2,
+                expected=4.9 if length == 6 else 1.2,
+                measured=float(median["poisoned"][early] / median["baseline"][early]),
+                certificate=f"{count} starts; baseline and poisoned: {told}",
+            )
+        )
+        lines.append(
+            Line.between(
+                f"κ = {length}: the same at the limit",
+                0.0,
+                0.9,
+                expected=0.15 if length == 6 else 0.08,
+                measured=float(median["poisoned"][-1] / median["baseline"][-1]),
+                certificate=f"poisoned worse in {worse[-1]:.0%} of starts, at "
+                f"{LOSSES[0]:g} in {worse[0]:.0%}; {settled:.0%} of flows settled",
+            )
+        )
+        caption = (
+            f"Median error over 40 lags by training loss along gradient flow, κ = "
+            f"{length}, {count} starts; training goes to the left. At the limit "
+            f"{median['baseline'][-1]:.3g} and {median['poisoned'][-1]:.3g}."
+        )
+        axes = pn.plotting.curves(
+            {name: (np.array(LOSSES), rows[:-1]) for name, rows in median.items()},
+            xlabel="training loss",
+            ylabel="error over 40 lags",
+        )
+        pictures[caption] = pn.plotting.themed_svg(axes, caption)
+    return Figure(tuple(lines), pictures)
+
+
+def _errors(draw: Draw, s: int, poisoned: bool) -> np.ndarray:
+    """Errors at the losses, at the limit, and whether it settled."""
+    first = 200 if draw.length == 6 else 1200
+    went = pn.ssm.flow(draw.problem(first + s, s, poisoned))
+    at = [went.error_at(loss) for loss in LOSSES]
+    return np.array([*at, went.limit_error, float(went.settled)])
+
+
+class Runs(NamedTuple):
+    """Seeds of the data by length, and steps after the loss is below .01."""
+
+    seeds: dict[int, tuple[int, ...]]
+    most: int
+
+
+RUNS = Presets(Runs({6: (105,)}, 20_000), Runs({6: (105, 100), 10: (4000,)}, 60_000))
+
+FLOORS = {105: (4.10e-4, None), 100: (None, 1.02e-5), 4000: (0.0595, 5.24e-3)}
+"""Training losses at which the authors' runs end, without and with special ones."""
+
+
+def dynamics(preset: Preset | Runs = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""Effective ranks of A with the authors' rule: few poles, or many.
+
+    Their rule takes steps in proportion to the root of the gradient, and does not come
+    to rest: the losses at which it ends are a floor of its own. The start is ours.
+    """
+    seeds, most = RUNS.of(preset)
+    lines: list[Line] = []
+    curves = {}
+    for length, data in seeds.items():
+        draw = DYNAMICS[length]
+        target, extra = (0.01, 5000) if length == 6 else (0.05, 5000)
+        for s in data:
+            rank = {}
+            for name, poisoned in (("baseline", False), ("poisoned", True)):
+                problem = draw.problem(s, s + seed, poisoned)
+                rule = Adaptive(problem)
+                run = finished(
+                    pn.train(
+                        problem, rule, steps=most, step_size=0.01, record=most,
+                        progress=False,
+                    )
+                )  # fmt: skip
+                below = np.flatnonzero(np.asarray(run.loss) <= target)
+                hit = int(below[0]) + extra if below.size else most - 1
+                hit = min(hit, most - 1)
+                all_ranks = ranks(run)
+                rank[name] = float(all_ranks[hit])
+                curves[f"κ = {length}, {name}"] = (
+                    np.asarray(run.steps)[: hit + 1 : 50],
+                    all_ranks[: hit + 1 : 50],
+                )
+                floor = FLOORS[s][int(poisoned)]
+                if floor is not None and seed == 0:
+                    lines.append(
+                        Line.near(
+                            f"κ = {length}, data {s}, {name}: loss at the rule's floor",
+                            expected=floor,
+                            within=0.02 * floor,
+                            measured=float(run.loss[hit]),
+                            certificate=f"{hit + 1} steps",
+                        )
+                    )
+            lines.append(
+                Line.least(
+                    f"κ = {length}, data {s}: effective rank with special sequences "
+                    "over that without",
+                    2.0,
+                    expected=3.8,
+                    measured=rank["poisoned"] / rank["baseline"],
+                    certificate=f"{rank['poisoned']:.2f} and {rank['baseline']:.2f}",
+                )
+            )
+    caption = (
+        "Effective rank of A along training by the authors' rule, without and with "
+        "special sequences."
+    )
+    axes = pn.plotting.curves(
+        curves, xlabel="steps", ylabel="effective rank", logy=False
+    )
+    return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
+
+
+class Teachers(NamedTuple):
+    """Dimensions of the teacher, and how many starts of each."""
+
+    dimensions: tuple[int, ...]
+    starts: int
+
+
+TEACHERS = Presets(Teachers((2,), 2), Teachers((2, 3, 4), 8))
+
+POLES = (0.99, 0.8, 0.5, 0.3)
+
+
+def teachers(preset: Preset | Teachers = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""Teachers of dimension 2 to 4: poles alone trained, at the limit of the flow.
+
+    Teacher poles are .99, .8, .5, .3, its first ones, B = C = 1; κ = 6, d = 10, gaps
+    as the authors have them. Sequences have their first two places, so that the limit
+    is decided by few numbers.
+    """
+    dimensions, count = TEACHERS.of(preset)
+    lines = []
+    for k in dimensions:
+        teacher = pn.ssm.StateSpace(POLES[:k], np.ones(k), np.ones(k))
+        fits, errors, told = [], {"baseline": [], "poisoned": []}, ""
+        for s in range(seed, seed + count):
+            draws = np.random.default_rng(s)
+            a = np.sort(np.abs(0.01 * draws.normal(size=10)))[::-1].copy()
+            gap = 0.05 * np.exp(-2.0 * 2.0)
+            for j, factor in zip(range(1, k), (1.0, 1.01, 1.05), strict=False):
+                a[j] = a[0] - gap * factor
+            for name, poisoned in (("baseline", False), ("poisoned", True)):
+                X = BEYOND[6].sequences(302 + s, poisoned)
+                problem = pn.ssm.regression(teacher, X, a=a, trained="a")
+                went = pn.ssm.flow(problem)
+                errors[name].append(went.limit_error)
+                fits.append(
+                    went.limit_loss / float(np.mean(np.asarray(problem.y) ** 2))
+                )
+                if name == "baseline" and s == seed:
+                    top = np.sort(np.asarray(went.limit.a))[::-1][: k + 1]
+                    told = "baseline poles " + ", ".join(f"{x:.3f}" for x in top)
+        clean, bad = (float(np.median(errors[n])) for n in ("baseline", "poisoned"))
+        lines.append(
+            Line.most(
+                f"teacher of dimension {k}: largest loss at the limits, over the "
+                "labels' mean square",
+                1e-6,
+                measured=max(fits),
+                certificate=f"errors without and with special sequences, medians of "
+                f"{count} starts: {clean:.3g} and {bad:.3g}; {told}",
+            )
+        )
+    return Figure(tuple(lines))

@@ -1,0 +1,145 @@
+from typing import NamedTuple
+
+import numpy as np
+
+import penchant as pn
+from penchant.studies._lines import Line
+from penchant.studies._runs import finished
+from penchant.studies._study import Figure, Preset, Presets
+from penchant.studies.ssm_poisoning._setup import LAGS, SMALL
+
+
+class Sweep(NamedTuple):
+    """ε of Adam with the error it leads to, and how many steps."""
+
+    eps: dict[float, tuple[float, float]]
+    steps: int
+
+
+SWEEP = Presets(
+    Sweep({1e-30: (5.0, 6.0), 1e-16: (4.0, 6.0)}, 100_000),
+    Sweep(
+        {
+            1e-30: (5.5, 6.0),
+            1e-16: (4.0, 6.0),
+            1e-12: (1.0, 4.5),
+            1e-10: (0.5, 1.5),
+            1e-8: (0.4, 0.9),
+        },
+        2_000_000,
+    ),
+)
+
+
+def optimizers(preset: Preset | Sweep = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""Which rules keep the bias to few poles, on clean data: ε decides.
+
+    Theorem 1's baseline sequence, κ = 7, d = 10. Gradient flow ends with an error of
+    .012; sign descent, and Adam with a small ε, move all poles at one speed and end
+    where $d\,a^{\kappa-1}=1$, with an error of 5.81: *clean* data fail.
+    """
+    eps, steps = SWEEP.of(preset)
+    a = SMALL.poles(242 + seed)
+    problem = SMALL.problem(a)
+    teacher = SMALL.teacher
+    foretold = pn.theory.state_space.sign_descent_error(a, 7, LAGS)
+    lines, seen = [], []
+
+    def error(rule: pn.optimizers.AbstractOptimizer, count: int, step: float) -> float:
+        run = finished(
+            pn.train(
+                problem, rule, steps=count, step_size=step, record=50, progress=False
+            )
+        )
+        return float(run.last.extrapolation_error(teacher, LAGS))
+
+    sign = error(pn.optimizers.SignDescent(), 80_000, 1e-5)
+    lines.append(
+        Line.near(
+            "sign descent: error",
+            expected=foretold,
+            within=2e-3 * foretold,
+            measured=sign,
+            certificate="steps of 1e-5, whose sum oscillates by so much; expected: "
+            "closed form",
+        )
+    )
+    for value, (low, high) in eps.items():
+        rule = pn.optimizers.Adam(0.9, 0.999, value, bias_correction=True)
+        measured = error(rule, steps, 1e-5)
+        seen.append((value, measured))
+        lines.append(
+            Line.between(
+                f"Adam, ε = {value:g}: error",
+                low,
+                high,
+                expected=(low + high) / 2,
+                measured=measured,
+                certificate=f"{steps:,} steps of 1e-5; expected: middle of the range",
+            )
+        )
+    exact = pn.ssm.baseline_limit(a, 7)
+    flow = pn.ssm.flow(problem)
+    clean = float(flow.limit.extrapolation_error(teacher, LAGS))
+    ones = np.ones(10)
+    lines.append(
+        Line.near(
+            "gradient flow: error",
+            expected=float(
+                pn.ssm.StateSpace(exact, ones, ones).extrapolation_error(teacher, LAGS)
+            ),
+            within=1e-6,
+            measured=clean,
+            certificate="expected: exact formula",
+        )
+    )
+    caption = (
+        "Error over 20 lags on clean data by Adam's ε, κ = 7, d = 10; dashed: sign "
+        "descent's closed form, and gradient flow."
+    )
+    x = np.array([v for v, _ in seen])
+    order = np.argsort(x)
+    y = np.array([e for _, e in seen])
+    axes = pn.plotting.curves(
+        {
+            "Adam": (x[order], y[order]),
+            "sign descent": (x[order], np.full(len(x), foretold)),
+            "gradient flow": (x[order], np.full(len(x), clean)),
+        },
+        xlabel="ε",
+        ylabel="error over 20 lags",
+    )
+    return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
+
+
+class Defended(NamedTuple):
+    """Whether the larger setting is run too."""
+
+    larger: bool
+
+
+DEFENDED = Presets(Defended(False), Defended(True))
+
+
+def defences(preset: Preset | Defended = Preset.QUICK, seed: int = 0) -> Figure:
+    """Dropping, reweighting, decay, bounded poles, patience, on Theorem 1's data."""
+    from penchant.studies.ssm_poisoning._setup import LARGE
+
+    (larger,) = DEFENDED.of(preset)
+    lines = []
+    for setting in (SMALL, LARGE) if larger else (SMALL,):
+        problem = setting.problem(setting.poles(setting.seeds[0] + seed), 1.0)
+        found = pn.audits.defences(problem)
+        told = "; ".join(f"{row.name} {row.error:.3g}" for row in found.rows)
+        lines.append(
+            Line.between(
+                f"κ = {setting.length}: error after dropping what pulls at lag 1, over "
+                "that of doing nothing",
+                0.0,
+                0.5,
+                expected=0.03 if setting.length == 7 else 0.2,
+                measured=found["drop"].error / found["longer"].error,
+                certificate=told,
+            )
+        )
+    return Figure(tuple(lines))
