@@ -5,7 +5,7 @@ import penchant as pn
 from penchant import audits, ssm
 
 rng = np.random.default_rng(0)
-TEACHER = ssm.StateSpace([1.0, 0.0], [1.0, 1.0], [1.0, 1.0])
+TEACHER = ssm.StateSpace([1.0, 0.0], [1.0, 2.0], [1.0, 1.0])
 LONG = [1.0, 0, 0, 0, 0, 0, 0]
 SPECIAL = [0, 0, 0, 0, 0, 1.0, 0]
 
@@ -56,7 +56,7 @@ def test_scores_of_baseline_sequences_are_0():
 
 
 def test_leaving_the_special_sequence_out_is_what_helps():
-    a = [1e-3, 1e-3 - 1e-8]
+    a = [1e-3, 1e-3 - 1e-8, 5e-4]
     problem = ssm.regression(TEACHER, [LONG, SPECIAL], a=a, trained="a")
     found = audits.leave_one_out(problem)
     assert np.argmax(found.scores) == np.nanargmax(found.change) == 1
@@ -70,7 +70,9 @@ def test_leaving_the_special_sequence_out_is_what_helps():
 
 
 def test_defences_side_by_side():
-    problem = ssm.regression(TEACHER, [LONG, SPECIAL], a=[0.05, 0.0499], trained="a")
+    problem = ssm.regression(
+        TEACHER, [LONG, SPECIAL], a=[0.05, 0.0499, 0.02], trained="a"
+    )
     found = audits.defences(problem)
     names = [row.name for row in found.rows]
     assert names == ["stopped", "longer", "drop", "reweight", "decay", "bounded"]

@@ -96,9 +96,9 @@ def defences(
     the problem: on many, training longer is the best defence.
 
     >>> import penchant as pn
-    >>> teacher = pn.ssm.StateSpace([1.0, 0.0], [1.0, 1.0], [1.0, 1.0])
+    >>> teacher = pn.ssm.StateSpace([1.0, 0.0], [1.0, 2.0], [1.0, 1.0])
     >>> X = [[1.0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1.0, 0]]
-    >>> problem = pn.ssm.regression(teacher, X, a=[1e-3, 9.9e-4], trained="a")
+    >>> problem = pn.ssm.regression(teacher, X, a=[0.05, 0.0499, 0.02], trained="a")
     >>> found = pn.audits.defences(problem)
     >>> bool(found["drop"].error < found["longer"].error)
     True
@@ -214,7 +214,7 @@ def _decayed(problem: ssm.SequenceRegression, decay: float) -> Defence:
         "decay",
         float(problem.loss(model)),
         float(model.extrapolation_error(problem.teacher, 40)),
-        bool(ran.success and speed <= 1e-4 * max(size, 1e-300)),
+        bool(ran.success and (speed <= 1e-4 * size or size <= 1e-10 * decay)),
         f"decay {decay:g}",
     )
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import spearmanr
 
-from penchant._checks import check_count, check_instance
+from penchant._checks import check_instance
 from penchant._plain import plain
 from penchant.flows.state_space import flow
 from penchant.problems.models import ssm
@@ -109,11 +109,12 @@ def leave_one_out(problem: ssm.SequenceRegression) -> LeaveOneOut:
     made.
 
     >>> import penchant as pn
-    >>> teacher = pn.ssm.StateSpace([1.0, 0.0], [1.0, 1.0], [1.0, 1.0])
+    >>> teacher = pn.ssm.StateSpace([1.0, 0.0], [1.0, 2.0], [1.0, 1.0])
     >>> X = [[1.0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1.0, 0]]
-    >>> problem = pn.ssm.regression(teacher, X, a=[1e-3, 9.9e-4], trained="a")
+    >>> a = [1e-3, 1e-3 - 1e-8, 5e-4]
+    >>> problem = pn.ssm.regression(teacher, X, a=a, trained="a")
     >>> found = pn.audits.leave_one_out(problem)
-    >>> bool(found.error[1] < found.base < found.error[0])
+    >>> bool(found.error[1] < 0.1 * found.base)
     True
 
     Args:
@@ -268,9 +269,6 @@ def audit_sequences(
     late = late / late.sum() if late.any() else late
     scores = None
     if y is not None and seen.rank > 0:
-        small = check_count("states", 1)
-        model = ssm.regression(
-            None, X, y=y, a=np.full(small, scale), b=[scale], c=[scale]
-        )
+        model = ssm.regression(None, X, y=y, a=[scale], b=[scale], c=[scale])
         scores = poison_scores(model)
     return SequenceAudit(seen, late, scores, name)

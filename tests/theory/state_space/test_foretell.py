@@ -6,7 +6,6 @@ from penchant import ssm
 from penchant.theory import state_space as theory
 
 
-
 def teacher(d):
     """Poles 1 and 0 with response d at lag 0, as `d` states with b = c = 1 have."""
     return ssm.StateSpace([1.0, 0.0], [1.0, d - 1.0], [1.0, 1.0])

@@ -103,6 +103,7 @@ class StateSpaceDiagnosis(AbstractDiagnosis):
                     curves,
                     xlabel="training loss",
                     ylabel=f"error over {LAGS} lags",
+                    logy=True,
                     size=(inches, 2.6),
                 ),
             )

@@ -36,10 +36,10 @@ RTOL, ATOL = 1e-11, 1e-18
 NEAR = 1e-3
 """Share of the targets' size at which residuals are handed to the tail."""
 
-MOST_STIFF = 200_000
+MOST_STIFF = 50_000
 """Steps after which a stiff flow is given up."""
 
-FLAT = 1e-10
+FLAT = 1e-8
 """Share of its own size at which a velocity counts as that of a stationary point."""
 
 

@@ -144,9 +144,8 @@ class SequenceRegression(AbstractObjective):
         keep = s > NO_LAGS * s[0]
         F = s[keep, None] * Vt[keep]
         f = U[:, keep].T @ y / np.sqrt(len(y))
-        if self.teacher is not None and self.clean:
+        if isinstance(self.teacher, AbstractStateSpace) and self.clean:
             # F h* has no error of the labels' own rounding
-            assert isinstance(self.teacher, AbstractStateSpace)
             return LagForm(F, F @ np.asarray(self.teacher.impulse(self.length)), 0.0)
         return LagForm(F, f, max(0.0, float(np.mean(y**2) - f @ f)))
 

@@ -86,6 +86,7 @@ def early_stopping(preset: Preset | Draws = Preset.QUICK, seed: int = 0) -> Figu
             {name: (np.array(LOSSES), rows[:-1]) for name, rows in median.items()},
             xlabel="training loss",
             ylabel="error over 40 lags",
+            logy=True,
         )
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
     return Figure(tuple(lines), pictures)

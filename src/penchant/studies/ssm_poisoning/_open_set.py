@@ -117,6 +117,7 @@ def strength(preset: Preset | Gaps = Preset.QUICK, seed: int = 0) -> Figure:
         {"with": (grid, error_of(ends)), "without": (grid, np.full(60, clean))},
         xlabel="amplitude",
         ylabel="error over 20 lags",
+        logy=True,
     )
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
 

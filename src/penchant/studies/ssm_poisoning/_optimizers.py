@@ -108,6 +108,7 @@ def optimizers(preset: Preset | Sweep = Preset.QUICK, seed: int = 0) -> Figure:
         },
         xlabel="ε",
         ylabel="error over 20 lags",
+        logy=True,
     )
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
 

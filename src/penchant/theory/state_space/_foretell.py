@@ -17,7 +17,8 @@ from penchant.theory._prediction import Assumption, Verdict
 from penchant.theory.state_space._excitation import Excitation, excitation
 
 GOOD = 0.1
-"""Share of the teacher's largest response below which a model counts as the teacher."""
+"""Share of the teacher's largest response beyond lag 0 below which a model counts as
+the teacher."""
 
 LOSSES = (1e-2, 1e-3, 1e-4, 1e-6, 1e-8)
 """Losses, as shares of the mean square of the labels, at which a run may be stopped."""
@@ -38,8 +39,8 @@ class StateSpacePrediction(eqx.Module):
 
     `excitation` says which lags the data excite, `flow` is gradient flow to its limit,
     and `generalises` whether the limit's error over 40 lags is below a tenth of the
-    teacher's largest response (None where the limit or the teacher is unknown). `stops`
-    are the errors at losses on the way: where they are far above the limit's, a failure
+    teacher's largest response beyond lag 0 (None where the limit or the teacher is
+    unknown). `stops` are the errors at losses on the way: where they are far above the limit's, a failure
     is one of early stopping. `greedy` is the share of the start's pull on poles that
     is *not* at lag 1: 1 where nothing but the bias to few poles acts.
 
@@ -100,6 +101,7 @@ class StateSpacePrediction(eqx.Module):
             {"gradient flow": (loss[keep], error[keep])},
             xlabel="training loss",
             ylabel=f"error over {LAGS} lags",
+            logy=True,
             size=size,
             ax=ax,
         )
@@ -157,9 +159,11 @@ def foretell_state_space(
     seen = excitation(problem)
     went = flow(problem, start=w)
     generalises = None
-    if went.settled and math.isfinite(went.limit_error):
+    if went.settled and not math.isnan(went.limit_error):
         assert isinstance(problem.teacher, ssm.AbstractStateSpace)
-        size = float(jnp.max(jnp.abs(problem.teacher.impulse(LAGS))))
+        response = np.abs(np.asarray(problem.teacher.impulse(LAGS)))
+        # lag 0 may be as large as the number of states, and hide a failure beyond
+        size = float(response[1:].max()) or float(response[0])
         generalises = bool(went.limit_error <= GOOD * size)
     scale = float(jnp.mean(problem.y**2))
     stops = (
