@@ -15,6 +15,7 @@ from penchant.studies.ssm_poisoning._open_set import (
 from penchant.studies.ssm_poisoning._optimizers import (
     defences as defences,
     optimizers as optimizers,
+    with_mlp as with_mlp,
 )
 from penchant.studies.ssm_poisoning._theorem1 import theorem1 as theorem1
 
@@ -75,6 +76,12 @@ STUDY = Study(
             "Rules, and Adam's ε",
             "The smaller ε, the nearer Adam ends to sign descent, which fails on clean "
             "data.",
+        ),
+        "with-mlp": Experiment(
+            with_mlp,
+            "A model with an MLP on top",
+            "Errors with special sequences stay above those without after long "
+            "training.",
         ),
         "defences": Experiment(
             defences,

@@ -40,9 +40,10 @@ class StateSpacePrediction(eqx.Module):
     `excitation` says which lags the data excite, `flow` is gradient flow to its limit,
     and `generalises` whether the limit's error over 40 lags is below a tenth of the
     teacher's largest response beyond lag 0 (None where the limit or the teacher is
-    unknown). `stops` are the errors at losses on the way: where they are far above the limit's, a failure
-    is one of early stopping. `greedy` is the share of the start's pull on poles that
-    is *not* at lag 1: 1 where nothing but the bias to few poles acts.
+    unknown). `stops` are the errors at losses on the way: where they are far above the
+    limit's, a failure is one of early stopping. `greedy` is the share of the start's
+    pull on poles that is *not* at lag 1: 1 where nothing but the bias to few poles
+    acts.
 
     `assumptions` say how far this holds for the rule asked about. That gradient flow
     ends there is computed, and no theorem; `source` is where the mechanism is proved.
