@@ -20,6 +20,9 @@ from penchant.theory.state_space import StateSpacePrediction, foretell_state_spa
 NEAR = 0.1
 """Relative distance of errors within which a run has come to the limit."""
 
+FITTED = 1e-3
+"""Share of the labels' mean square by which its loss may still be above the limit's."""
+
 
 def diagnose_state_space(asked: Asked) -> StateSpaceDiagnosis:
     """Follow the flow, train, and hold the run against both."""
@@ -59,7 +62,8 @@ def diagnose_state_space(asked: Asked) -> StateSpaceDiagnosis:
     agrees = None
     if told.flow.settled and math.isfinite(error):
         limit = told.flow.limit_error
-        agrees = bool(abs(error - limit) <= NEAR * max(limit, 1e-12))
+        fits = loss - told.flow.limit_loss <= FITTED * float(jnp.mean(problem.y**2))
+        agrees = bool(fits and abs(error - limit) <= NEAR * max(limit, 1e-12))
     name = type(asked.optimizer).__name__
     headline, why = _judged(name, told, rows, agrees)
     return StateSpaceDiagnosis(
