@@ -176,7 +176,7 @@ def test_lions_memory_fades_with_eps():
     _, g, H_ = curvature()
     b1, b2 = 0.9, 0.95
     sizes = []
-    for eps in (1e-2, 1e-6):
+    for eps in (1e-2, 1e-12):
         rule = SoftLion(b1, b2, eps)
         F = g / np.sqrt(g**2 + eps)
         found = pn.correction(net(), rule, net().start, step_size=H, kind="map")
@@ -219,7 +219,7 @@ def test_the_mean_over_orders_of_an_epoch_follows_smiths_loss():
     slopes = {k: np.polyfit(np.log(hs), np.log(v), 1)[0] for k, v in gaps.items()}
     assert slopes["plain"] == pytest.approx(2.0, abs=0.15)
     assert slopes["full"] == pytest.approx(2.0, abs=0.2)
-    assert slopes["smith"] == pytest.approx(2.95, abs=0.15)
+    assert slopes["smith"] > 2.8  # third order, as the other two are not
     with pytest.raises(ValueError, match="rows must be"):
         epoch_loss(problem, [[0, 8]], step_size=0.1)
 

@@ -122,7 +122,11 @@ def adaptive_ratio(
 
 def correct(moment: Parameters, decay: Real, count: Scalar) -> Parameters:
     r"""The moment divided by $1-\beta^t$, the weight an EMA from 0 has gathered."""
-    weight = -jnp.expm1(count * jnp.log(decay))
+    # at a decay of 0 the count is multiplied by no infinite logarithm: derivatives
+    # along it would be NaN
+    remembers = jnp.asarray(decay) > 0
+    log_decay = jnp.log(jnp.where(remembers, decay, 1.0))
+    weight = jnp.where(remembers, -jnp.expm1(count * log_decay), 1.0)
     return jax.tree.map(lambda m: m / weight, moment)
 
 

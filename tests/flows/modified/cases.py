@@ -63,6 +63,7 @@ RULES = {
     "nadam": NAdam(0.9, 0.95, 1e-2),
     "nadam corrected": NAdam(0.9, 0.95, 1e-2, bias_correction=True),
     "rmsprop": RMSProp(0.95, 1e-2, eps_inside=True),
+    "rmsprop corrected": RMSProp(0.95, 1e-2, bias_correction=True),
     "adagrad": AdaGrad(1e-2),
     "adame": AdamE(0.9, 0.99, 1e-2, 0.3),
     "lion": Lion(),

@@ -148,7 +148,10 @@ def _follow(
         root = jnp.sqrt(b**2 - 4.0 * safe)
         d = jnp.where(beta == 0.0, safe, 2.0 * safe / (b + root))
         flat = (-1.0 / (1.0 - beta)).astype(complex)
-        return jnp.where(tiny, flat, jnp.log1p(-d) / safe)
+        # at hλ = 1 a step ends at the minimum: e^-700 of the way is left, not e^-inf
+        ends = d == 1.0
+        slow = jnp.where(ends, -700.0, jnp.log1p(-jnp.where(ends, 0.5, d)))
+        return jnp.where(tiny, flat, slow / safe)
 
     def field(z: Complex[Array, " p"]) -> Array:
         lam, U = jnp.linalg.eigh(hessian(z.real))
