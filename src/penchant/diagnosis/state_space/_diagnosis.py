@@ -66,8 +66,8 @@ class StateSpaceDiagnosis(AbstractDiagnosis):
     the flow's limit. `winner` is the label of the row of least error among the last
     three (None without a teacher). `agrees` says whether the run has come to the flow's
     limit, its error within a tenth of it and its loss near; `error` `(r,)` are the
-    errors along the run. `prediction` has the excitation of the data and the flow. `separable` and
-    `predicted` are None: there are no margins here.
+    errors along the run. `prediction` has the excitation of the data and the flow.
+    `separable` and `predicted` are None: there are no margins here.
     """
 
     kind: ClassVar[str] = "state-space"

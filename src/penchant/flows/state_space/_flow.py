@@ -190,8 +190,10 @@ def _poles_alone(
     if not bool(jnp.isfinite(fine.a).all()):
         fine = coarse
     kept = int(path.count)
-    times = np.append(np.asarray(path.times)[:kept], float(fine.time))
-    ys = np.vstack([np.asarray(path.a)[:kept], np.asarray(fine.a)])
+    times, ys = np.asarray(path.times)[:kept], np.asarray(path.a)[:kept]
+    if float(fine.time) > times[-1]:
+        times = np.append(times, float(fine.time))
+        ys = np.vstack([ys, np.asarray(fine.a)])
     # errors are of second order: a third of the difference is what is left at half ε
     gap = (np.asarray(fine.a) - np.asarray(coarse.a)) / 3.0
     ended = bool(fine.ended) and bool(coarse.ended) and int(fine.steps) < MOST

@@ -199,7 +199,7 @@ class Stack(AbstractSequenceModel):
     >>> from penchant import ssm
     >>> ones = ssm.StateSpace(*jnp.ones((3, 2, 4)))
     >>> stack = ssm.Stack([1.0, 0.0], [(ones, jnp.eye(2))], [1.0, 0.0])
-    >>> stack(jnp.ones((1, 2))).tolist()
+    >>> stack(jnp.ones((1, 2))).round(9).tolist()
     [9.0]
 
     Args:

@@ -113,8 +113,7 @@ class AbstractStateSpace(AbstractSequenceModel):
 def _impulse(
     a: Inexact[Array, "*r m"], g: Inexact[Array, "*r m"], length: int
 ) -> Float[Array, "*r k"]:
-    # g a^l as running products: derivatives at a = 0 are those of the powers, and a
-    # gain of 0 stays 0 however far its pole has grown
+    # g a^l as running products: derivatives at a = 0 are those of the powers
     steps = jnp.broadcast_to(a[..., None], (*a.shape, length - 1))
     first = jnp.broadcast_to(g[..., None], (*a.shape, 1)).astype(steps.dtype)
     powers = jnp.cumprod(jnp.concatenate([first, steps], axis=-1), axis=-1)

@@ -116,13 +116,14 @@ def excitation(X: Numbers | ssm.SequenceRegression) -> Excitation:
     spectrum = np.zeros(lags.shape[1])
     spectrum[: len(values)] = values**2 * size**2
     rank = int(np.sum(values > np.sqrt(SEEN) * values[0])) if size > 0 else 0
-    condition = float(spectrum[0] / spectrum[rank - 1]) if rank else float("inf")
-    total = float(energy.sum())
+    condition = float((values[0] / values[rank - 1]) ** 2) if rank else float("inf")
+    share = np.mean(lags**2, axis=0)
+    total = float(share.sum())
     return Excitation(
         energy=energy,
         spectrum=spectrum,
         rank=rank,
         free=lags.shape[1] - rank,
         condition=condition,
-        lag_one=float(energy[1] / total) if total > 0 and len(energy) > 1 else 0.0,
+        lag_one=float(share[1] / total) if total > 0 and len(share) > 1 else 0.0,
     )

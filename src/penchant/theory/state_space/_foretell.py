@@ -41,9 +41,9 @@ class StateSpacePrediction(eqx.Module):
     and `generalises` whether the limit's error over 40 lags is below a tenth of the
     teacher's largest response beyond lag 0 (None where the limit or the teacher is
     unknown). `stops` are the errors at losses on the way: where they are far above the
-    limit's, a failure is one of early stopping. `greedy` is the share of the start's
-    pull on poles that is *not* at lag 1: 1 where nothing but the bias to few poles
-    acts.
+    limit's, a failure is one of early stopping. `greedy` is the share of the pull on
+    the start's largest pole that is *not* at lag 1: 1 where nothing but the bias to few
+    poles acts.
 
     `assumptions` say how far this holds for the rule asked about. That gradient flow
     ends there is computed, and no theorem; `source` is where the mechanism is proved.
@@ -191,10 +191,11 @@ def foretell_state_space(
 def greedy_share(
     problem: ssm.SequenceRegression, w: ssm.AbstractSequenceModel
 ) -> float:
-    r"""$1-|\gamma^{(0)}|/\sum_l|\gamma^{(l)}|$: the share of the pull beyond lag 1.
+    r"""The share of the pull on the largest pole that is beyond lag 1.
 
-    1 where lag 1 pulls at no pole, so that large poles outrun small ones; NaN where
-    the model is not diagonal or nothing pulls.
+    $1-|\gamma^{(0)}|/\sum_l|\gamma^{(l)}|a^l$ with the largest pole $a$. 1 where lag 1
+    pulls at no pole, so that large poles outrun small ones; NaN where the model is not
+    diagonal or nothing pulls.
 
     >>> import penchant as pn
     >>> teacher = pn.ssm.StateSpace([1.0], [1.0], [1.0])
@@ -204,7 +205,9 @@ def greedy_share(
     """
     if not isinstance(w, ssm.StateSpace) or problem.length < 2:
         return math.nan
-    pulls = np.abs(np.asarray(ssm.gamma(problem, w)))
+    largest = float(np.max(np.abs(np.asarray(w.a))))
+    powers = largest ** np.arange(float(problem.length - 1))
+    pulls = np.abs(np.asarray(ssm.gamma(problem, w))) * powers
     total = float(pulls.sum())
     return 1.0 - float(pulls[0]) / total if total > 0 else math.nan
 
