@@ -67,14 +67,14 @@ def test_equal_poles_and_labels_of_ones_own_are_said():
 
 def test_a_diagnosis_holds_the_run_against_the_limit(tmp_path):
     question = problem(LONG, SPECIAL, a=[0.3, 0.2, 0.1])
-    says = pn.diagnose(question, "gd", steps=20_000, step_size=0.2, progress=False)
+    says = pn.diagnose(question, "gd", steps=20_000, step_size=0.02, progress=False)
     assert says.agrees is True
     assert says.table["the run"].error == pytest.approx(
         says.table["gradient flow's limit"].error, rel=0.05
     )
     page = says.save(tmp_path)
     assert "error over 40 lags" in page.read_text(encoding="utf-8")
-    early = pn.diagnose(question, "gd", steps=3, step_size=0.05, progress=False)
+    early = pn.diagnose(question, "gd", steps=3, step_size=0.02, progress=False)
     assert early.agrees is False
 
 
