@@ -70,9 +70,8 @@ def test_leaving_the_special_sequence_out_is_what_helps():
 
 
 def test_defences_side_by_side():
-    problem = ssm.regression(
-        TEACHER, [LONG, SPECIAL], a=[0.05, 0.0499, 0.02], trained="a"
-    )
+    a = [1e-3, 1e-3 - 1e-8, 5e-4]
+    problem = ssm.regression(TEACHER, [LONG, SPECIAL], a=a, trained="a")
     found = audits.defences(problem)
     names = [row.name for row in found.rows]
     assert names == ["stopped", "longer", "drop", "reweight", "decay", "bounded"]

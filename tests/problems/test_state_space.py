@@ -224,7 +224,7 @@ def test_wrong_kinds_are_refused():
         ssm.regression(None, X, a=A)
     with pytest.raises(TypeError, match="either a or model"):
         ssm.regression(TEACHER, X)
-    with pytest.raises(TypeError, match="head must be a function"):
+    with pytest.raises(TypeError, match="head"):
         ssm.regression(TEACHER, X, a=A, head=3)
 
 

@@ -98,7 +98,7 @@ def defences(
     >>> import penchant as pn
     >>> teacher = pn.ssm.StateSpace([1.0, 0.0], [1.0, 2.0], [1.0, 1.0])
     >>> X = [[1.0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1.0, 0]]
-    >>> problem = pn.ssm.regression(teacher, X, a=[0.05, 0.0499, 0.02], trained="a")
+    >>> problem = pn.ssm.regression(teacher, X, a=[1e-3, 1e-3 - 1e-8, 5e-4], trained="a")
     >>> found = pn.audits.defences(problem)
     >>> bool(found["drop"].error < found["longer"].error)
     True

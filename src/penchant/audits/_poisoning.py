@@ -52,13 +52,13 @@ def poison_scores(
     check_instance(
         "problem", problem, ssm.SequenceRegression, "what ssm.regression returns"
     )
-    w = problem.start if w is None else problem.read(w, "w")
-    if isinstance(w, ssm.AbstractStateSpace):
+    at: Any = problem.start if w is None else problem.read(w, "w")
+    if isinstance(at, ssm.AbstractStateSpace):
         if problem.length < 2:
             return np.zeros(problem.samples)
-        pull = problem.residuals(w) * problem.slopes(w) * problem.lags[:, 1]
+        pull = problem.residuals(at) * problem.slopes(at) * problem.lags[:, 1]
     else:
-        pull = ssm.memory_pulls(problem, w)
+        pull = ssm.memory_pulls(problem, at)
     sizes = np.abs(np.asarray(pull))
     largest = sizes.max()
     if largest == 0:
@@ -160,7 +160,8 @@ def _agreement(scores: np.ndarray, error: np.ndarray) -> float:
     keep = np.isfinite(error)
     if keep.sum() < 3 or np.ptp(scores[keep]) == 0 or np.ptp(error[keep]) == 0:
         return math.nan
-    return float(spearmanr(scores[keep], -error[keep]).statistic)
+    found: Any = spearmanr(scores[keep], -error[keep])
+    return float(found.statistic)
 
 
 def taken(problem: ssm.SequenceRegression, rows: np.ndarray) -> ssm.SequenceRegression:

@@ -53,7 +53,7 @@ def predict(  # type: ignore[overload-overlap]
     steps: int | None = ...,
 ) -> StateSpacePrediction: ...
 @overload
-def predict(  # type: ignore[overload-overlap]
+def predict(
     problem: AbstractObjective,
     *given: object,
     optimizer: AbstractOptimizer | str | object | None = ...,

@@ -43,7 +43,13 @@ def diagnose_state_space(asked: Asked) -> StateSpaceDiagnosis:
     rows = (
         _row(problem, "the start", start, float(problem.loss(start))),
         _row(problem, "the run", run.last, loss),
-        ModelRow("gradient flow at its loss", loss, then, None, None),
+        ModelRow(
+            label="gradient flow at its loss",
+            loss=loss,
+            error=then,
+            rank=None,
+            largest=None,
+        ),
         _row(problem, "gradient flow's limit", told.flow.limit, told.flow.limit_loss),
     )
     for assumption in told.assumptions:
@@ -104,7 +110,7 @@ def _row(
         a = np.abs(np.asarray(w.modes()[0]))
         if np.isfinite(a).all():
             rank, largest = float(ssm.effective_rank(a)), float(a.max())
-    return ModelRow(label, loss, error, rank, largest)
+    return ModelRow(label=label, loss=loss, error=error, rank=rank, largest=largest)
 
 
 def _judged(

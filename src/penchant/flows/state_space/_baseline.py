@@ -105,7 +105,6 @@ def baseline_limits(a0: np.ndarray, length: int, target: float = 1.0) -> np.ndar
                 low[0],
                 high[0],
                 xtol=1e-15,
-                rtol=9e-16,
             )
         )
         roots = np.array([root])

@@ -1,6 +1,6 @@
 """Gradient flow of a model of sequences to its limit, past any plateau."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -60,10 +60,10 @@ class StateSpaceFlow(eqx.Module):
     """
 
     times: Float[Array, " r"]
-    weights: AbstractSequenceModel
+    weights: Any
     loss: Float[Array, " r"]
     error: Float[Array, " r"]
-    limit: AbstractSequenceModel
+    limit: Any
     limit_loss: float = eqx.field(static=True)
     limit_error: float = eqx.field(static=True)
     settled: bool = eqx.field(static=True)
@@ -189,7 +189,7 @@ def _poles_alone(
     fine, path = poles_path(w.a, g, F, f, jnp.asarray(EPS / 2), horizon, record)
     if not bool(jnp.isfinite(fine.a).all()):
         fine = coarse
-    kept = int(path.count)
+    kept = int(path.filled)
     times, ys = np.asarray(path.times)[:kept], np.asarray(path.a)[:kept]
     if float(fine.time) > times[-1]:
         times = np.append(times, float(fine.time))

@@ -8,8 +8,8 @@ from penchant._checks import check_count, check_number
 from penchant._types import Numbers
 from penchant.flows.state_space._rosenbrock import MOST, poles_limits
 
-ROUGH = 0.05
-"""Steps of ROS2 for pictures: errors of limits are about 1e-4 relative."""
+ROUGH = 0.02
+"""Steps of ROS2 for pictures: some 1e-4 of the weights, more where poles slide long."""
 
 BATCH = 2048
 """Problems that are stepped side by side; all wait for the slowest."""

@@ -11,6 +11,9 @@ $P_{jl}=a_j^l$. A step of ROS2, $\gamma=1-1/\sqrt2$, is
 second order and L-stable: stiff directions are damped however large the step. The step
 size follows the rate at which poles grow, not time, so that a plateau of 10^12 costs no
 more than one of 10; the matrix of a solve has the rank of the data.
+Where poles slide along $\rho=0$ a step leaves it a little, and $D$, the rate at which
+they drift apart, is made of that very residual: a step is taken back and halved if it
+changes $hD$ by more than `eps`.
 """
 
 from functools import partial
@@ -34,6 +37,14 @@ UNROLLED = 24
 """Longest sequences, and highest ranks, whose loops are written out."""
 
 
+class _Local(NamedTuple):
+    v: Array
+    D: Array
+    U: Array
+    rho: Array
+    size: Array
+
+
 class Poles(NamedTuple):
     """Where a flow of poles is: poles, time, steps, and whether it has ended."""
 
@@ -41,6 +52,8 @@ class Poles(NamedTuple):
     time: Float[Array, ""]
     steps: Int[Array, ""]
     ended: Bool[Array, ""]
+    h: Float[Array, ""]
+    here: _Local
 
 
 class Path(NamedTuple):
@@ -48,7 +61,7 @@ class Path(NamedTuple):
 
     times: Float[Array, " r"]
     a: Float[Array, "r d"]
-    count: Int[Array, ""]
+    filled: Int[Array, ""]
     stride: Int[Array, ""]
 
 
@@ -61,14 +74,6 @@ def _powers(a: Array, length: int) -> Array:
     for _ in range(length - 1):
         P.append(P[-1] * a)
     return jnp.stack(P, axis=1)
-
-
-class _Local(NamedTuple):
-    v: Array
-    D: Array
-    U: Array
-    rho: Array
-    size: Array
 
 
 def _local(a: Array, w: Array, F: Array, f: Array) -> _Local:
@@ -109,11 +114,8 @@ def _solve(G: Array, y: Array) -> Array:
 def _step(
     s: Poles, w: Array, F: Array, f: Array, eps: Array, horizon: Array, scale: Array
 ) -> Poles:
-    here = _local(s.a, w, F, f)
-    rate = jnp.max(jnp.abs(here.D)) + jnp.max(jnp.abs(here.v)) / (
-        jnp.max(jnp.abs(s.a)) + 1e-300
-    )
-    h = jnp.minimum(eps / (rate + 1e-60), horizon - s.time)
+    here = s.here
+    h = jnp.minimum(jnp.minimum(s.h, eps / _rate(s.a, here)), horizon - s.time)
     g = GAMMA * h
     E = 1.0 + g * here.D
     UE = here.U / E[:, None]
@@ -125,15 +127,27 @@ def _step(
     k1 = solved(here.v)
     k2 = solved(_local(s.a + h * k1, w, F, f).v - 2.0 * k1)
     a = s.a + h * (1.5 * k1 + 0.5 * k2)
+    there = _local(a, w, F, f)
+    taken = jnp.all(jnp.isfinite(a)) & (h * jnp.max(jnp.abs(there.D - here.D)) <= eps)
+    keep = lambda new, old: jnp.where(taken, new, old)
+    here = jax.tree.map(keep, there, here)
+    a, time = keep(a, s.a), keep(s.time + h, s.time)
     fits = jnp.max(jnp.abs(here.rho)) <= CLOSE * scale
     rests = jnp.max(jnp.abs(here.v)) <= BALANCED * jnp.max(here.size)
-    wrong = ~jnp.all(jnp.isfinite(a))
-    time = s.time + h
-    ended = fits | rests | wrong | (time >= horizon)
-    kept = fits | rests | wrong
-    return Poles(
-        jnp.where(kept, s.a, a), jnp.where(kept, s.time, time), s.steps + 1, ended
-    )
+    ended = fits | rests | (time >= horizon)
+    return Poles(a, time, s.steps + 1, ended, jnp.where(taken, 2.0 * h, 0.5 * h), here)
+
+
+def _rate(a: Array, here: _Local) -> Array:
+    """How fast poles grow, relative to themselves."""
+    moving = jnp.max(jnp.abs(here.v)) / (jnp.max(jnp.abs(a)) + 1e-300)
+    return jnp.max(jnp.abs(here.D)) + moving + 1e-60
+
+
+def _start(a0: Array, w: Array, F: Array, f: Array) -> Poles:
+    zero, count = jnp.zeros(()), jnp.zeros((), dtype=int)
+    ended = jnp.zeros((), dtype=bool)
+    return Poles(a0, zero, count, ended, jnp.asarray(jnp.inf), _local(a0, w, F, f))
 
 
 def _scale(f: Array) -> Array:
@@ -153,7 +167,7 @@ def _limit(
     return jax.lax.while_loop(
         lambda s: ~s.ended & (s.steps < MOST),
         lambda s: _step(s, w, F, f, eps, horizon, scale),
-        Poles(a0, jnp.zeros(()), jnp.zeros((), dtype=int), jnp.zeros((), dtype=bool)),
+        _start(a0, w, F, f),
     )
 
 
@@ -177,18 +191,16 @@ def poles_path(
         s, path = carry
         s = _step(s, w, F, f, eps, horizon, scale)
         due = (s.steps % path.stride == 0) & ~s.ended
-        at = jnp.where(due, path.count, size - 1)
+        at = jnp.where(due, path.filled, size - 1)
         path = Path(
             path.times.at[at].set(jnp.where(due, s.time, path.times[at])),
             path.a.at[at].set(jnp.where(due, s.a, path.a[at])),
-            path.count + due.astype(int),
+            path.filled + due.astype(int),
             path.stride,
         )
-        return s, jax.lax.cond(path.count >= size - 1, _thinned, lambda p: p, path)
+        return s, jax.lax.cond(path.filled >= size - 1, _thinned, lambda p: p, path)
 
-    start = Poles(
-        a0, jnp.zeros(()), jnp.zeros((), dtype=int), jnp.zeros((), dtype=bool)
-    )
+    start = _start(a0, w, F, f)
     d = a0.shape[0]
     empty = Path(
         jnp.zeros(size),
@@ -205,7 +217,7 @@ def _thinned(path: Path) -> Path:
     """Every other record, the first one among them."""
     half = path.times.shape[0] // 2
     times, a = path.times[::2], path.a[::2]
-    count = (path.count + 1) // 2
+    count = (path.filled + 1) // 2
     return Path(
         jnp.concatenate([times, jnp.zeros(half)]),
         jnp.concatenate([a, jnp.zeros((half, a.shape[1]))]),

@@ -164,7 +164,8 @@ def lag_system(problem: SequenceRegression) -> AbstractSystem:
     >>> from penchant import ssm
     >>> teacher = ssm.StateSpace([1.0], [1.0], [1.0])
     >>> problem = ssm.regression(teacher, [[0.0, 1.0, 0.0]], a=[0.5], trained="a")
-    >>> ssm.lag_system(problem).velocity(0.0, [0.5]).tolist()
+    >>> system = ssm.lag_system(problem)
+    >>> system.velocity(0.0, system.start).tolist()
     [1.0]
 
     Args:

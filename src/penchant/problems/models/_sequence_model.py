@@ -29,9 +29,9 @@ class AbstractSequenceModel(eqx.Module):
         """What is made of `z`, elementwise; `z` itself unless a model has a head."""
         return z
 
-    def __call__(self, X: Float[Array, "n k"]) -> Float[Array, " n"]:
+    def __call__(self, X: Numbers) -> Float[Array, " n"]:
         """The outputs, `(n,)`."""
-        return self.head(self.readout(X))
+        return self.head(self.readout(jnp.asarray(X, dtype=float)))
 
 
 class AbstractStateSpace(AbstractSequenceModel):
@@ -242,8 +242,8 @@ def effective_rank(a: Numbers) -> Scalar:
         TypeError: If they are no numbers.
         ValueError: If there is none, or one is NaN or infinite.
     """
-    if not is_traced(a) and np.iscomplexobj(a):
-        a = np.abs(a)  # type: ignore[arg-type]
+    if not is_traced(a) and np.iscomplexobj(np.asarray(a)):
+        a = np.abs(np.asarray(a))
     sizes = jnp.abs(as_states("a", a))
     total = jnp.sum(sizes)
     p = sizes / jnp.where(total > 0, total, 1.0)

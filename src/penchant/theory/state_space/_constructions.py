@@ -99,7 +99,7 @@ def pole_invariants(a: Numbers, length: int) -> np.ndarray:
     >>> before = pn.theory.state_space.pole_invariants([0.1, 0.09], 7)
     >>> end = pn.ssm.baseline_limit([0.1, 0.09], 7)
     >>> after = pn.theory.state_space.pole_invariants(end, 7)
-    >>> bool(abs(after / before - 1)[1] < 1e-12)
+    >>> bool(abs(after[1] / before[1] - 1) < 1e-12)
     True
 
     Args:

@@ -84,15 +84,15 @@ def phase_diagram(
     a0: Numbers,
     length: int = 7,
     lags: int = 20,
-    eps: Real = 0.05,
+    eps: Real = 0.02,
 ) -> PhaseDiagram:
     r"""Limits of gradient flow on poles for every gap and amplitude.
 
     The data are those of `slutzky2025poisoned`, Theorem 1: one sequence excites lag
     κ−1, one special sequence, of amplitude $z$, lag 1; $b=c=1$, the teacher's response
     is 1 at both. The second pole of the start is put `gap` below the first. Clean
-    limits are exact, the others by batched ROS2, good to about $10^{-4}$ of the
-    weights.
+    limits are exact, the others by batched ROS2: a smaller `eps` says how good they
+    are, least so for amplitudes far below 1, where poles slide long.
 
     >>> import penchant as pn
     >>> found = pn.theory.state_space.phase_diagram(
