@@ -29,7 +29,7 @@ def baseline_limit(a0: Numbers, length: int, *, target: Real = 1.0) -> np.ndarra
 
     >>> from penchant import ssm
     >>> [round(float(a), 6) for a in ssm.baseline_limit([0.1, 0.09], 7)]
-    [0.979743, 0.108963]
+    [1.0, 0.117521]
 
     Args:
         a0: `(d,)` poles at the start, all above 0.

@@ -28,7 +28,7 @@ def two_lag_limits(
     >>> from penchant import ssm
     >>> a = ssm.two_lag_limits([[0.1, 0.09], [0.1, 0.09]], [0.0, 1.0], 7, eps=0.01)
     >>> abs(a).round(3).tolist()
-    [[0.98, 0.109], [1.0, 0.0]]
+    [[1.0, 0.118], [1.0, 0.0]]
 
     Args:
         a0: `(m, d)` poles at the start.

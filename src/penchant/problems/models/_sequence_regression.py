@@ -349,7 +349,7 @@ def gamma(problem: SequenceRegression, w: StateSpace) -> Float[Array, " k1"]:
     >>> from penchant import ssm
     >>> teacher = ssm.StateSpace([1.0], [1.0], [1.0])
     >>> problem = ssm.regression(teacher, [[0.0, 1.0, 0.0]], a=[0.5, 0.1])
-    >>> ssm.gamma(problem, problem.start).round(12).tolist()
+    >>> [round(float(g), 12) for g in ssm.gamma(problem, problem.start)]
     [0.8, 0.0]
 
     Args:
