@@ -6,7 +6,7 @@ import numpy as np
 from penchant._arrays import numbers
 from penchant._checks import check_count, check_number
 from penchant._types import Numbers
-from penchant.flows.state_space._rosenbrock import MOST, poles_limits
+from penchant.flows.state_space._rosenbrock import poles_limits
 
 ROUGH = 0.02
 """Steps of ROS2 for pictures: some 1e-4 of the weights, more where poles slide long."""
@@ -81,5 +81,5 @@ def _ran(a: np.ndarray, z: np.ndarray, length: int, eps: float) -> np.ndarray:
         jnp.asarray(eps),
         jnp.asarray(1e40),
     )
-    ended = np.asarray(found.ended & (found.steps < MOST))
+    ended = np.asarray(found.ended)
     return np.where(ended[:, None], np.asarray(found.a), np.nan)

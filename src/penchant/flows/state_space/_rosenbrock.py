@@ -27,6 +27,9 @@ GAMMA = 1.0 - 0.5**0.5
 MOST = 2_000_000
 """Steps after which a flow of poles is given up."""
 
+MOST_TOGETHER = 20_000
+"""The same for many side by side, of which all wait for the slowest."""
+
 CLOSE = 1e-13
 """Share of the target below which a residual counts as 0."""
 
@@ -162,10 +165,10 @@ def _limit(
     eps: Float[Array, ""],
     horizon: Float[Array, ""],
 ) -> Poles:
-    """The end of the flow alone."""
+    """The end of the flow alone, for many side by side."""
     scale = _scale(f)
     return jax.lax.while_loop(
-        lambda s: ~s.ended & (s.steps < MOST),
+        lambda s: ~s.ended & (s.steps < MOST_TOGETHER),
         lambda s: _step(s, w, F, f, eps, horizon, scale),
         _start(a0, w, F, f),
     )

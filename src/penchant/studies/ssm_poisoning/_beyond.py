@@ -151,9 +151,9 @@ def dynamics(preset: Preset | Runs = Preset.QUICK, seed: int = 0) -> Figure:
                         Line.near(
                             f"κ = {length}, data {s}, {name}: loss at the rule's floor",
                             expected=floor,
-                            within=0.02 * floor,
+                            within=0.1 * floor,
                             measured=float(run.loss[hit]),
-                            certificate=f"{hit + 1} steps",
+                            certificate=f"{hit + 1} steps; the loss oscillates",
                         )
                     )
             lines.append(
@@ -210,7 +210,9 @@ def teachers(preset: Preset | Teachers = Preset.QUICK, seed: int = 0) -> Figure:
                 X = BEYOND[6].sequences(302 + s, poisoned)
                 problem = pn.ssm.regression(teacher, X, a=a, trained="a")
                 went = pn.ssm.flow(problem)
-                errors[name].append(went.limit_error)
+                # lag 0 is d, whatever the poles: b and c are 1
+                off = went.limit.lag_errors(teacher, 40)[1:]
+                errors[name].append(float(np.max(np.asarray(off))))
                 fits.append(
                     went.limit_loss / float(np.mean(np.asarray(problem.y) ** 2))
                 )
