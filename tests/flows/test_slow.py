@@ -1,6 +1,7 @@
 """Along the minimisers: closed forms, laws that must hold, and runs that follow."""
 
 import itertools
+import time
 
 import equinox as eqx
 import jax
@@ -261,12 +262,14 @@ def test_the_error_of_adams_flow_is_of_first_order():
 
 
 @pytest.mark.slow
-def test_the_error_of_adames_flow_is_at_least_of_first_order():
-    # a term of second order counts at these steps: the errors fall 4.3 and 2.5 fold
-    errors = _errors("adame, 1/4", (0.02, 0.01, 0.005), 1024, 4.0)
+def test_the_error_of_adames_flow_is_of_first_order():
+    # above, a term of second order counts: from .02 on it falls 4.3, 2.5, 1.8 fold
+    errors = _errors("adame, 1/4", (0.01, 0.005, 0.0025), 512, 4.0)
     for (coarse, _), (fine, spread) in itertools.pairwise(errors):
         assert coarse / fine >= 1.7, errors
-        assert spread < 0.15 * fine
+        assert spread < 0.1 * fine
+    (coarse, _), (fine, _) = errors[1:]
+    assert coarse / fine <= 2.5, errors
 
 
 @pytest.mark.slow
@@ -522,3 +525,32 @@ def test_bad_input_is_named():
     assert far.convergence > 0.1  # the convergence phase was run, and is said
     with pytest.raises(ValueError, match="preconditioner must be > 0"):
         pn.flows.project(problem, w[:2], preconditioner=jnp.zeros(2))
+
+
+def test_denormal_coordinates_neither_stall_nor_break():
+    problem, _ = diagonal()
+    tiny = {k: w.at[10:].set(1e-160) for k, w in problem.start.items()}
+    noisy = pn.Regression(
+        problem.apply, tiny, problem.X, problem.y, label_noise=0.3
+    )  # squares of these weights are below the least normal number
+    for rule in ("gd", Adam(0.9, 0.999, 1e-3)):
+        times, last = [], None
+        for w in (problem.start, tiny):
+            go = lambda w=w, rule=rule: pn.train(
+                noisy, rule, steps=20_000, step_size=1e-3, init=w, record=2,
+                progress=False,
+            )  # fmt: skip
+            go()
+            begun = time.process_time()
+            last = go().last
+            times.append(time.process_time() - begun)
+        assert np.isfinite(problem.flat(last)).all()
+        assert times[1] < 5 * times[0] + 0.2
+    one = {k: w.at[-1].set(1e-160) for k, w in problem.start.items()}
+    flow = pn.flows.slow_flow(
+        problem, Adam(0.9, 0.999, 0.05), noise=0.25, time=0.02, start=one
+    )
+    assert np.isfinite(problem.flat(flow.last)).all()
+    assert bool(flow.extinct[39])
+    assert bool(flow.extinct[79])
+    assert int(flow.extinct.sum()) == 2

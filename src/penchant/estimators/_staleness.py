@@ -12,7 +12,7 @@ import numpy as np
 
 from penchant._checks import check_count, check_instance
 from penchant._keys import as_key
-from penchant._types import Key, Parameters
+from penchant._types import Key, Parameters, Tree
 from penchant.measures import Estimate
 from penchant.problems import AbstractProblem
 from penchant.training import Trajectory, train
@@ -155,9 +155,9 @@ def staleness(
 
 @eqx.filter_jit
 def _ratios(
-    problem: AbstractProblem, now: Parameters, then: Parameters, rows: Any
+    problem: AbstractProblem, now: Parameters, then: Parameters, rows: Tree
 ) -> Any:
-    def one(rows: Any) -> Any:
+    def one(rows: Tree) -> Any:
         a = problem.scaled_gradient(now, rows)
         b = problem.scaled_gradient(then, rows)
         same = jnp.exp(a.log_scale - b.log_scale)

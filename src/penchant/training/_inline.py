@@ -9,13 +9,13 @@ where the loop is small and every operation in it is known to be supported. Thre
 which JAX draws unless told otherwise, is made of shifts and sums, and is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.extend.core import ClosedJaxpr, Jaxpr, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 
 from penchant._types import Numbers, Tree
 
@@ -118,7 +118,7 @@ def _live(jaxpr: Jaxpr, wanted: set[Var]) -> set[Var]:
     return live
 
 
-def _read(equation: Any, asked: list[bool]) -> list[bool]:
+def _read(equation: JaxprEqn, asked: list[bool]) -> list[bool]:
     """Which operands the results asked for hang on."""
     everything = [True] * len(equation.invars)
     if equation.primitive.name != "while":
@@ -142,7 +142,7 @@ def _read(equation: Any, asked: list[bool]) -> list[bool]:
         carried = grown
 
 
-def _chosen(outvars: Any, asked: list[bool]) -> set[Var]:
+def _chosen(outvars: Sequence[object], asked: list[bool]) -> set[Var]:
     return {v for v, a in zip(outvars, asked, strict=True) if a and isinstance(v, Var)}
 
 
@@ -165,19 +165,23 @@ def _supported(jaxpr: Jaxpr, products: bool) -> bool:
     )
 
 
-def _known(equation: Any, products: bool) -> bool:
+def _known(equation: JaxprEqn, products: bool) -> bool:
     """Whether the emitter has an operation, looking at its operands where it must."""
     name = equation.primitive.name
     if name in _DRAWS:
-        kinds = [str(v.aval.dtype) for v in (*equation.invars, *equation.outvars)]
+        kinds = [str(_shaped(v).dtype) for v in (*equation.invars, *equation.outvars)]
         return all(not kind.startswith("key<") or kind == "key<fry>" for kind in kinds)
     if name == "dot_general":
         # a matrix times a vector is a loop; two matrices are a library call
         (left, right), (batch, _) = equation.params["dimension_numbers"]
-        a, b = (v.aval for v in equation.invars)
+        a, b = map(_shaped, equation.invars)
         free = a.ndim - len(left) + b.ndim - len(right)
         return products and not batch and free <= 1
     return name in _SUPPORTED
+
+
+def _shaped(v: object) -> Any:
+    return getattr(v, "aval")  # noqa: B009 - an abstract value has no shape
 
 
 def _entries(jaxpr: Jaxpr) -> int:

@@ -1,6 +1,7 @@
 """The one compiled loop: any problem, optimizer, step sizes and batching."""
 
 import functools
+from collections.abc import Hashable
 from typing import Any
 
 import equinox as eqx
@@ -153,7 +154,7 @@ Carried = tuple[Parameters, Any, Pace | None]
 def _steps(
     frozen: Tree,
     epoch: int,
-    kind: Any,
+    kind: Hashable,
     arrays: Tree,
     etas: Float[Array, " t"],
     batches: Batches | None,

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from penchant._types import Parameters, Real, Tree
 from penchant.problems import AbstractProblem, ScaledGradient
@@ -36,7 +36,7 @@ def mix(weights: Array, trees: Parameters) -> Parameters:
 
 
 def gradient_map(
-    problem: AbstractProblem, w: Parameters, rows: Any = None, row_weights: Any = None
+    problem: AbstractProblem, w: Parameters, rows: Tree = None, row_weights: Tree = None
 ) -> tuple[ScaledGradient, Any]:
     r"""The gradient at `w`, and the map from $v$ to $e^{-s}Hv$ in the same frame.
 
@@ -52,6 +52,17 @@ def gradient_map(
         )
 
     return g, products
+
+
+def flat_gradient(problem: AbstractProblem, x: Float[Array, " p"]) -> Array:
+    """The gradient at flat weights, by value, with derivatives wherever it has any.
+
+    Where it is 0 in all entries its scaled form is a constant: what is differentiated
+    further is the loss, where the problem has one by value.
+    """
+    if problem.has_batch_loss:
+        return jax.grad(lambda x: problem.batch_loss(problem.unflat(x)))(x)
+    return problem.flat(problem.scaled_gradient(problem.unflat(x)).value())
 
 
 def is_inexact(leaf: Tree) -> bool:

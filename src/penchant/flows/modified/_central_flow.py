@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from penchant._checks import check_count, check_instance, check_number
-from penchant._types import Parameters, Real, Scalar
+from penchant._types import Parameters, Real, Scalar, Tree
+from penchant.flows.modified._algebra import flat_gradient
 from penchant.problems import AbstractProblem
 
 MOST = 2000
@@ -105,7 +106,7 @@ def _follow(
     substeps: int,
 ) -> tuple[Float[Array, "t p"], Float[Array, " t"], Float[Array, " t"]]:
     def gradient(x: Array) -> Array:
-        return problem.flat(problem.scaled_gradient(problem.unflat(x)).value())
+        return flat_gradient(problem, x)
 
     def top(x: Array) -> tuple[Array, Array]:
         H = jax.jacfwd(gradient)(x)
@@ -129,7 +130,7 @@ def _follow(
         push = 0.5 * jnp.einsum("pij,ij->p", T, X)
         return -g - push, lam[-1], jnp.trace(X)
 
-    def step(x: Array, _: Any) -> Any:
+    def step(x: Array, _: Tree) -> Any:
         seen = velocity(x)[1:]
         for _i in range(substeps):
             x = x + h / substeps * velocity(x)[0]
@@ -158,7 +159,7 @@ def _covariance(
         values, U = jnp.linalg.eigh(0.5 * (X + X.T))
         return (U * jnp.maximum(values, 0.0)[None, :]) @ U.T
 
-    def iterate(carry: Any, _: None) -> Any:
+    def iterate(carry: Tree, _: None) -> Any:
         X, Y, t = carry
         slope = a + jnp.einsum("ijkl,kl->ij", B, Y)
         new = onto(Y - slope / size)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from penchant._types import Parameters
+from penchant._types import Parameters, Tree
 from penchant.flows.modified._moments import Coefficients, MomentRule
 from penchant.flows.modified._replay import (
     EVERY,
@@ -75,13 +75,21 @@ class Made(AbstractProblem):
         return self.w
 
     def scaled_gradient(
-        self, w: Parameters, rows: Any = None, row_weights: Any = None, key: Any = None
+        self,
+        w: Parameters,
+        rows: Tree = None,
+        row_weights: Tree = None,
+        key: Any = None,
     ) -> ScaledGradient:
         g = jax.tree.map(lambda c, D, w: c + D * w, self.c, self.D, w)
         return ScaledGradient(g, jnp.zeros(()))
 
     def batch_loss(
-        self, w: Parameters, rows: Any = None, row_weights: Any = None, key: Any = None
+        self,
+        w: Parameters,
+        rows: Tree = None,
+        row_weights: Tree = None,
+        key: Any = None,
     ) -> Any:
         parts = jax.tree.map(
             lambda c, D, w: jnp.sum((c + 0.5 * D * w) * w), self.c, self.D, w
@@ -95,7 +103,7 @@ class Made(AbstractProblem):
         return self.c, self.D
 
 
-def made(shapes: list[tuple[int, ...]], structure: Any) -> Made:
+def made(shapes: list[tuple[int, ...]], structure: Tree) -> Made:
     """Entries of mixed size and sign, the same each time."""
     draw = np.random.default_rng(0)
     tree = lambda: jax.tree.unflatten(
@@ -166,7 +174,7 @@ def _seen(
     increment = Increment(problem, optimizer, True)
     add = lambda parts: jax.tree.map(lambda *x: sum(x), *parts)
 
-    def off(inputs: Any) -> Array:
+    def off(inputs: Tree) -> Array:
         n, known = inputs
         seen = replay(increment, w, n, jnp.full(1, 1e-3), EVERY)
         told = moments.expand(problem, w, known)

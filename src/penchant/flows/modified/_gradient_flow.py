@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from penchant._checks import check_count, check_instance, check_number
-from penchant._types import Numbers, Parameters, Real, Scalar
+from penchant._types import Numbers, Parameters, Real, Scalar, Tree
 from penchant.problems import AbstractProblem
 
 
@@ -75,7 +75,7 @@ def _solve(
 ) -> tuple[Parameters, Array]:
     import diffrax
 
-    def slope(t: Any, w: Parameters, args: Any) -> Parameters:
+    def slope(t: Any, w: Parameters, args: Tree) -> Parameters:
         return jax.tree.map(jnp.negative, problem.scaled_gradient(w).value())
 
     field: Any = slope

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from penchant import optimizers, training
 from penchant._checks import check_count, check_instance
 from penchant._keys import as_key
-from penchant._types import Key, Parameters, Scalar, StepSize
+from penchant._types import Key, Parameters, Scalar, StepSize, Tree
 from penchant.flows.modified._algebra import add, times, zeros
 from penchant.flows.modified._choose import Engine
 from penchant.flows.modified._moments import Coefficients, MomentRule
@@ -126,7 +126,7 @@ def modified_flow(
     schedule = schedules.as_schedule(step_size)
     if isinstance(schedule, schedules.LossBased):
         raise TypeError("step_size must be a number or a function of the step.")
-    h = np.asarray(schedules.table(schedule, jnp.asarray(0), steps), dtype=float)
+    h = _sizes(schedule, steps)
     w = problem.start if init is None else problem.read(init, "init")
     engine = Engine.of(problem, rule, float(h[0]))
     full = bool(batching.covers(problem.samples))
@@ -145,6 +145,15 @@ def modified_flow(
         path = _replayed(engine, w, h, plan, batching, as_key(key), full)
     _warn_diverged(path)
     return path
+
+
+def _sizes(schedule: schedules.Schedule, steps: int) -> np.ndarray:
+    """Of all steps, by programs that serve many lengths."""
+    if isinstance(schedule, schedules.Constant):
+        return np.full(steps, float(np.asarray(schedule.scale)))
+    length = 1 << (steps - 1).bit_length()
+    table = schedules.table(schedule, jnp.asarray(0), length)
+    return np.asarray(table, dtype=float)[:steps]
 
 
 class Plan(eqx.Module):
@@ -208,7 +217,8 @@ def _closed(
     plan: Plan,
     coefficients: Coefficient,
 ) -> Parameters:
-    steps, nodal = len(h), not (moments.constant or moments.scalar)
+    steps, plain = len(h), plan.order == 1
+    nodal = not (plain or moments.constant or moments.scalar)
     size = _chunk(problem, NODAL if nodal else LONG)
     limit = None
     if coefficients != "exact":
@@ -216,7 +226,9 @@ def _closed(
         if coefficients == "shifted":
             w = _shifted(problem, moments, w, float(h[0]))
     pieces = [jax.tree.map(lambda x: np.asarray(x)[None], w)]
-    whole = None if nodal or limit is not None else moments.tables(0, steps, h)
+    whole = None
+    if limit is None and not nodal:
+        whole = moments.totals(0, steps) if plain else moments.tables(0, steps, h)
     for begin in range(0, steps, size):
         end = min(begin + size, steps)
         if limit is not None:
@@ -236,7 +248,8 @@ def _closed(
         w, path = _call_closed(
             problem, moments, plan, tables, etas, w, jnp.asarray(end - begin)
         )
-        pieces.append(jax.tree.map(lambda x, m=end - begin: np.asarray(x[:m]), path))
+        # cut on the host: another program for each length would be compiled
+        pieces.append(jax.tree.map(lambda x, m=end - begin: np.asarray(x)[:m], path))
     return jax.tree.map(lambda *x: jnp.asarray(np.concatenate(x)), *pieces)
 
 
@@ -277,9 +290,9 @@ def _run_closed(
 
 
 def _loop(
-    frozen: Any,
+    frozen: Tree,
     plan: Plan,
-    arrays: Any,
+    arrays: Tree,
     tables: Coefficients,
     etas: Float[Array, " t"],
     w: Parameters,
@@ -289,7 +302,7 @@ def _loop(
     pick = lambda x, n: jax.lax.dynamic_index_in_dim(x, n, keepdims=False)
     put = lambda p, x, n: jax.lax.dynamic_update_index_in_dim(p, x, n, 0)
 
-    def one(carry: Any) -> Any:
+    def one(carry: Tree) -> Any:
         n, w, path = carry
         known = jax.tree.map(lambda x: pick(x, n), tables)
         h = pick(etas, n)
@@ -397,7 +410,8 @@ def _replayed(
         order = Order(drawn.rows, drawn.weights)
     etas = jnp.asarray(np.pad(h, (0, size - steps), mode="edge"))
     path = _run_replayed(engine, plan, order, etas, w, jnp.asarray(steps))
-    return jax.tree.map(lambda b, p: jnp.concatenate([b[None], p[:steps]]), w, path)
+    join = lambda b, p: np.concatenate([np.asarray(b)[None], np.asarray(p)[:steps]])
+    return jax.tree.map(lambda b, p: jnp.asarray(join(b, p)), w, path)
 
 
 @eqx.filter_jit
@@ -409,7 +423,7 @@ def _run_replayed(
     w: Parameters,
     count: Int[Array, ""],
 ) -> Parameters:
-    def one(n: Any, carry: Any) -> Any:
+    def one(n: Any, carry: Tree) -> Any:
         w, path = carry
         h = etas[n]
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from penchant._types import Parameters, Scalar
+from penchant._types import Parameters, Scalar, Tree
 from penchant.flows.modified._ages import Ages, Host
 from penchant.flows.modified._algebra import add, gradient_map, times, zeros
 from penchant.norms import L2, AbstractNorm
@@ -161,6 +161,16 @@ class MomentRule(eqx.Module):
         if len(moments) == 1:
             at, rows = np.repeat(at, 2, axis=1), np.pad(rows, ((0, 1), (0, 0)))
         return Coefficients(found.total, found.decays, at, rows)
+
+    def totals(self, begin: int, end: int) -> Coefficients:
+        """What the plain flow needs of the steps from `begin` to before `end`."""
+        n = np.arange(begin, end, dtype=float)
+        columns = [m.total(n) for m in self._moments]
+        columns += [np.ones_like(n) for _ in range(2 - len(columns))]
+        total = np.stack(columns, axis=1)
+        return Coefficients(
+            total, 0.0 * total, total[:, None, :], 0.0 * total[:, :, None]
+        )
 
     def tables(self, begin: int, end: int, h: Host) -> Coefficients:
         """The coefficients of the steps from `begin` to before `end`, stacked.
@@ -324,7 +334,7 @@ class MomentRule(eqx.Module):
             block = _block(known.at.shape[0], sum(x.size for x in jax.tree.leaves(w)))
             cut = lambda x: x.reshape(-1, block, 2)
 
-            def nodes(sums: Any, inputs: Any) -> Any:
+            def nodes(sums: Tree, inputs: Tree) -> Any:
                 totals, q = inputs
                 then = jax.vmap(lambda total: self.direction(d, s, total))(totals)
                 gained = [
@@ -397,6 +407,9 @@ def _nodes(
     Steps are smooth in $s$ but near the first: they are interpolated on ranges that
     double, the tails in the weights are exact.
     """
+    # past the length of the memories tails are below rounding: nodes stay, at weight 0
+    length = max(m.length for m in moments)
+    oldest = 0 if np.isinf(length) else max(0, n - int(np.ceil(length)) - 1)
     places: list[Host] = [np.arange(min(n, FIRST), dtype=float)]
     rows: list[Host] = [np.stack([_tails(m, n, places[0], h) for m in moments])]
     begin = FIRST
@@ -410,7 +423,7 @@ def _nodes(
             x = np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)
             at = 0.5 * (begin + end - 1) + 0.5 * (end - 1 - begin) * x
             weights = np.zeros((len(moments), NODES))
-            for low in range(begin, end, 1 << 16):
+            for low in range(max(begin, oldest), end, 1 << 16):
                 s = np.arange(low, min(low + (1 << 16), end), dtype=float)
                 basis = _lagrange(s, at)
                 tails = np.stack([_tails(m, n, s, h) for m in moments])

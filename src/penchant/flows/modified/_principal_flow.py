@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from penchant._checks import check_count, check_instance, check_number
-from penchant._types import Parameters, Real, Scalar
+from penchant._types import Parameters, Real, Scalar, Tree
+from penchant.flows.modified._algebra import flat_gradient
 from penchant.problems import AbstractProblem
 
 MOST = 2000
@@ -131,7 +132,7 @@ def _follow(
     steps: int,
 ) -> tuple[Float[Array, "t p"], Float[Array, " t"]]:
     def gradient(x: Array) -> Array:
-        return problem.flat(problem.scaled_gradient(problem.unflat(x)).value())
+        return flat_gradient(problem, x)
 
     def hessian(x: Array) -> Array:
         H = jax.jacfwd(gradient)(x)
@@ -159,7 +160,7 @@ def _follow(
         turned = jax.lax.complex(U.T @ g, lam * (U.T @ z.imag))
         return U.astype(complex) @ (rate(lam) * turned)
 
-    def step(z: Array, _: Any) -> Any:
+    def step(z: Array, _: Tree) -> Any:
         # exponential Runge-Kutta of fourth order (Cox and Matthews): exact where the
         # field is linear, in the eigenbasis of the Hessian at the step's start
         lam, U = jnp.linalg.eigh(hessian(z.real))

@@ -49,7 +49,7 @@ class Increment(eqx.Module):
     linear: bool = eqx.field(static=True)
 
     def __call__(
-        self, g: ScaledGradient, state: Tree, w: Parameters, h: Scalar, batch: Any
+        self, g: ScaledGradient, state: Tree, w: Parameters, h: Scalar, batch: Tree
     ) -> tuple[Parameters, Tree]:
         more = {}
         if self.optimizer.needs_loss:
@@ -102,7 +102,7 @@ def spread(increment: Increment, w: Parameters, n: int, h: Scalar) -> Array:
     g = increment.problem.scaled_gradient(w)
     first, state = increment(g, _strong(increment.optimizer.init(w)), w, h, EVERY.at(0))
 
-    def one(carry: Any, _: None) -> Any:
+    def one(carry: Tree, _: None) -> Any:
         state, off = carry
         F, state = increment(g, state, w, h, EVERY.at(0))
         gaps = jax.tree.map(lambda a, b: _largest(a - b), F, first)
@@ -147,7 +147,7 @@ def replay(
     def gradient(j: Any) -> Any:
         return common if full else gradient_map(problem, w, *order.at(j))
 
-    def primal(j: Any, carry: Any) -> Any:
+    def primal(j: Any, carry: Tree) -> Any:
         state, total, way, _ = carry
         g = common[0] if full else problem.scaled_gradient(w, *order.at(j))
         F, state = increment(g, state, w, h(j), order.at(j))
@@ -166,7 +166,7 @@ def replay(
             lambda s, d, f: jnp.stack([(s - d) / here, 0.5 * f]), S, done, F
         )
 
-    def pushed(j: Any, carry: Any) -> Any:
+    def pushed(j: Any, carry: Tree) -> Any:
         floats, others, rates, done, passed, _, _ = carry
         g, products = gradient(j)
         V = tangents(done)

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 from scipy.integrate import LSODA
 from threadpoolctl import threadpool_limits
 
-from penchant._checks import check_number
+from penchant._checks import check_instance, check_number
 from penchant._types import Parameters, Tree
 from penchant.flows.slow._manifold import Manifold, Spread, manifold_of, times
 from penchant.problems import AbstractProblem
@@ -93,6 +93,7 @@ def projection(
         ValueError: If a shape differs or `preconditioner` is not positive.
         NotInterpolatingError: If the flow ends at a loss above 0.
     """
+    check_instance("problem", problem, AbstractProblem, "a Regression or an Objective")
     x = problem.flat(problem.read(w, "w"))
     S = jnp.ones_like(x)
     if preconditioner is not None:

@@ -1,6 +1,6 @@
 import functools
 import math
-from typing import Any
+from collections.abc import Hashable
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ from scipy.integrate import LSODA
 from threadpoolctl import threadpool_limits
 
 from penchant import optimizers
-from penchant._checks import check_count, check_number
+from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Parameters, Real, Tree
 from penchant.flows.slow._manifold import (
     Flat,
@@ -166,6 +166,7 @@ def slow_flow(
             )
         check_number("step_size", step_size, above=0.0, finite=True)
         pull_in = metric.decay / float(np.asarray(step_size))
+    check_instance("problem", problem, AbstractProblem, "a Regression or an Objective")
     w = problem.start if start is None else problem.read(start, "start")
     x = problem.flat(w)
     manifold = manifold_of(problem, x)
@@ -282,12 +283,12 @@ class _Field(eqx.Module):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _right(structure: Any, leaves: list[Array], state: Array) -> Array:
+def _right(structure: Hashable, leaves: list[Array], state: Array) -> Array:
     return jax.tree.unflatten(structure, leaves)(state)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _slopes(structure: Any, leaves: list[Array], state: Array) -> Array:
+def _slopes(structure: Hashable, leaves: list[Array], state: Array) -> Array:
     return jax.jacfwd(jax.tree.unflatten(structure, leaves))(state)
 
 

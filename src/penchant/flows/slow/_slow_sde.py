@@ -204,6 +204,7 @@ def slow_sde(
             "optimizer must divide by squares of entries or blocks, without decay, for "
             f"the slow SDE; got {rule!r}."
         )
+    check_instance("problem", problem, AbstractProblem, "a Regression or an Objective")
     w = problem.start if start is None else problem.read(start, "start")
     x = problem.flat(w)
     manifold = manifold_of(problem, x)

@@ -1,10 +1,11 @@
 """Figure 1: two rules on one ellipse of minimisers."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, PRNGKeyArray
 
 import penchant as pn
 from penchant.studies._lines import Line
@@ -29,7 +30,7 @@ SIZES = Presets(Sizes((0.02,), 16, 40.0), Sizes((0.02, 0.01, 0.005), 32, 40.0))
 def problem() -> pn.Objective:
     r"""$\frac12(h-\delta)^2$, $h=\frac{(x+y)^2}{2a^2}+\frac{(y-x)^2}{2b^2}-1$."""
 
-    def losses(w: Any, batch: Any, key: Any) -> Any:
+    def losses(w: Array, batch: Array, key: PRNGKeyArray) -> Array:
         x, y = w
         h = (x + y) ** 2 / (2 * A * A) + (y - x) ** 2 / (2 * B * B) - 1.0
         noise = jnp.where(jax.random.bernoulli(key), 0.5, -0.5)

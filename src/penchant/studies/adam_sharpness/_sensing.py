@@ -1,9 +1,10 @@
 """Figures 3 and 4: deep matrix sensing, and how its message turns with the clock."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 import penchant as pn
 from penchant.studies._lines import Line
@@ -11,6 +12,8 @@ from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.adam_sharpness._setup import cooled, least_nuclear, stages
 
 FULL = pn.batching.FullBatch()
+
+Layers: TypeAlias = list[Array] | list[np.ndarray]
 
 
 class Sizes(NamedTuple):
@@ -40,7 +43,7 @@ DEEP = Presets(
 )
 
 
-def factors(w: Any) -> Any:
+def factors(w: Layers) -> Array | np.ndarray:
     """The product of all layers, the first on the right."""
     M = w[0]
     for W in w[1:]:
@@ -56,7 +59,7 @@ class Task(NamedTuple):
     A: np.ndarray
     truth: np.ndarray
 
-    def error(self, w: Any) -> float:
+    def error(self, w: Layers) -> float:
         r"""$\|M-M^*\|_F^2$."""
         return float(np.sum((np.asarray(factors(w)) - self.truth) ** 2))
 
@@ -87,7 +90,12 @@ class Path(NamedTuple):
     error: np.ndarray
 
 
-def path(given: Task, rule: Any, step: tuple[float, int], records: int) -> Path:
+def path(
+    given: Task,
+    rule: pn.optimizers.AbstractOptimizer,
+    step: tuple[float, int],
+    records: int,
+) -> Path:
     """A full-batch run with fresh label noise, its records cooled down first."""
     size, steps = step
     cuts = tuple(round(steps * (i + 1) / records) for i in range(records))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 import penchant as pn
 from penchant.studies._runs import finished
@@ -37,7 +38,7 @@ def monomial(
 def two_outputs(noise: float, start: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Any:
     r"""Residuals $x^2y-1$ and $y^2z-1$: minimisers are a curve, normals a plane."""
 
-    def apply(w: Any, X: Any) -> Any:
+    def apply(w: Array, X: Array) -> Array:
         x, y, z = w
         return jnp.array([[x**2 * y, y**2 * z]]) + 0 * X
 
@@ -82,7 +83,7 @@ class AfterRunIn:
     def __init__(self, step_size: float, run_in: int):
         self.step_size, self.run_in = step_size, run_in
 
-    def __call__(self, t: Any) -> Any:
+    def __call__(self, t: int | Array) -> Array:
         return jnp.where(jnp.asarray(t) < self.run_in, 0.0, self.step_size)
 
 
@@ -93,7 +94,7 @@ class Recovery(NamedTuple):
     quiet: pn.Regression
     truth: np.ndarray
 
-    def error(self, w: Any) -> float:
+    def error(self, w: dict[str, Any]) -> float:
         r"""The test loss, $\frac12\|\hat\beta-\beta^*\|^2$."""
         return risk(np.asarray(w["u"]), np.asarray(w["v"]), self.truth)
 
@@ -103,7 +104,7 @@ def risk(u: np.ndarray, v: np.ndarray, truth: np.ndarray) -> float:
     return 0.5 * float(np.sum((u**2 - v**2 - truth) ** 2))
 
 
-def network(w: Any, X: Any) -> Any:
+def network(w: dict[str, Array], X: Array) -> Array:
     """A diagonal linear network."""
     return X @ (w["u"] ** 2 - w["v"] ** 2)
 
@@ -181,11 +182,11 @@ def _least(
 
 def stages(
     problem: pn.Regression,
-    rule: Any,
+    rule: pn.optimizers.AbstractOptimizer,
     *,
     step_size: float,
     cuts: tuple[int, ...],
-    batching: Any = ONE,
+    batching: pn.batching.AbstractBatching = ONE,
     key: int = 0,
 ) -> list[pn.Trajectory]:
     """One run in stages that end at the steps of `cuts`."""

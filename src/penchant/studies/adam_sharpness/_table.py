@@ -153,7 +153,7 @@ def shampoo(preset: Preset | int = Preset.QUICK, seed: int = 3) -> Figure:
     a, b = rng.normal(size=(2, 8))
     flat = np.asarray(problem.flat(w))
 
-    def around(rule: Any, count: int) -> float:
+    def around(rule: pn.optimizers.AbstractOptimizer, count: int) -> float:
         t = np.linspace(0, 2 * np.pi, count, endpoint=False)[:, None]
         path = jnp.asarray(flat + 0.3 * (np.cos(t) * a + np.sin(t) * b))
         loop = jax.vmap(problem.unflat)(path)

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, PyTree
 
 import penchant as pn
 
@@ -17,14 +18,15 @@ CONTEXT = 16
 
 def toy() -> pn.Objective:
     r"""$\frac12(\frac32-2w_1w_2)^2$: minimisers on the hyperbola $w_1w_2=\frac34$."""
-
-    def losses(w: Any, batch: Any) -> Any:
-        return 0.5 * (1.5 - 2.0 * w[0] * w[1]) ** 2 + 0.0 * batch
-
-    return pn.Objective(losses, jnp.asarray(START), jnp.zeros(1))
+    return pn.Objective(_bilinear, jnp.asarray(START), jnp.zeros(1))
 
 
-def one_norm(problem: pn.problems.AbstractProblem, w: Any) -> float:
+def _bilinear(w: PyTree, batch: PyTree) -> Array:
+    # one function for all toys: what is compiled for one serves the next
+    return 0.5 * (1.5 - 2.0 * w[0] * w[1]) ** 2 + 0.0 * batch
+
+
+def one_norm(problem: pn.problems.AbstractProblem, w: PyTree) -> float:
     r"""$\|\nabla\mathcal L\|_1$."""
     g = problem.gradient(w)
     return float(sum(np.abs(np.asarray(x)).sum() for x in jax.tree.leaves(g)))
@@ -57,20 +59,20 @@ def images(
     return problem, X[rest], y[rest], dataset.name
 
 
-def scores(w: Any, X: Any) -> Any:
+def scores(w: PyTree, X: Array) -> Any:
     """The network's scores, a row a sample."""
     hidden = jax.nn.gelu(X @ w["A"] + w["a"][None, :])
     return hidden @ w["B"] + w["b"][None, :]
 
 
-def cross_entropy(w: Any, batch: Any) -> Any:
+def cross_entropy(w: PyTree, batch: PyTree) -> Any:
     """One loss a sample."""
     X, y = batch
     log_p = jax.nn.log_softmax(scores(w, X))
     return -jnp.take_along_axis(log_p, y[:, None], axis=1)[:, 0]
 
 
-def accuracy(w: Any, X: Any, y: np.ndarray) -> float:
+def accuracy(w: PyTree, X: np.ndarray, y: np.ndarray) -> float:
     """The share of images classified right."""
     return float(np.mean(np.asarray(scores(w, jnp.asarray(X))).argmax(axis=1) == y))
 
@@ -108,12 +110,12 @@ def _text() -> str:
     return "\n".join(topics[name] for name in sorted(topics))
 
 
-def _norm(x: Any) -> Any:
+def _norm(x: Array) -> Any:
     x = x - jnp.mean(x, axis=-1, keepdims=True)
     return x / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-5)
 
 
-def _next_letter(w: Any, rows: Any) -> Any:
+def _next_letter(w: PyTree, rows: PyTree) -> Any:
     seen, after = rows[:, :-1], rows[:, 1:]
     x = w["letters"][seen] + w["places"][None, :, :]
     q, k, v = jnp.split(_norm(x) @ w["qkv"], 3, axis=-1)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from penchant import optimizers
 from penchant._checks import check_instance, check_number
-from penchant._types import Numbers, Parameters, Real, Scalar
+from penchant._types import Numbers, Parameters, Real, Scalar, Tree
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractProblem, ScaledGradient
 from penchant.theory.modified._term import added_term
@@ -47,7 +47,7 @@ class ModifiedLoss(AbstractProblem):
     def batch_loss(
         self,
         w: Parameters,
-        rows: Any = None,
+        rows: Tree = None,
         row_weights: Float[Array, " b"] | None = None,
         key: PRNGKeyArray | None = None,
     ) -> Scalar:
@@ -57,7 +57,7 @@ class ModifiedLoss(AbstractProblem):
     def scaled_gradient(
         self,
         w: Parameters,
-        rows: Any = None,
+        rows: Tree = None,
         row_weights: Float[Array, " b"] | None = None,
         key: PRNGKeyArray | None = None,
     ) -> ScaledGradient:
@@ -75,7 +75,7 @@ class ModifiedLoss(AbstractProblem):
         return f"ModifiedLoss({self.problem!r}, κ={float(self.coefficient):.4g}{mean})"
 
 
-def _square(problem: AbstractProblem, w: Parameters, rows: Any) -> Scalar:
+def _square(problem: AbstractProblem, w: Parameters, rows: Tree) -> Scalar:
     g = problem.scaled_gradient(w, rows).value()
     return jnp.asarray(sum(jnp.sum(x**2) for x in jax.tree.leaves(g)))
 
