@@ -1,21 +1,24 @@
-r"""Gradient flow of poles alone: ROS2 with Woodbury's formula, past any plateau.
+r"""Gradient flow of poles alone past any plateau, with residuals as unknowns of their own.
 
-With $h=\sum_jw_ja_j^l$, $\rho=Fh-f$ and $m=2F^\top\rho$ the flow and its Jacobian are
+With $h=\sum_jw_ja_j^l$, $\rho=Fh-f$ and $U=\sqrt2\,w\circ(P'F^\top)$, $P_{jl}=a_j^l$,
 
-    v = -w ∘ (P' m),   J = -(Diag(D) + U Uᵀ),   D = w ∘ (P'' m),   U = √2 w ∘ (P' Fᵀ),
+    da/dt = -√2 U ρ,    dρ/dt = -K ρ,    K = UᵀU,
 
-$P_{jl}=a_j^l$. A step of ROS2, $\gamma=1-1/\sqrt2$, is
+a linear equation for $\rho$ as far as poles stand still. A step takes $K$ at the middle
+and the second-order L-stable function of ROS2, $\gamma=1-1/\sqrt2$, in the form that
+solves with a positive definite matrix and subtracts nothing:
 
-    (I - γhJ) k₁ = v(a),   (I - γhJ) k₂ = v(a + h k₁) - 2 k₁,   a ← a + h (3k₁ + k₂)/2,
+    y₁ = (I + γhK)⁻¹ ρ,    y₂ = (I + γhK)⁻¹ y₁,
+    a ← a - √2 h U ((1-γ)y₂ + γy₁),    ρ ← (1+β)y₂ - βy₁,    β = (1-2γ)/γ.
 
-second order and L-stable: stiff directions are damped however large the step. The step
-size follows the rate at which poles grow, not time, so that a plateau of 10^12 costs no
-more than one of 10; the matrix of a solve has the rank of the data.
-Where poles slide along $\rho=0$ a step leaves it a little, and $D$, the rate at which
-they drift apart, is made of that very residual: a step is taken back and halved if it
-changes $hD$ by more than `eps`.
+The step size follows the rate at which poles grow or drift apart,
+$D=w\circ(P''\,2F^\top\rho)$, not time, so that a plateau of 10^12 costs no more than one
+of 10. Where poles slide along $\rho\approx0$ for as long, $\rho$ may be 10^-18, far below
+the rounding of $Fh-f$, and is right all the same: it decides where they end. What $Fh-f$
+has come off from $\rho$ meanwhile is put right by one implicit step of the poles alone.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -23,7 +26,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+ROOT2 = 2.0**0.5
 GAMMA = 1.0 - 0.5**0.5
+BETA = (1.0 - 2.0 * GAMMA) / GAMMA
 MOST = 2_000_000
 """Steps after which a flow of poles is given up."""
 
@@ -31,7 +36,7 @@ MOST_TOGETHER = 20_000
 """The same for many side by side, of which all wait for the slowest."""
 
 CLOSE = 1e-13
-"""Share of the target below which a residual counts as 0."""
+"""Share of its own terms below which a residual counts as 0."""
 
 BALANCED = 1e-13
 """Share of its own terms below which a velocity counts as 0."""
@@ -46,6 +51,7 @@ class _Local(NamedTuple):
     U: Array
     rho: Array
     size: Array
+    terms: Array
 
 
 class Poles(NamedTuple):
@@ -79,19 +85,26 @@ def _powers(a: Array, length: int) -> Array:
     return jnp.stack(P, axis=1)
 
 
-def _local(a: Array, w: Array, F: Array, f: Array) -> _Local:
+def _slopes(a: Array, w: Array, F: Array) -> Array:
+    """U, of which K = UᵀU."""
+    length = F.shape[1]
+    first = _powers(a, length)[:, :-1] * jnp.arange(1.0, length)[None, :]
+    return ROOT2 * w[:, None] * (first @ F[:, 1:].T)
+
+
+def _local(a: Array, rho: Array, w: Array, F: Array, f: Array) -> _Local:
     length = F.shape[1]
     P = _powers(a, length)
     l = jnp.arange(1.0, length)
-    first = P[:, :-1] * l[None, :]
-    second = P[:, :-2] * (l[1:] * l[:-1])[None, :]
-    rho = F @ (w @ P) - f
-    m = 2.0 * (rho @ F)
-    v = -w * (first @ m[1:])
-    size = jnp.abs(w) * (jnp.abs(first) @ (2.0 * jnp.abs(rho) @ jnp.abs(F))[1:])
-    D = w * (second @ m[2:]) if length > 2 else jnp.zeros_like(a)
-    U = 2.0**0.5 * w[:, None] * (first @ F[:, 1:].T)
-    return _Local(v, D, U, rho, size)
+    U = _slopes(a, w, F)
+    v = -ROOT2 * (U @ rho)
+    size = ROOT2 * (jnp.abs(U) @ jnp.abs(rho))
+    D = jnp.zeros_like(a)
+    if length > 2:
+        second = P[:, :-2] * (l[1:] * l[:-1])[None, :]
+        D = w * (second @ (2.0 * (rho @ F))[2:])
+    terms = jnp.abs(f) + jnp.abs(F) @ jnp.abs(w @ P)
+    return _Local(v, D, U, rho, size, terms)
 
 
 def _solve(G: Array, y: Array) -> Array:
@@ -114,28 +127,32 @@ def _solve(G: Array, y: Array) -> Array:
     return jnp.stack(x)
 
 
+def _solver(U: Array, g: Array) -> Callable[[Array], Array]:
+    """(I + gK)⁻¹; what residuals decay to in an implicit step of length g."""
+    G = jnp.eye(U.shape[1]) + g * (U.T @ U)
+    return lambda y: _solve(G, y)
+
+
 def _step(
-    s: Poles, w: Array, F: Array, f: Array, eps: Array, horizon: Array, scale: Array
+    s: Poles, w: Array, F: Array, f: Array, eps: Array, horizon: Array
 ) -> Poles:
     here = s.here
     h = jnp.minimum(jnp.minimum(s.h, eps / _rate(s.a, here)), horizon - s.time)
-    g = GAMMA * h
-    E = 1.0 + g * here.D
-    UE = here.U / E[:, None]
-    G = jnp.eye(F.shape[0]) + g * (here.U.T @ UE)
-
-    def solved(y: Array) -> Array:
-        return y / E - g * (UE @ _solve(G, UE.T @ y))
-
-    k1 = solved(here.v)
-    k2 = solved(_local(s.a + h * k1, w, F, f).v - 2.0 * k1)
-    a = s.a + h * (1.5 * k1 + 0.5 * k2)
-    there = _local(a, w, F, f)
+    half = 0.5 * h
+    U = _slopes(s.a - ROOT2 * half * (here.U @ _solver(here.U, half)(here.rho)), w, F)
+    solved = _solver(U, GAMMA * h)
+    y1 = solved(here.rho)
+    y2 = solved(y1)
+    a = s.a - ROOT2 * h * (U @ ((1.0 - GAMMA) * y2 + GAMMA * y1))
+    rho = (1.0 + BETA) * y2 - BETA * y1
+    off = _solver(U, h)(F @ (w @ _powers(a, F.shape[1])) - f - rho)
+    a = a - ROOT2 * h * (U @ off)
+    there = _local(a, rho + off, w, F, f)
     taken = jnp.all(jnp.isfinite(a)) & (h * jnp.max(jnp.abs(there.D - here.D)) <= eps)
     keep = lambda new, old: jnp.where(taken, new, old)
     here = jax.tree.map(keep, there, here)
     a, time = keep(a, s.a), keep(s.time + h, s.time)
-    fits = jnp.max(jnp.abs(here.rho)) <= CLOSE * scale
+    fits = jnp.all(jnp.abs(here.rho) <= CLOSE * here.terms)
     rests = jnp.max(jnp.abs(here.v)) <= BALANCED * jnp.max(here.size)
     ended = fits | rests | (time >= horizon)
     return Poles(a, time, s.steps + 1, ended, jnp.where(taken, 2.0 * h, 0.5 * h), here)
@@ -150,11 +167,9 @@ def _rate(a: Array, here: _Local) -> Array:
 def _start(a0: Array, w: Array, F: Array, f: Array) -> Poles:
     zero, count = jnp.zeros(()), jnp.zeros((), dtype=int)
     ended = jnp.zeros((), dtype=bool)
-    return Poles(a0, zero, count, ended, jnp.asarray(jnp.inf), _local(a0, w, F, f))
-
-
-def _scale(f: Array) -> Array:
-    return jnp.maximum(jnp.max(jnp.abs(f)), 1e-300)
+    rho = F @ (w @ _powers(a0, F.shape[1])) - f
+    here = _local(a0, rho, w, F, f)
+    return Poles(a0, zero, count, ended, jnp.asarray(jnp.inf), here)
 
 
 def _limit(
@@ -166,10 +181,9 @@ def _limit(
     horizon: Float[Array, ""],
 ) -> Poles:
     """The end of the flow alone, for many side by side."""
-    scale = _scale(f)
     return jax.lax.while_loop(
         lambda s: ~s.ended & (s.steps < MOST_TOGETHER),
-        lambda s: _step(s, w, F, f, eps, horizon, scale),
+        lambda s: _step(s, w, F, f, eps, horizon),
         _start(a0, w, F, f),
     )
 
@@ -183,27 +197,37 @@ def poles_path(
     w: Float[Array, " d"],
     F: Float[Array, "r k"],
     f: Float[Array, " r"],
-    eps: Float[Array, ""],
+    eps: Float[Array, " e"],
     horizon: Float[Array, ""],
     records: int,
 ) -> tuple[Poles, Path]:
-    """The flow with records, at most twice as many as asked for."""
-    scale, size = _scale(f), 2 * records
+    """The flow at several accuracies side by side, with records of the last.
+
+    There are at most twice as many of them as asked for.
+    """
+    size = 2 * records
+    stepped = jax.vmap(_step, (0, None, None, None, 0, None))
 
     def body(carry: tuple[Poles, Path]) -> tuple[Poles, Path]:
         s, path = carry
-        s = _step(s, w, F, f, eps, horizon, scale)
-        due = (s.steps % path.stride == 0) & ~s.ended
+        new = stepped(s, w, F, f, eps, horizon)
+        rest = lambda old, x: jnp.where(
+            s.ended.reshape(-1, *[1] * (x.ndim - 1)), old, x
+        )
+        s = jax.tree.map(rest, s, new)
+        steps, ended = s.steps[-1], s.ended[-1]
+        due = (steps % path.stride == 0) & ~ended
         at = jnp.where(due, path.filled, size - 1)
         path = Path(
-            path.times.at[at].set(jnp.where(due, s.time, path.times[at])),
-            path.a.at[at].set(jnp.where(due, s.a, path.a[at])),
+            path.times.at[at].set(jnp.where(due, s.time[-1], path.times[at])),
+            path.a.at[at].set(jnp.where(due, s.a[-1], path.a[at])),
             path.filled + due.astype(int),
             path.stride,
         )
         return s, jax.lax.cond(path.filled >= size - 1, _thinned, lambda p: p, path)
 
-    start = _start(a0, w, F, f)
+    one = _start(a0, w, F, f)
+    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(eps), *x.shape)), one)
     d = a0.shape[0]
     empty = Path(
         jnp.zeros(size),
@@ -212,7 +236,7 @@ def poles_path(
         jnp.ones((), dtype=int),
     )
     return jax.lax.while_loop(
-        lambda c: ~c[0].ended & (c[0].steps < MOST), body, (start, empty)
+        lambda c: jnp.any(~c[0].ended & (c[0].steps < MOST)), body, (start, empty)
     )
 
 

@@ -40,6 +40,10 @@ class AbstractSystem(abc.ABC):
     def residual(self, y: np.ndarray) -> np.ndarray:
         r"""$\rho$, whose squares add up to the loss (up to its floor)."""
 
+    def residuals(self, ys: np.ndarray) -> np.ndarray:
+        r"""$\rho$ of rows of parameters."""
+        return np.array([self.residual(y) for y in ys])
+
     @abc.abstractmethod
     def slopes(self, y: np.ndarray) -> np.ndarray:
         r"""$\partial\rho/\partial y$."""
@@ -103,6 +107,14 @@ class LagSystem(AbstractSystem):
         a, b, c = self._split(y)
         return self.F @ ((b * c) @ self._powers(a)[0]) - self.f
 
+    def residuals(self, ys: np.ndarray) -> np.ndarray:
+        a, b, c = self._parts_of(ys)
+        h, term = np.empty((len(ys), len(self.lags))), b * c
+        for l in range(len(self.lags)):
+            h[:, l] = term.sum(axis=1)
+            term = term * a
+        return h @ self.F.T - self.f
+
     def velocity(self, t: float, y: np.ndarray) -> np.ndarray:
         a, b, c = self._split(y)
         P, first = self._powers(a)
@@ -145,7 +157,7 @@ class LagSystem(AbstractSystem):
                     H[columns, rows] += values
         return -H
 
-    def models(self, ys: np.ndarray) -> StateSpace:
+    def _parts_of(self, ys: np.ndarray) -> list[np.ndarray]:
         shape = (*ys.shape[:-1], self.d)
         parts, at = [], 0
         for part, moves in zip(self.parts, self.moves, strict=True):
@@ -153,7 +165,10 @@ class LagSystem(AbstractSystem):
                 ys[..., at : at + self.d] if moves else np.broadcast_to(part, shape)
             )
             at += self.d * moves
-        return StateSpace(*parts)
+        return parts
+
+    def models(self, ys: np.ndarray) -> StateSpace:
+        return StateSpace(*self._parts_of(ys))
 
 
 def lag_system(problem: SequenceRegression) -> AbstractSystem:
