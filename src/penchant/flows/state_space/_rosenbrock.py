@@ -1,4 +1,4 @@
-r"""Gradient flow of poles alone past any plateau, with residuals as unknowns of their own.
+r"""Gradient flow of poles alone, past any plateau: residuals are unknowns too.
 
 With $h=\sum_jw_ja_j^l$, $\rho=Fh-f$ and $U=\sqrt2\,w\circ(P'F^\top)$, $P_{jl}=a_j^l$,
 
@@ -12,10 +12,10 @@ solves with a positive definite matrix and subtracts nothing:
     a ← a - √2 h U ((1-γ)y₂ + γy₁),    ρ ← (1+β)y₂ - βy₁,    β = (1-2γ)/γ.
 
 The step size follows the rate at which poles grow or drift apart,
-$D=w\circ(P''\,2F^\top\rho)$, not time, so that a plateau of 10^12 costs no more than one
-of 10. Where poles slide along $\rho\approx0$ for as long, $\rho$ may be 10^-18, far below
-the rounding of $Fh-f$, and is right all the same: it decides where they end. What $Fh-f$
-has come off from $\rho$ meanwhile is put right by one implicit step of the poles alone.
+$D=w\circ(P''\,2F^\top\rho)$, not time, so that a plateau of 10^12 costs no more than
+one of 10. Where poles slide along $\rho\approx0$ for as long, $\rho$ may be 10^-18, far
+below the rounding of $Fh-f$, and is right all the same: it decides where they end. What
+$Fh-f$ has come off from $\rho$ is put right by one implicit step of the poles alone.
 """
 
 from collections.abc import Callable
@@ -133,9 +133,7 @@ def _solver(U: Array, g: Array) -> Callable[[Array], Array]:
     return lambda y: _solve(G, y)
 
 
-def _step(
-    s: Poles, w: Array, F: Array, f: Array, eps: Array, horizon: Array
-) -> Poles:
+def _step(s: Poles, w: Array, F: Array, f: Array, eps: Array, horizon: Array) -> Poles:
     here = s.here
     h = jnp.minimum(jnp.minimum(s.h, eps / _rate(s.a, here)), horizon - s.time)
     half = 0.5 * h

@@ -6,6 +6,7 @@ from penchant.studies.ssm_poisoning._beyond import (
     early_stopping as early_stopping,
     teachers as teachers,
 )
+from penchant.studies.ssm_poisoning._images import images as images
 from penchant.studies.ssm_poisoning._open_set import (
     open_set as open_set,
     phases as phases,
@@ -21,7 +22,12 @@ from penchant.studies.ssm_poisoning._theorem1 import theorem1 as theorem1
 
 STUDY = Study(
     "ssm-poisoning",
-    ("slutzky2025poisoned", "razin2022implicit"),
+    (
+        "slutzky2025poisoned",
+        "razin2022implicit",
+        "geiping2021witches",
+        "gu2022parameterization",
+    ),
     "Slutzky, Alexander, Razin, Cohen (2025)",
     "sequences with clean labels that undo a state space model's bias to few poles, "
     "where that holds at the limit of training and where it is early stopping",
@@ -87,6 +93,12 @@ STUDY = Study(
             defences,
             "Defences side by side",
             "Errors of each are in the certificate, the best one varies.",
+        ),
+        "images": Experiment(
+            images,
+            "Digits as sequences, and poison by gradient matching",
+            "Poisons against noise of the same size and a control of as much data: "
+            "three seeds say how far the three are apart.",
         ),
     },
 )
