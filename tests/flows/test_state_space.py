@@ -1,3 +1,4 @@
+import itertools
 import warnings
 
 import jax
@@ -231,3 +232,32 @@ def test_leaves_of_a_flow_lead_with_time():
     assert float(problem.loss(went.limit)) == pytest.approx(went.limit_loss, abs=1e-20)
     assert np.asarray(went.times)[0] == 0.0
     assert (np.diff(np.asarray(went.times)) > 0).all()
+
+
+def test_slides_of_any_length_end_where_the_constrained_flow_does():
+    """A tiny special example: first the clean limit, then along what fits lag κ-1."""
+    from scipy.integrate import solve_ivp
+
+    a, length = np.array([0.1, 0.0999, 0.05, 0.02]), 7
+
+    def slide(t, a):
+        up, along = 6.0 * a**5, np.ones(4)
+        off = np.sum(a) - 1.0
+        return -off * (along - up * (up @ along) / (up @ up))
+
+    start = ssm.baseline_limit(a, length)
+    ran = solve_ivp(slide, (0, 200.0), start, method="LSODA", rtol=1e-11, atol=1e-13)
+    for amplitude in (1e-5, 1e-7, 1e-9):
+        found = ssm.two_lag_limits([a], [amplitude], length, eps=0.005)[0]
+        np.testing.assert_allclose(found, ran.y[:, -1], atol=2e-5)
+
+
+def test_accuracy_of_batched_limits_is_of_second_order():
+    a, _, _ = theorem1(242, 7, 10, 1e-3, 5)
+    a[1] = a[0] - 1e-10
+    ends = [
+        ssm.two_lag_limits([a], [1e-4], 7, eps=eps)[0] for eps in (0.04, 0.02, 0.01)
+    ]
+    first, second = (np.abs(x - y).max() for x, y in itertools.pairwise(ends))
+    assert second < 1e-4
+    assert 3.0 < first / second < 5.0

@@ -4,12 +4,14 @@ from penchant.studies._study import Experiment, Study
 from penchant.studies.ssm_poisoning._beyond import (
     dynamics as dynamics,
     early_stopping as early_stopping,
+    official_rule as official_rule,
     teachers as teachers,
 )
 from penchant.studies.ssm_poisoning._images import images as images
 from penchant.studies.ssm_poisoning._open_set import (
     open_set as open_set,
     phases as phases,
+    sizes as sizes,
     strength as strength,
     without_gap as without_gap,
 )
@@ -61,11 +63,23 @@ STUDY = Study(
             "The phase diagram",
             "Red cells are poisoned, blue ones repaired; both have their place.",
         ),
+        "sizes": Experiment(
+            sizes,
+            "Other lengths, sizes and scales",
+            "Every curve has a range of gaps where it is far above 1, and comes down "
+            "to 1 or below where the leading pole stands out.",
+        ),
         "early-stopping": Experiment(
             early_stopping,
             "Beyond Theorem 1: error by training loss",
             "The poisoned curve starts far above the other and crosses it as the loss "
             "falls: the failure is one of early stopping.",
+        ),
+        "official-rule": Experiment(
+            official_rule,
+            "The same by the authors' rule, stopped and not",
+            "Where they stop the poisoned error is far above the other; the same rule, "
+            "left to run, brings it down.",
         ),
         "dynamics": Experiment(
             dynamics,

@@ -5,7 +5,7 @@ import numpy as np
 import penchant as pn
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
-from penchant.studies.ssm_poisoning._setup import LAGS, SMALL
+from penchant.studies.ssm_poisoning._setup import LAGS, SMALL, median
 
 GAPS = {
     0.0: (0.785, 0.777),
@@ -145,6 +145,7 @@ def without_gap(preset: Preset | Scales = Preset.QUICK, seed: int = 0) -> Figure
         clean = error_of(pn.ssm.two_lag_limits(draws, np.zeros(count), 7))
         poisoned = error_of(pn.ssm.two_lag_limits(draws, np.ones(count), 7))
         ratio = poisoned / clean
+        middle, between = median(ratio)
         low, high, typical = TYPICAL[scale]
         lines.append(
             Line.between(
@@ -152,8 +153,9 @@ def without_gap(preset: Preset | Scales = Preset.QUICK, seed: int = 0) -> Figure
                 low,
                 high,
                 expected=typical,
-                measured=float(np.median(ratio)),
-                certificate=f"{count} starts; above 5 in {np.mean(ratio > 5):.0%}",
+                measured=middle,
+                certificate=f"{between}; {count} starts, above 5 in "
+                f"{np.mean(ratio > 5):.0%}",
             )
         )
     return Figure(tuple(lines))
@@ -206,3 +208,78 @@ def phases(preset: Preset | Grid = Preset.QUICK, seed: int = 0) -> Figure:
     )
     axes = found.plot()
     return Figure(lines, {caption: pn.plotting.themed_svg(axes, caption)})
+
+
+class Sizes(NamedTuple):
+    """Lengths κ, numbers of poles and scales of the start, and how many gaps."""
+
+    cases: tuple[tuple[int, int, float], ...]
+    gaps: int
+
+
+SIZES = Presets(
+    Sizes(((7, 10, 1e-3), (9, 20, 1e-3)), 12),
+    Sizes(
+        (
+            (5, 10, 1e-3),
+            (6, 10, 1e-3),
+            (7, 10, 1e-3),
+            (9, 10, 1e-3),
+            (7, 5, 1e-3),
+            (7, 20, 1e-3),
+            (9, 20, 1e-3),
+            (7, 10, 1e-2),
+            (7, 10, 1e-1),
+        ),
+        45,
+    ),
+)
+
+
+def sizes(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
+    r"""Is there a gap at which clean data succeed and poisoned fail, for other sizes?
+
+    Poles from U(0, scale), the second put below the first by a share of it; one special
+    sequence of amplitude 1. For every length, number of poles and scale the largest
+    ratio of errors over gaps, where the clean error is below .2.
+    """
+    cases, count = SIZES.of(preset)
+    relative = np.geomspace(1e-11, 0.3, count)
+    lines, pictures = [], {}
+    for length, states, scale in cases:
+        draws = np.random.default_rng(seed).uniform(0.0, scale, size=states)
+        a = np.repeat(np.sort(draws)[::-1][None], count, axis=0)
+        a[:, 1] = a[:, 0] * (1.0 - relative)
+        clean = error_of(pn.ssm.two_lag_limits(a, np.zeros(count), length))
+        poisoned = error_of(pn.ssm.two_lag_limits(a, np.ones(count), length))
+        name = f"κ = {length}, d = {states}, scale {scale:g}"
+        ratio = poisoned / clean
+        pictures[name] = (relative, ratio)
+        fine = np.where(clean < 0.2, ratio, 0.0)
+        at = int(np.argmax(fine))
+        lines.append(
+            Line.least(
+                f"{name}: largest poisoned over clean error",
+                2.0,
+                expected=40.0,
+                measured=float(fine[at]),
+                certificate=f"at a gap of {relative[at]:.1e} of the pole, clean error "
+                f"{clean[at]:.3g}; above 5 from "
+                f"{_range(relative[fine > 5])}; {count} gaps",
+            )
+        )
+    caption = (
+        "Poisoned over clean error at the limit, over 20 lags, by the gap of the two "
+        f"largest poles relative to the first; amplitude 1, one start each, {seed}."
+    )
+    axes = pn.plotting.curves(
+        pictures,
+        xlabel="gap over the largest pole at the start",
+        ylabel="poisoned over clean error",
+        logy=True,
+    )
+    return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
+
+
+def _range(x: np.ndarray) -> str:
+    return f"{x.min():.0e} to {x.max():.0e}" if x.size else "nowhere"

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from scipy.stats import binom
 
 import penchant as pn
+from penchant.studies._statistics import student
 
 LAGS = 20
 """Lags of Theorem 1's table; all others here have 40."""
@@ -165,6 +167,26 @@ def _off_diagonal(w: pn.ssm.StateSpace, rho: Array) -> Array:
         power = power * w.a
         G = G + rho[l] * inner
     return w.c[:, None] * G * w.b[None, :]
+
+
+def ratios(poisoned: Any, baseline: Any) -> tuple[float, str]:
+    """The geometric mean of ratios, seed by seed, and its interval in words."""
+    logs = np.log(np.asarray(poisoned, dtype=float) / np.asarray(baseline, dtype=float))
+    least, most = np.exp(logs.min()), np.exp(logs.max())
+    mean, half = student([float(x) for x in logs])
+    if len(logs) == 1:
+        return float(np.exp(mean)), "one start"
+    text = f"geometric mean of {len(logs)} starts {np.exp(mean):.3g}"
+    if len(logs) > 2:
+        text += f", 95 % (t) {np.exp(mean - half):.3g} to {np.exp(mean + half):.3g}"
+    return float(np.exp(mean)), f"{text}; from {least:.3g} to {most:.3g}"
+
+
+def median(values: np.ndarray) -> tuple[float, str]:
+    """The median, and the 95 % interval that order statistics give of any law."""
+    x = np.sort(values)
+    k = max(int(binom.ppf(0.025, len(x), 0.5)), 1)
+    return float(np.median(x)), f"95 % {x[k - 1]:.3g} to {x[-k]:.3g}"
 
 
 def ranks(run: pn.Trajectory) -> np.ndarray:
