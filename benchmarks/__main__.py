@@ -16,6 +16,7 @@ from benchmarks import (
     networks,
     scale,
     sharpness,
+    state_space,
     svm,
 )
 
@@ -30,6 +31,7 @@ MODULES = {
     "networks": networks,
     "sharpness": sharpness,
     "backward_error": backward_error,
+    "state_space": state_space,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"

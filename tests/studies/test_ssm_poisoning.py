@@ -54,6 +54,44 @@ def test_the_authors_rule_has_the_gradient_of_all_of_a():
     )
 
 
+def test_tables_of_gaps_and_amplitudes_have_their_digits():
+    from penchant.studies.ssm_poisoning._open_set import AMPLITUDES, GAPS, digits
+
+    base = _setup.SMALL.poles(242)
+    starts = np.repeat(base[None], 19, axis=0)
+    starts[:10, 1] = starts[:10, 0] - np.array(list(GAPS))
+    amplitudes = np.append(np.ones(10), list(AMPLITUDES))
+    ends = pn.ssm.two_lag_limits(starts, amplitudes, 7, eps=0.01)
+    clean = pn.ssm.two_lag_limits(starts[:10], np.zeros(10), 7)
+    found = [*_open_set.error_of(clean), *_open_set.error_of(ends)]
+    printed = [x[0] for x in GAPS.values()] + [x[1] for x in GAPS.values()]
+    for value, text in zip(found, [*printed, *AMPLITUDES.values()], strict=True):
+        expected, within = digits(text)
+        assert value == pytest.approx(expected, abs=within)
+
+
+def test_the_worst_amplitudes_by_another_integrator():
+    """The table's .585 at 1e-3 is .5815, by LSODA at 1e-12."""
+    from scipy.integrate import solve_ivp
+
+    base = _setup.SMALL.poles(242)
+    for z, end in ((1e-3, 1e9), (1e-2, 1e8)):
+
+        def velocity(t, a, z=z):
+            return -((np.sum(a**6) - 1) * 6 * a**5 + z**2 * (np.sum(a) - 1))
+
+        def jacobian(t, a, z=z):
+            up = 6 * a**5
+            D = np.diag((np.sum(a**6) - 1) * 30 * a**4)
+            return -(D + np.outer(up, up) + z**2)
+
+        ran = solve_ivp(velocity, (0, end), base, method="LSODA", jac=jacobian,
+                        rtol=1e-12, atol=1e-19)  # fmt: skip
+        found = pn.ssm.two_lag_limits([base], [z], 7, eps=0.005)
+        want = _open_set.error_of(ran.y[:, -1][None])[0]
+        assert _open_set.error_of(found)[0] == pytest.approx(want, abs=2e-5)
+
+
 def test_ratios_are_geometric_means_with_students_interval():
     at, words = _setup.ratios([2.0, 8.0, 4.0], [1.0, 1.0, 1.0])
     assert at == pytest.approx(4.0)
