@@ -21,6 +21,7 @@ from penchant.problems import AbstractClassification
 from penchant.theory import Prediction
 from penchant.theory.modified import Asked, FiniteStep
 from penchant.theory.sharpness import SharpnessPrediction
+from penchant.theory.state_space import StateSpacePrediction
 from penchant.training import Trajectory
 
 FORMAT = 2
@@ -113,7 +114,9 @@ class AbstractDiagnosis(eqx.Module):
     regime: eqx.AbstractVar[str]
     warnings: eqx.AbstractVar[tuple[Caution, ...]]
     next: eqx.AbstractVar[tuple[str, ...]]
-    prediction: eqx.AbstractVar[Prediction | SharpnessPrediction | None]
+    prediction: eqx.AbstractVar[
+        Prediction | SharpnessPrediction | StateSpacePrediction | None
+    ]
     trajectory: eqx.AbstractVar[Trajectory]
     settings: eqx.AbstractVar[dict[str, Any]]
 

@@ -163,7 +163,7 @@ def edge(preset: Preset | Edge = Preset.QUICK, seed: int = 0) -> Figure:
 
     Beyond it steps oscillate, and no expansion in small steps holds. With squared
     errors and $\beta_1=.9$ the run comes to the edge and stays; with .99 the edge is
-    ten times farther. With cross-entropy the curvature fades with the loss, and the
+    ten times farther, and is come to later or not at all. With cross-entropy the curvature fades with the loss, and the
     same network stays far below.
     """
     sizes = EDGE.of(preset)
@@ -171,7 +171,7 @@ def edge(preset: Preset | Edge = Preset.QUICK, seed: int = 0) -> Figure:
     lines, drawn = [], {}
     cases = (
         (0.9, squared, "squared errors", 0.85, 1.3),
-        (0.99, squared, "squared errors", 0.0, 0.85),
+        (0.99, squared, "squared errors", 0.0, 1.15),
         (0.9, lambda problem: problem, "cross-entropy", 0.0, 0.85),
     )
     for b1, made, loss, low, high in cases:
@@ -188,7 +188,7 @@ def edge(preset: Preset | Edge = Preset.QUICK, seed: int = 0) -> Figure:
             Line.between(
                 f"{name}: sharpness over the edge at the end, "
                 f"{'least' if low > 0 else 'largest'} of the seeds", low, high,
-                expected=1.0 if low > 0 else 0.1, measured=worst,
+                expected=1.0 if b1 == 0.9 and low > 0 else 0.5, measured=worst,
                 certificate=interval(ends),
             )
         )  # fmt: skip
@@ -476,7 +476,7 @@ class Validity(NamedTuple):
 
 VALIDITY = Presets(
     Validity(32, 8, 100, (1e-3, 1e-5, 1e-7), 3),
-    Validity(128, 16, 600, (1e-3, 1e-4, 1e-5, 1e-6, 1e-7), 5),
+    Validity(128, 16, 600, (1e-3, 1e-4, 1e-6, 1e-7, 1e-8), 5),
 )
 
 
