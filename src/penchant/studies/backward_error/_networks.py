@@ -163,8 +163,8 @@ def edge(preset: Preset | Edge = Preset.QUICK, seed: int = 0) -> Figure:
 
     Beyond it steps oscillate, and no expansion in small steps holds. With squared
     errors and $\beta_1=.9$ the run comes to the edge and stays; with .99 the edge is
-    ten times farther, and is come to later or not at all. With cross-entropy the curvature fades with the loss, and the
-    same network stays far below.
+    ten times farther, and is come to later or not at all. With cross-entropy the
+    curvature fades with the loss, and the same network stays far below.
     """
     sizes = EDGE.of(preset)
     marks = np.unique(np.geomspace(30, sizes.steps, sizes.records).astype(int))
