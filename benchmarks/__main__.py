@@ -17,6 +17,7 @@ from benchmarks import (
     networks,
     scale,
     sharpness,
+    state_space,
     svm,
 )
 
@@ -32,6 +33,7 @@ MODULES = {
     "sharpness": sharpness,
     "backward_error": backward_error,
     "matching": matching,
+    "state_space": state_space,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -29,6 +29,9 @@ FOLDERS = (
     "penchant.problems",
     "penchant.problems.losses",
     "penchant.problems.models.networks",
+    "penchant.audits",
+    "penchant.flows.state_space",
+    "penchant.theory.state_space",
     "penchant.datasets",
     "penchant.margins",
     "penchant.optimizers",
@@ -125,6 +128,18 @@ def test_every_public_name_has_an_entry(folder):
         if not any(value is other for other in documented)
     ]
     assert not missing, f"no `::: …` in docs/api for these of {folder}: {missing}"
+
+
+def test_every_name_of_state_space_models_has_an_entry():
+    documented = [resolve(address) for address in entries()]
+    names = [
+        (name, value)
+        for name, value in vars(pn.ssm).items()
+        if inspect.isclass(value) or inspect.isfunction(value)
+    ]
+    missing = [n for n, v in names if not any(v is other for other in documented)]
+    assert names
+    assert not missing
 
 
 def test_every_entry_stands_once_and_is_public():
@@ -227,7 +242,8 @@ def options(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["diagnose", "compare", "certify", "predict", "studies", "reproduce"]
+    "command",
+    ["diagnose", "compare", "certify", "predict", "audit", "studies", "reproduce"],
 )
 def test_command_line_page_has_every_option(command):
     page = (DOCS / "cli.md").read_text()

@@ -8,6 +8,7 @@ from penchant import _engine as _engine, _help, _moved
 
 if TYPE_CHECKING:
     from penchant import (
+        audits as audits,
         datasets as datasets,
         diagnosis as diagnosis,
         estimators as estimators,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         pages as pages,
         plotting as plotting,
         problems as problems,
+        ssm as ssm,
         studies as studies,
         theory as theory,
         training as training,
@@ -80,8 +82,8 @@ if TYPE_CHECKING:
 _moved.install()
 
 _FOLDERS = (
-    "datasets diagnosis estimators flows margins measures norms optimizers pages "
-    "plotting problems studies theory training"
+    "audits datasets diagnosis estimators flows margins measures norms optimizers "
+    "pages plotting problems ssm studies theory training"
 )
 _NAMES = {
     "penchant._cite": "cite",

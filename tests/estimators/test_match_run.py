@@ -31,13 +31,13 @@ TRUE = np.array([0.1, 0.15])
 @pytest.mark.parametrize(
     "rule",
     [
-        O.GradientDescent(),
+        pytest.param(O.GradientDescent(), marks=pytest.mark.slow),
         O.GradientDescent(0.9, nesterov=True),
         O.Adam(0.9, 0.99, 1e-8, bias_correction=True),
-        O.RMSProp(0.9, 1e-6, eps_inside=True),
-        O.AdaGrad(1e-6),
+        pytest.param(O.RMSProp(0.9, 1e-6, eps_inside=True), marks=pytest.mark.slow),
+        pytest.param(O.AdaGrad(1e-6), marks=pytest.mark.slow),
     ],
-    ids=repr,
+    ids=["gd", "nesterov", "adam", "rmsprop", "adagrad"],
 )
 def test_coupled_penalties_are_recovered_through_any_memory(rule):
     both = P.Penalised(loss(), TERMS, TRUE)
@@ -58,7 +58,15 @@ def test_coupled_penalties_through_an_optax_rule():
     assert np.allclose(says.coefficients, TRUE, rtol=1e-8)
 
 
-@pytest.mark.parametrize("rule", [O.Adam(), O.SignDescent(), O.GradientDescent(0.9)])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        O.Adam(),
+        pytest.param(O.SignDescent(), marks=pytest.mark.slow),
+        pytest.param(O.GradientDescent(0.9), marks=pytest.mark.slow),
+    ],
+    ids=["adam", "sign", "heavy ball"],
+)
 def test_decoupled_decay_is_exact_up_to_rounding(rule):
     decayed = O.WeightDecay(rule, 0.03)
     run = pn.train(
@@ -108,7 +116,8 @@ def test_an_euler_reference_is_tautological_and_ours_is_not():
 
 
 @pytest.mark.parametrize(
-    ("mu", "eta", "within"), [(0.5, 0.003, 0.05), (0.9, 3e-4, 0.1)]
+    ("mu", "eta", "within"),
+    [(0.5, 0.003, 0.05), pytest.param(0.9, 3e-4, 0.1, marks=pytest.mark.slow)],
 )
 def test_heavy_ball_has_the_coefficient_of_its_memory(mu, eta, within):
     run = pn.train(loss(), O.GradientDescent(mu), steps=800, step_size=eta)

@@ -1,6 +1,7 @@
-"""The command line: `penchant diagnose | compare | certify | match | predict | …`."""
+"""The command line: `penchant diagnose | compare | certify | match | audit | …`."""
 
 from penchant.cli import (
+    _audit as _audit,
     _certify as _certify,
     _compare as _compare,
     _diagnose as _diagnose,

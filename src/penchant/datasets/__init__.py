@@ -14,4 +14,8 @@ from penchant.datasets._per_sample import (
     scaled_rademacher as scaled_rademacher,
     shifted_diagonal as shifted_diagonal,
 )
+from penchant.datasets._sequences import (
+    Sequences as Sequences,
+    load_sequences as load_sequences,
+)
 from penchant.datasets._split import Split as Split, split as split

@@ -44,6 +44,11 @@ from penchant.diagnosis.regression._diagnosis import (
     SharpnessRow as SharpnessRow,
     SharpnessTable as SharpnessTable,
 )
+from penchant.diagnosis.state_space._diagnosis import (
+    ModelRow as ModelRow,
+    ModelTable as ModelTable,
+    StateSpaceDiagnosis as StateSpaceDiagnosis,
+)
 
 __getattr__ = _moved.moved(
     __name__,

@@ -13,6 +13,7 @@ from penchant.diagnosis._result import AbstractDiagnosis
 from penchant.diagnosis.linear._diagnose import diagnose_linear
 from penchant.diagnosis.network._diagnose import diagnose_network
 from penchant.diagnosis.regression._diagnose import diagnose_regression
+from penchant.diagnosis.state_space._diagnose import diagnose_state_space
 from penchant.norms import AbstractNorm
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import (
@@ -22,6 +23,7 @@ from penchant.problems import (
     sort_out,
 )
 from penchant.problems.losses import AbstractLoss
+from penchant.problems.models import ssm
 from penchant.training.batching import AbstractBatching, of_rule
 
 
@@ -65,6 +67,10 @@ def diagnose(
     [`RegressionDiagnosis`][penchant.diagnosis.RegressionDiagnosis]: sharpness along the
     run, projected to its minimisers, against the slow clock, with what the slow flow
     foretells. It needs `steps` and `step_size`.
+
+    For a state space model (`pn.ssm.regression`) it is a
+    [`StateSpaceDiagnosis`][penchant.diagnosis.StateSpaceDiagnosis]: the error beyond
+    the data along the run, beside gradient flow at the same loss and at its limit.
 
     >>> import numpy as np, penchant as pn
     >>> problem = pn.datasets.gaussian(10, 20, seed=0).problem()
@@ -162,6 +168,8 @@ def diagnose(
             about=about,
             held=held,
         )
+        if isinstance(problem, ssm.SequenceRegression):
+            return diagnose_state_space(asked)
         if isinstance(problem, AbstractObjective):
             return diagnose_regression(asked)
         return diagnose_linear(asked) if linear else diagnose_network(asked)

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,9 @@ from penchant.diagnosis._cautions import Caution, Kind
 from penchant.norms import AbstractNorm
 from penchant.problems import AbstractClassification
 from penchant.theory import Prediction
+from penchant.theory.modified import Asked, FiniteStep
 from penchant.theory.sharpness import SharpnessPrediction
+from penchant.theory.state_space import StateSpacePrediction
 from penchant.training import Trajectory
 
 FORMAT = 2
@@ -111,7 +114,9 @@ class AbstractDiagnosis(eqx.Module):
     regime: eqx.AbstractVar[str]
     warnings: eqx.AbstractVar[tuple[Caution, ...]]
     next: eqx.AbstractVar[tuple[str, ...]]
-    prediction: eqx.AbstractVar[Prediction | SharpnessPrediction | None]
+    prediction: eqx.AbstractVar[
+        Prediction | SharpnessPrediction | StateSpacePrediction | None
+    ]
     trajectory: eqx.AbstractVar[Trajectory]
     settings: eqx.AbstractVar[dict[str, Any]]
 
@@ -122,6 +127,15 @@ class AbstractDiagnosis(eqx.Module):
     def verdict(self) -> str:
         """The headline and what theory says to it."""
         return f"{self.headline} {self.explanation}".strip()
+
+    @functools.cached_property
+    def finite_step(self) -> FiniteStep | None:
+        """Which term the run's finite steps add to its loss, where it ended.
+
+        Its size, whether that is valid there, and what takes it out; None where the
+        step size depends on the loss.
+        """
+        return Asked.of(self.trajectory).answer()
 
     @property
     def interrupted(self) -> bool:

@@ -2,9 +2,15 @@
 
 `adaptive`: adaptive gradient flow and its tail. `modified`: what finite steps and
 memory add to a flow. `slow`: along minimisers, on the clock of squared step sizes.
+`state_space`: models of sequences.
 """
 
-from penchant.flows import adaptive as adaptive, modified as modified, slow as slow
+from penchant.flows import (
+    adaptive as adaptive,
+    modified as modified,
+    slow as slow,
+    state_space as state_space,
+)
 from penchant.flows.adaptive import (
     Flow as Flow,
     Limit as Limit,

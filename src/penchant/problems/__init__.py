@@ -21,7 +21,7 @@ from penchant.problems.classification import (
     NetworkClassification as NetworkClassification,
     NotHomogeneousError as NotHomogeneousError,
 )
-from penchant.problems.models import networks as networks
+from penchant.problems.models import networks as networks, ssm as ssm
 from penchant.problems.objective import (
     AbstractObjective as AbstractObjective,
     Objective as Objective,

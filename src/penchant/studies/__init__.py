@@ -7,6 +7,7 @@ from penchant.studies import (
     homogeneous_networks as homogeneous_networks,
     per_sample_adam as per_sample_adam,
     spectral_descent as spectral_descent,
+    ssm_poisoning as ssm_poisoning,
 )
 from penchant.studies._lines import Line as Line
 from penchant.studies._papers import Paper as Paper
@@ -25,6 +26,7 @@ STUDIES: dict[str, Study] = {
         per_sample_adam.STUDY,
         spectral_descent.STUDY,
         homogeneous_networks.STUDY,
+        ssm_poisoning.STUDY,
         adam_sharpness.STUDY,
         backward_error.STUDY,
         gradient_matching.STUDY,

@@ -8,6 +8,7 @@ from penchant.theory import (
     per_sample as per_sample,
     regimes as regimes,
     sharpness as sharpness,
+    state_space as state_space,
 )
 from penchant.theory._predict import predict as predict, predict_from as predict_from
 from penchant.theory._prediction import (

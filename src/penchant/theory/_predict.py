@@ -6,7 +6,7 @@ from typing import TypeVar, overload
 
 from penchant import optimizers
 from penchant._checks import check_instance
-from penchant._types import Numbers, StepSize
+from penchant._types import Numbers, StepSize, Tree
 from penchant.margins import MaxMargin, max_margin
 from penchant.norms import L2, AbstractNorm, AbstractSchatten, Linf
 from penchant.optimizers import AbstractOptimizer, Lion, Muon, Shampoo
@@ -16,9 +16,11 @@ from penchant.problems import (
     LinearClassification,
     sort_out,
 )
+from penchant.problems.models import ssm
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
 from penchant.theory.descent._rules import Descent, as_descent
+from penchant.theory.modified import Asked
 from penchant.theory.papers import (
     baek2026persample,
     dunn1978conditional,
@@ -34,6 +36,7 @@ from penchant.theory.papers import (
 from penchant.theory.regimes._adam_regimes import adam_regimes, sign_like
 from penchant.theory.regimes._decays import Decays
 from penchant.theory.sharpness import SharpnessPrediction, foretell_sharpness
+from penchant.theory.state_space import StateSpacePrediction, foretell_state_space
 from penchant.training import Trajectory
 from penchant.training.batching import AbstractBatching, of_rule
 from penchant.training.schedules import as_schedule
@@ -41,6 +44,17 @@ from penchant.training.schedules import as_schedule
 
 @overload
 def predict(  # type: ignore[overload-overlap]
+    problem: ssm.SequenceRegression,
+    *given: object,
+    optimizer: AbstractOptimizer | str | object | None = ...,
+    batching: AbstractBatching | None = ...,
+    step_size: StepSize | None = ...,
+    trajectory: Trajectory | None = ...,
+    init: Tree | None = ...,
+    steps: int | None = ...,
+) -> StateSpacePrediction: ...
+@overload
+def predict(
     problem: AbstractObjective,
     *given: object,
     optimizer: AbstractOptimizer | str | object | None = ...,
@@ -68,9 +82,9 @@ def predict(
     batching: AbstractBatching | None = None,
     step_size: StepSize | None = None,
     trajectory: Trajectory | None = None,
-    init: Numbers | None = None,
+    init: Numbers | Tree | None = None,
     steps: int | None = None,
-) -> Prediction | SharpnessPrediction:
+) -> Prediction | SharpnessPrediction | StateSpacePrediction:
     r"""Which maximum margin the direction of the weights tends to, and why.
 
     | algorithm | geometry of the limit | source |
@@ -110,7 +124,12 @@ def predict(
     the rule lowers along the minimisers, a
     [`SharpnessPrediction`][penchant.theory.sharpness.SharpnessPrediction], and with a
     step size which norm of the gradient its finite steps and memory penalise on the way
-    (`finite_step`), how much, and whether that is valid where it stands.
+    (`finite_step`), how much, and whether that is valid where it stands. Predictions
+    for classifiers have that too.
+
+    Of a state space model (`pn.ssm.regression`) the answer is a
+    [`StateSpacePrediction`][penchant.theory.state_space.StateSpacePrediction]: which
+    lags the data excite, where gradient flow ends and whether that generalises.
 
     >>> import penchant as pn
     >>> problem = pn.LinearClassification(
@@ -140,6 +159,19 @@ def predict(
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range.
     """  # noqa: E501
+    if isinstance(problem, ssm.SequenceRegression):
+        rule = optimizers.only(given, optimizer)
+        chosen = of_rule(rule, problem.samples) if batching is None else batching
+        check_instance("batching", chosen, AbstractBatching, "one of penchant.batching")
+        if trajectory is not None:
+            check_instance("trajectory", trajectory, Trajectory, "what train returns")
+            trajectory.require_problem(problem)
+        return foretell_state_space(
+            problem,
+            optimizers.read(rule),
+            full_batch=chosen.covers(problem.samples) is True,
+            start=init,  # type: ignore[arg-type]
+        )
     if isinstance(problem, AbstractObjective):
         rule = optimizers.only(given, optimizer)
         if trajectory is not None:
@@ -207,7 +239,13 @@ def predict_from(
     setting = Setting(problem, rule, batching, schedule, trajectory, best, init)
     if isinstance(problem, LinearClassification):
         best(canonical(Linf(), problem))  # data that no weights separate stop here
-    return foretell(rule, setting)
+    found = foretell(rule, setting)
+    if trajectory is not None:
+        return dataclasses.replace(found, asked=Asked.of(trajectory))
+    if schedule is None:
+        return found
+    w = problem.start if init is None else problem.read(init, "init")
+    return dataclasses.replace(found, asked=Asked(problem, rule, schedule, None, w))
 
 
 @functools.singledispatch

@@ -1,3 +1,4 @@
+import functools
 import math
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -17,7 +18,7 @@ from penchant.flows.modified._algebra import add, gradient_map, times, zeros
 from penchant.flows.modified._choose import Engine
 from penchant.flows.modified._kinks import kinks_of_loss, kinks_of_rule
 from penchant.flows.modified._moments import Coefficients, Form, MomentRule
-from penchant.flows.modified._replay import EVERY, Order, replay
+from penchant.flows.modified._replay import EVERY, Increment, Order, replay
 from penchant.optimizers import AbstractOptimizer, FromOptax
 from penchant.problems import AbstractProblem, ScaledGradient, of_dataset
 from penchant.training import schedules
@@ -57,6 +58,21 @@ class SinglePrecisionWarning(UserWarning):
     """Weights of a run in single precision, whose rounding is of this size itself."""
 
 
+class Spread(eqx.Module):
+    """Validities of the coordinates that move, which are `count`; else infinite."""
+
+    values: Float[Array, " p"]
+    count: int = eqx.field(static=True)
+
+    @functools.cached_property
+    def quantiles(self) -> tuple[float, ...]:
+        """At the usual levels; taken when asked for, since they need an order."""
+        if self.count == 0:
+            return tuple(0.0 for _ in LEVELS)
+        at = [int(q * (self.count - 1)) for q in LEVELS]
+        return tuple(float(x) for x in np.partition(np.asarray(self.values), at)[at])
+
+
 class Share(eqx.Module):
     """How far one moment's part of a correction is one.
 
@@ -65,8 +81,13 @@ class Share(eqx.Module):
     """
 
     direction: Parameters
+    spread: Spread
     share_valid: float = eqx.field(static=True)
-    quantiles: tuple[float, ...] = eqx.field(static=True)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Of the validity, at 5, 25, 50, 75 and 95 %."""
+        return self.spread.quantiles
 
     @property
     def valid(self) -> bool:
@@ -115,12 +136,17 @@ class Correction(eqx.Module):
     share_valid: float = eqx.field(static=True)
     penalised: float = eqx.field(static=True)
     anti_penalised: float = eqx.field(static=True)
-    quantiles: tuple[float, ...] = eqx.field(static=True)
+    spread: Spread = eqx.field(repr=False)
     ratio: float = eqx.field(static=True)
     cosine: float = eqx.field(static=True)
     bend: float = eqx.field(static=True)
     how: str = eqx.field(static=True)
     notes: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Of the validity, at 5, 25, 50, 75 and 95 %."""
+        return self.spread.quantiles
 
     @property
     def velocity(self) -> Parameters:
@@ -296,7 +322,7 @@ def correction(
         seen = _run_summary(problem, w, parts, jnp.asarray(now), kind == "map", age)
     split = moments is not None and full and moments.second is not None
     numbers = jax.tree.map(np.asarray, seen["numbers"])
-    share, penalised, anti, ratio, cosine, bend, singular, *quantiles = numbers
+    share, penalised, anti, ratio, cosine, bend, singular = numbers
     good = float(share) >= ENOUGH
     return Correction(
         F=parts["F"],
@@ -313,7 +339,7 @@ def correction(
         share_valid=float(share),
         penalised=float(penalised),
         anti_penalised=float(anti),
-        quantiles=tuple(float(q) for q in quantiles),
+        spread=Spread(seen["moving"], int(seen["live"])),
         ratio=float(ratio) if good else math.nan,
         cosine=float(cosine) if good else math.nan,
         bend=float(bend),
@@ -496,18 +522,8 @@ def _over_orders(
     key: Any,
 ) -> tuple[dict[str, Any], Parameters]:
     """The mean over random orders of batches, and its standard error."""
-    samples = engine.increment.problem.samples
-    etas = jnp.asarray(h)
-
-    def one(key: Any) -> Any:
-        drawn = batching.batches(key, jnp.asarray(0), n + 1, samples)
-        assert drawn is not None
-        order = Order(drawn.rows, drawn.weights)
-        found = replay(engine.increment, w, jnp.asarray(n), etas, order)
-        return found.F, found.memory, found.half
-
-    found = eqx.filter_jit(lambda keys: jax.lax.map(one, keys))(
-        jax.random.split(key, orders)
+    found = _replayed_orders(
+        engine.increment, w, n, jnp.asarray(h), batching, jax.random.split(key, orders)
     )
     mean = lambda tree: jax.tree.map(lambda x: jnp.mean(x, axis=0), tree)
     F, memory, half = (mean(part) for part in found)
@@ -515,6 +531,28 @@ def _over_orders(
         lambda m, d: jnp.std(m + d, axis=0, ddof=1) / math.sqrt(orders), *found[1:]
     )
     return _mended(F, memory, half), spread
+
+
+@eqx.filter_jit
+def _replayed_orders(
+    increment: Increment,
+    w: Parameters,
+    n: int,
+    etas: Float[Array, " t"],
+    batching: AbstractBatching,
+    keys: Any,
+) -> tuple[Parameters, Parameters, Parameters]:
+    """Replays of `n` + 1 steps on random orders, a key an order."""
+
+    def one(key: Any) -> Any:
+        zero, samples = jnp.asarray(0), increment.problem.samples
+        drawn = batching.batches(key, zero, n + 1, samples)
+        assert drawn is not None
+        order = Order(drawn.rows, drawn.weights)
+        found = replay(increment, w, jnp.asarray(n), etas, order)
+        return found.F, found.memory, found.half
+
+    return jax.lax.map(one, keys)
 
 
 def _age(moments: MomentRule | None, n: int | None) -> float:
@@ -577,34 +615,27 @@ def _summary(
         cosine,
         _bend(problem, w, g, F, HF, h * age),
         jnp.sum(flat(singular)),
-        *_quantiles(V, live),
     ]
+    moving = lambda v: jnp.where(live, v, jnp.inf)
     out = {
         "direction": direction,
         "memory": memory,
         "half": half,
         "validity": validity,
         "numbers": [jnp.asarray(x, float) for x in numbers],
+        "moving": moving(V),
+        "live": jnp.sum(live),
         "parts": [],
     }
     for m, d in parts["parts"]:
         part = times(-1.0, m if map_kind else add(m, d))
         v = flat(_validity(F, part, h, singular))
         share = jnp.sum(live & (v < VALID)) / alive
-        out["parts"].append((part, share, _quantiles(v, live)))
+        out["parts"].append((part, share, moving(v)))
     return out
 
 
 _run_summary = eqx.filter_jit(_summary)
-
-
-def _quantiles(V: Float[Array, " p"], live: Array) -> list[Scalar]:
-    values = jnp.sort(jnp.where(live, V, jnp.inf))
-    count = jnp.sum(live)
-    at = lambda q: jnp.clip(
-        (q * (count.astype(float) - 1.0)).astype(int), 0, V.size - 1
-    )
-    return [jnp.where(count > 0, values[at(q)], 0.0) for q in LEVELS]
 
 
 def _validity(
@@ -690,5 +721,5 @@ def _one_step(rule: AbstractOptimizer) -> Any:
 
 
 def _share(seen: dict[str, Any], i: int) -> Share:
-    part, share, quantiles = seen["parts"][i]
-    return Share(part, float(share), tuple(float(q) for q in quantiles))
+    part, share, moving = seen["parts"][i]
+    return Share(part, Spread(moving, int(seen["live"])), float(share))

@@ -6,6 +6,7 @@ vector $W=\sum_{s<n}\frac{h_s}{h_n}T_{n,s}F^{(s)}$, $T_{n,s}$ being the share of
 moment that is older than step $s$: its derivative along the past is that along $W$.
 """
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -343,19 +344,17 @@ class MomentRule(eqx.Module):
         doublings = max(0.0, np.ceil(np.log2(max(len(h), FIRST) / FIRST)))
         # one length for all short runs: their program is compiled once
         nodes = max(WIDE, FIRST + NODES * int(doublings))
-        each = []
-        for n in range(begin, end):
-            late = n >= settled and varies is None
-            found = self._host(None if late else n, varies, nodes)
-            if late:  # the steps of a full memory are all the same
-                extra = nodes - 1
-                found = Coefficients(
-                    found.total,
-                    found.decays,
-                    np.pad(found.at, ((0, extra), (0, 0)), mode="edge"),
-                    np.pad(found.weights, ((0, 0), (0, extra))),
-                )
-            each.append(found)
+        first = end if varies is not None else math.ceil(min(end, settled))
+        each = [self._host(n, varies, nodes) for n in range(begin, first)]
+        if max(begin, first) < end:  # the steps of a full memory are all the same
+            full, extra = self._host(None), nodes - 1
+            full = Coefficients(
+                full.total,
+                full.decays,
+                np.pad(full.at, ((0, extra), (0, 0)), mode="edge"),
+                np.pad(full.weights, ((0, 0), (0, extra))),
+            )
+            each += [full] * (end - max(begin, first))
         return jax.tree.map(lambda *x: np.stack(x), *each)
 
     def _scalar_tables(self, begin: int, end: int, h: Host) -> Coefficients:

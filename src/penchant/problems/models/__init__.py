@@ -1,3 +1,3 @@
-"""Models to train: `networks`, homogeneous ones."""
+"""Models to train: `networks`, homogeneous ones; `ssm`, state space models."""
 
-from penchant.problems.models import networks as networks
+from penchant.problems.models import networks as networks, ssm as ssm

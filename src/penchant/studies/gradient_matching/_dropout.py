@@ -218,7 +218,7 @@ def _told(rate: float, seen: Seen, without: Seen) -> list[Line]:
             Line.least(
                 "rate 0: share of the last gradient that a ridge explains, though "
                 "there is none",
-                0.05,
+                0.01,
                 expected=0.5,
                 measured=seen.cosine**2,
                 certificate=end,

@@ -1,0 +1,27 @@
+import json
+
+import numpy as np
+
+
+def test_the_audit_of_a_file_of_sequences(run, here):
+    X = np.zeros((3, 7))
+    X[[0, 2], 0], X[1, 5] = 1.0, 1.0
+    np.savez(here / "sequences.npz", X=X, y=np.ones(3))
+    told = run("audit", "sequences.npz", "--ssm")
+    assert told.exit_code == 0, told.output
+    assert "1 of 3 examples hold 90 %" in told.stdout
+    assert "rank 2 of 7 lags" in told.stdout
+    found = json.loads(run("audit", "sequences.npz", "--ssm", "--json").stdout)
+    assert found["scores"] == [0.0, 1.0, 0.0]
+    assert found["excitation"]["free"] == 5
+    assert found["data"] == "sequences.npz"
+
+
+def test_an_audit_says_what_it_can_not_read(run, here):
+    (here / "bad.csv").write_text("1,2\n3,four\n")
+    told = run("audit", "bad.csv", "--ssm")
+    assert told.exit_code == 2
+    assert "no number" in told.output
+    told = run("audit", "bad.csv")
+    assert told.exit_code == 2
+    assert "--ssm" in told.output
