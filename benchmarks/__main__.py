@@ -12,6 +12,7 @@ from benchmarks import (
     equilibrium,
     full_batch,
     growth,
+    matching,
     max_margin,
     networks,
     scale,
@@ -31,6 +32,7 @@ MODULES = {
     "networks": networks,
     "sharpness": sharpness,
     "backward_error": backward_error,
+    "matching": matching,
     "state_space": state_space,
 }
 GROWTH = "growth"

@@ -49,6 +49,8 @@ FOLDERS = (
     "penchant.theory.regimes",
     "penchant.theory.sharpness",
     "penchant.estimators",
+    "penchant.estimators.penalties",
+    "penchant.estimators.interventions",
     "penchant.diagnosis",
     "penchant.pages",
     "penchant.plotting",

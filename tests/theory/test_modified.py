@@ -137,6 +137,7 @@ def test_adamw_without_eps_goes_down_a_loss_with_its_norm_and_decay():
     assert np.allclose(flat(found.direction), -told / np.abs(g), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_nadam_remembers_b1_times_as_long():
     b1, b2 = 0.9, 0.95
     _, g, H_ = curvature()
@@ -181,12 +182,15 @@ def test_lions_memory_fades_with_eps():
         F = g / np.sqrt(g**2 + eps)
         found = pn.correction(net(), rule, net().start, step_size=H, kind="map")
         told = b1 / (1 - b2) * eps / (g**2 + eps) ** 1.5 * (H_ @ F)
-        assert off(found.direction, -told) < 1e-10
+        # the rule's own derivative is a difference that loses g²/ε digits
+        lost = np.finfo(float).eps * np.max(g**2) / eps
+        assert off(found.direction, -told) < 1e-12 + 10 * lost
         sizes.append(np.median(np.abs(flat(found.direction))))
     assert sizes[1] < 1e-3 * sizes[0]
     assert added_term("lion", step_size=H).coefficient == 0.0
 
 
+@pytest.mark.slow
 def test_the_mean_over_orders_of_an_epoch_follows_smiths_loss():
     problem, rows = net(), np.array([[0, 1], [2, 3], [4, 5], [6, 7]])
     orders = jnp.asarray(np.array(list(itertools.permutations(range(4)))))

@@ -99,3 +99,24 @@ def test_what_is_no_step_size_is_refused(strange):
         pn.train(binary(0), pn.optimizers.SignDescent(), steps=1, step_size=strange)
     with pytest.raises(TypeError, match="must be a number"):
         pn.schedules.power("fast", 0.5)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [0.3, pn.schedules.power(0.1, 0.5), lambda t: 0.1 / jnp.exp(jnp.asarray(t, float))],
+    ids=["number", "power", "function"],
+)
+def test_a_schedule_goes_on_where_it_was(schedule):
+    t = jnp.arange(6)
+    whole = pn.schedules.values(pn.schedules.as_schedule(schedule), t + 4)
+    later = pn.schedules.later(schedule, 4)
+    assert np.allclose(pn.schedules.values(later, t), whole, rtol=1e-14)
+    again = pn.schedules.later(pn.schedules.later(schedule, 3), 1)
+    assert np.allclose(pn.schedules.values(again, t), whole, rtol=1e-14)
+
+
+def test_a_loss_based_schedule_is_what_it_was_later():
+    rate = pn.schedules.loss_based(0.2)
+    assert pn.schedules.later(rate, 5) is rate
+    with pytest.raises(ValueError, match="begin must be"):
+        pn.schedules.later(rate, -1)

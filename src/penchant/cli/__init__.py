@@ -1,10 +1,11 @@
-"""The command line: `penchant diagnose | compare | certify | predict | audit | …`."""
+"""The command line: `penchant diagnose | compare | certify | match | audit | …`."""
 
 from penchant.cli import (
     _audit as _audit,
     _certify as _certify,
     _compare as _compare,
     _diagnose as _diagnose,
+    _match as _match,
     _predict as _predict,
     _studies as _studies,
 )

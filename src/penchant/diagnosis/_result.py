@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from penchant.diagnosis._cautions import Caution, Kind
 from penchant.norms import AbstractNorm
 from penchant.problems import AbstractClassification
 from penchant.theory import Prediction
+from penchant.theory.modified import Asked, FiniteStep
 from penchant.theory.sharpness import SharpnessPrediction
 from penchant.theory.state_space import StateSpacePrediction
 from penchant.training import Trajectory
@@ -125,6 +127,15 @@ class AbstractDiagnosis(eqx.Module):
     def verdict(self) -> str:
         """The headline and what theory says to it."""
         return f"{self.headline} {self.explanation}".strip()
+
+    @functools.cached_property
+    def finite_step(self) -> FiniteStep | None:
+        """Which term the run's finite steps add to its loss, where it ended.
+
+        Its size, whether that is valid there, and what takes it out; None where the
+        step size depends on the loss.
+        """
+        return Asked.of(self.trajectory).answer()
 
     @property
     def interrupted(self) -> bool:

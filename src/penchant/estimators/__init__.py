@@ -1,5 +1,6 @@
-"""What is inferred from a run or a flow: laws and alignments, with their errors."""
+"""What is inferred from a run or a flow: laws, alignments, penalties; with errors."""
 
+from penchant.estimators import interventions as interventions, penalties as penalties
 from penchant.estimators._alignment import (
     AlignmentRow as AlignmentRow,
     alignment as alignment,
@@ -23,4 +24,32 @@ from penchant.estimators._share_of_eps import share_of_eps as share_of_eps
 from penchant.estimators._staleness import (
     Staleness as Staleness,
     staleness as staleness,
+)
+from penchant.estimators.matching import (
+    AbstractResidual as AbstractResidual,
+    Curl as Curl,
+    FlowReference as FlowReference,
+    FullMatrix as FullMatrix,
+    Kink as Kink,
+    LoggedGradient as LoggedGradient,
+    LoggedRun as LoggedRun,
+    Match as Match,
+    Recovery as Recovery,
+    Replay as Replay,
+    Shape as Shape,
+    Velocity as Velocity,
+    WeightProfile as WeightProfile,
+    curl as curl,
+    early_stopping as early_stopping,
+    early_stopping_matrix as early_stopping_matrix,
+    load_log as load_log,
+    marginal as marginal,
+    match as match,
+    match_dual as match_dual,
+    match_interventions as match_interventions,
+    match_matrix as match_matrix,
+    match_run as match_run,
+    recovery as recovery,
+    retrain as retrain,
+    weight_profile as weight_profile,
 )

@@ -16,6 +16,7 @@ from penchant._types import Key, Parameters, Tree
 from penchant.measures import Estimate
 from penchant.problems import AbstractProblem
 from penchant.training import Trajectory, train
+from penchant.training.schedules import later
 
 STALE = 0.5
 """A gradient that has changed by more of itself is another one."""
@@ -101,13 +102,11 @@ def staleness(
         raise ValueError(f"lags must be ascending, at least one; got {lags!r}.")
     count = check_count("batches", batches)
     rule, longest = run.rule, found[-1]
-    begin = int(run.state.step)
-    schedule: Any = rule.schedule
     on = train(
         rule.problem,
         rule.optimizer,
         steps=longest + 1,
-        step_size=lambda t: schedule(t + begin),
+        step_size=later(rule.schedule, int(run.state.step)),
         batching=rule.batching,
         key=jax.random.fold_in(as_key(key), 1),
         record=longest + 1,

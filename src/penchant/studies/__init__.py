@@ -3,6 +3,7 @@
 from penchant.studies import (
     adam_sharpness as adam_sharpness,
     backward_error as backward_error,
+    gradient_matching as gradient_matching,
     homogeneous_networks as homogeneous_networks,
     per_sample_adam as per_sample_adam,
     spectral_descent as spectral_descent,
@@ -28,6 +29,7 @@ STUDIES: dict[str, Study] = {
         ssm_poisoning.STUDY,
         adam_sharpness.STUDY,
         backward_error.STUDY,
+        gradient_matching.STUDY,
     )
 }
 """The studies there are, by name."""

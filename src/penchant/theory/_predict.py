@@ -20,6 +20,7 @@ from penchant.problems.models import ssm
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
 from penchant.theory.descent._rules import Descent, as_descent
+from penchant.theory.modified import Asked
 from penchant.theory.papers import (
     baek2026persample,
     dunn1978conditional,
@@ -123,7 +124,8 @@ def predict(
     the rule lowers along the minimisers, a
     [`SharpnessPrediction`][penchant.theory.sharpness.SharpnessPrediction], and with a
     step size which norm of the gradient its finite steps and memory penalise on the way
-    (`finite_step`), how much, and whether that is valid where it stands.
+    (`finite_step`), how much, and whether that is valid where it stands. Predictions
+    for classifiers have that too.
 
     Of a state space model (`pn.ssm.regression`) the answer is a
     [`StateSpacePrediction`][penchant.theory.state_space.StateSpacePrediction]: which
@@ -237,7 +239,13 @@ def predict_from(
     setting = Setting(problem, rule, batching, schedule, trajectory, best, init)
     if isinstance(problem, LinearClassification):
         best(canonical(Linf(), problem))  # data that no weights separate stop here
-    return foretell(rule, setting)
+    found = foretell(rule, setting)
+    if trajectory is not None:
+        return dataclasses.replace(found, asked=Asked.of(trajectory))
+    if schedule is None:
+        return found
+    w = problem.start if init is None else problem.read(init, "init")
+    return dataclasses.replace(found, asked=Asked(problem, rule, schedule, None, w))
 
 
 @functools.singledispatch

@@ -1,4 +1,5 @@
 import enum
+import functools
 import math
 from typing import Any
 
@@ -8,6 +9,7 @@ from penchant import pages
 from penchant._plain import plain
 from penchant._types import Scalar, Weights
 from penchant.norms import AbstractNorm
+from penchant.theory.modified import Asked, FiniteStep
 
 
 class Verdict(enum.Enum):
@@ -70,6 +72,7 @@ class Prediction(eqx.Module):
     [`AdamLimits`][penchant.theory.AdamLimits]; None where a theorem names the norm.
 
     `source` names the theorem, with a key of the bibliography (see `penchant.cite`).
+    `asked` are the rule, step size and weights that `finite_step` is about.
     """
 
     norm: AbstractNorm | None
@@ -81,6 +84,15 @@ class Prediction(eqx.Module):
     regimes: tuple[Regime, ...] = ()
     alternatives: tuple["Prediction", ...] = ()
     evidence: Any = None
+    asked: Asked | None = None
+
+    @functools.cached_property
+    def finite_step(self) -> FiniteStep | None:
+        """The term that the step size and memory add to the loss, and its worth.
+
+        None without a step size, or with one that depends on the loss.
+        """
+        return None if self.asked is None else self.asked.answer()
 
     def at(self, step: int | float) -> Regime:
         """The regime after so many steps."""
@@ -172,6 +184,12 @@ class Prediction(eqx.Module):
         lines += [f"  or: {other.statement}" for other in self.alternatives]
         if self.evidence is not None:
             lines += [f"  {line}" for line in repr(self.evidence).splitlines()]
+        said = None if self.asked is None else self.asked.statement
+        if said is not None:
+            lines.append(
+                f"  to first order, finite steps: {said} Whether that holds, "
+                "finite_step says."
+            )
         return "\n".join(lines)
 
 

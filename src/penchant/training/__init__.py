@@ -6,6 +6,7 @@ from penchant.training._inline import (
     call_inlined as call_inlined,
     can_inline as can_inline,
 )
+from penchant.training._replay import Replayed as Replayed, replay as replay
 from penchant.training._sweep import sweep as sweep
 from penchant.training._train import train as train
 from penchant.training._trajectory import (

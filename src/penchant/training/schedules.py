@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int
 
 from penchant._checks import as_numbers, check_count, check_instance, check_number
 from penchant._leaves import as_leaf
@@ -48,6 +49,20 @@ class Power(eqx.Module):
 
     def __call__(self, t: Real) -> Real:
         return self.scale * (jnp.asarray(t, float) + self.offset) ** -self.exponent
+
+    def __repr__(self) -> str:
+        return pretty(self)
+
+
+class Later(eqx.Module):
+    r"""$\eta_t$ of another schedule, `begin` steps later."""
+
+    schedule: Schedule
+    begin: Int[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    def __call__(self, t: Real) -> Any:
+        t = jnp.asarray(t)
+        return self.schedule(t + self.begin.astype(t.dtype))
 
     def __repr__(self) -> str:
         return pretty(self)
@@ -152,6 +167,31 @@ def power(scale: Real, exponent: Real, offset: Real = 2.0) -> Power:
         ValueError: If an argument is out of its range.
     """
     return Power(scale, exponent, offset)
+
+
+def later(schedule: StepSize, begin: int) -> Schedule:
+    r"""A schedule as it goes on after `begin` steps: $\eta_{t+\text{begin}}$.
+
+    A loss-based one finds its rate anew, and is what it was.
+
+    >>> import penchant as pn
+    >>> float(pn.schedules.later(pn.schedules.power(0.1, 0.5, offset=1), 3)(0.0))
+    0.05
+
+    Args:
+        schedule: As `train` takes it for `step_size`.
+        begin: Steps made before.
+
+    Raises:
+        TypeError: If `schedule` is no schedule.
+        ValueError: If `begin` is negative.
+    """
+    found, begin = as_schedule(schedule), check_count("begin", begin, least=0)
+    if isinstance(found, (Constant, LossBased)):
+        return found
+    if isinstance(found, Power):
+        return Power(found.scale, found.exponent, found.offset + begin)
+    return Later(found, begin)
 
 
 def as_schedule(step_size: StepSize) -> Schedule:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import penchant as pn
 from penchant.optimizers import (
@@ -93,6 +94,14 @@ TWINS = {
         None,
     ),
 }
+
+
+def some(names, *quick):
+    """All names as cases, those that are not quick marked as slow: each compiles."""
+    return [
+        name if name in quick else pytest.param(name, marks=pytest.mark.slow)
+        for name in names
+    ]
 
 
 def flat(tree):

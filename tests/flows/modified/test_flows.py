@@ -13,7 +13,7 @@ import pytest
 import penchant as pn
 from penchant import flows
 from penchant.optimizers import Adam, AdamW, GradientDescent, NAdam, RMSProp
-from tests.flows.modified.cases import flat, net, off, toy
+from tests.flows.modified.cases import flat, net, off, some, toy
 
 
 def slope(hs, errors):
@@ -49,7 +49,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", some(CASES, "gd", "adam inside", "adamw"))
 def test_at_a_fixed_time_the_run_is_of_second_order_away(name):
     rule, duration, h = CASES[name]
     hs = [h / 2**k for k in range(3)]
@@ -72,6 +72,7 @@ def test_limits_are_first_order_until_the_start_is_shifted():
     assert found["shifted"] > 1.6
 
 
+@pytest.mark.slow
 def test_rmsprop_without_correction_needs_every_step_of_its_start():
     hs = [1e-3 / 2**k for k in range(3)]
     rule = RMSProp(0.8, 1e-2, eps_inside=True)
@@ -107,6 +108,7 @@ def test_the_memoryless_map_is_of_second_order_too():
     assert found["second"] == pytest.approx(2.0, abs=0.15)
 
 
+@pytest.mark.slow
 def test_gradient_descent_has_a_third_order():
     hs = [4e-3 / 2**k for k in range(4)]
     third = {"order": 3, "substeps": 4}
@@ -126,6 +128,7 @@ def test_a_rule_that_says_nothing_is_replayed_to_the_same_path():
     assert off(a, b) < 1e-12
 
 
+@pytest.mark.slow
 def test_batches_are_those_of_the_run():
     rule, batching = GradientDescent(0.5), pn.batching.Shuffled(2)
     errors, hs = [], (2e-3, 1e-3)
@@ -176,6 +179,7 @@ def test_principal_flow_passes_through_gradient_descent_on_quadratics():
     assert np.max(np.abs(path[-1])) > 5.0  # one direction diverges, and is followed
 
 
+@pytest.mark.slow
 def test_principal_flow_is_of_second_order_elsewhere():
     hs, w, errors = [2e-3 / 2**k for k in range(4)], jnp.array([1.0, 1.6]), []
     for h in hs:
@@ -241,10 +245,12 @@ def test_gradient_flow_of_a_quadratic_is_exponential():
 @pytest.mark.parametrize(
     "rule",
     [
-        AdamW(0.8, 0.9, 1e-1, 0.1, bias_correction=True),
+        pytest.param(
+            AdamW(0.8, 0.9, 1e-1, 0.1, bias_correction=True), marks=pytest.mark.slow
+        ),
         NAdam(0.8, 0.9, 1e-1, bias_correction=True),
         GradientDescent(0.8),
-        GradientDescent(0.8, nesterov=True),
+        pytest.param(GradientDescent(0.8, nesterov=True), marks=pytest.mark.slow),
     ],
     ids=["adamw", "nadam", "heavy ball", "nesterov"],
 )
@@ -271,11 +277,13 @@ def test_a_runs_own_differences_test_a_correction_without_solving(rule):
     "rule",
     [
         Adam(0.9, 0.95, 1e-2, True, True),
-        Adam(0.9, 0.95, 1e-2),
-        NAdam(0.8, 0.9, 1e-2, bias_correction=True),
+        pytest.param(Adam(0.9, 0.95, 1e-2), marks=pytest.mark.slow),
+        pytest.param(
+            NAdam(0.8, 0.9, 1e-2, bias_correction=True), marks=pytest.mark.slow
+        ),
         GradientDescent(0.5, nesterov=True),
     ],
-    ids=repr,
+    ids=["adam", "adam uncorrected", "nadam", "nesterov"],
 )
 def test_with_the_term_taken_out_memory_is_gone(rule):
     # what is left is w <- w - h F(w), the rule without memory, to second order

@@ -16,6 +16,7 @@ from penchant.estimators import Convergence, Imitation
 from penchant.norms import AbstractNorm
 from penchant.pages import percent
 from penchant.theory import Prediction
+from penchant.theory.modified import Asked
 from penchant.training import Trajectory
 
 
@@ -114,7 +115,14 @@ class Diagnosis(AbstractDiagnosis):
 
     def footnotes(self) -> list[str]:
         held = self.held_out
-        return [] if held is None else [f"{held.headline} {held.explanation}"]
+        lines = [] if held is None else [f"{held.headline} {held.explanation}"]
+        said = Asked.of(self.trajectory).statement
+        if said is not None:
+            lines.append(
+                f"To first order, finite steps: {said} Whether that holds where this "
+                "run ended, its finite_step says."
+            )
+        return lines
 
     def page(self) -> str:
         return render(

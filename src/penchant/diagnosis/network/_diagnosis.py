@@ -122,10 +122,19 @@ class NetworkDiagnosis(AbstractDiagnosis):
         return {
             "limit": None if self.limit is None else self.limit.to_dict(),
             "share_of_eps": self.share_of_eps,
+            "finite_step": None
+            if self.finite_step is None
+            else self.finite_step.to_dict(),
         }
 
     def footnotes(self) -> list[str]:
-        return [] if self.limit is None else repr(self.limit).splitlines()
+        parts = (self.limit, self.finite_step)
+        return [
+            line
+            for part in parts
+            if part is not None
+            for line in repr(part).splitlines()
+        ]
 
 
 def _renamed(old: str, new: str) -> None:

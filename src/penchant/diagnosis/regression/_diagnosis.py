@@ -169,10 +169,10 @@ class RegressionDiagnosis(AbstractDiagnosis):
             ],
             "flow": [list(pair) for pair in self.flow_along],
             "finite_step": None
-            if self.prediction.finite_step is None
-            else self.prediction.finite_step.to_dict(),
+            if self.finite_step is None
+            else self.finite_step.to_dict(),
         }
 
     def footnotes(self) -> list[str]:
-        parts = (self.flow, self.prediction.finite_step)
+        parts = (self.flow, self.finite_step)
         return [repr(part) for part in parts if part is not None]

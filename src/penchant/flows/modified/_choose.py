@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from penchant._types import Parameters, Tree
-from penchant.flows.modified._moments import Coefficients, MomentRule
+from penchant.flows.modified._moments import Coefficients, Form, MomentRule
 from penchant.flows.modified._replay import (
     EVERY,
     Increment,
@@ -149,11 +149,12 @@ def _examine(key: _Key) -> tuple[bool, bool]:
     problem = made(list(shapes), structure)
     moments = MomentRule.of(key.optimizer)
     steps = (0, 2)
-    known = None
+    form = known = None
     if moments is not None:
+        form = moments.form
         known = [moments.coefficients(n) for n in steps]
         known = jax.tree.map(lambda *x: jnp.stack(x), *known)
-    curved, *off = _seen(problem, key.optimizer, moments, jnp.asarray(steps), known)
+    curved, *off = _seen(problem, key.optimizer, form, jnp.asarray(steps), known)
     linear = float(curved) <= LINEAR
     return linear, linear and bool(off) and float(off[0]) <= AGREES
 
@@ -162,14 +163,14 @@ def _examine(key: _Key) -> tuple[bool, bool]:
 def _seen(
     problem: Made,
     optimizer: AbstractOptimizer,
-    moments: MomentRule | None,
+    form: Form | None,
     steps: Array,
     known: Coefficients | None,
 ) -> list[Array]:
     """How linear a rule is, and how far a closed form is from its replay."""
     w = problem.start
     curved = linearity(problem, optimizer, jnp.asarray(1e-3))
-    if moments is None or known is None:
+    if form is None or known is None:
         return [curved]
     increment = Increment(problem, optimizer, True)
     add = lambda parts: jax.tree.map(lambda *x: sum(x), *parts)
@@ -177,7 +178,7 @@ def _seen(
     def off(inputs: Tree) -> Array:
         n, known = inputs
         seen = replay(increment, w, n, jnp.full(1, 1e-3), EVERY)
-        told = moments.expand(problem, w, known)
+        told = form.expand(problem, w, known)
         pairs = (
             (seen.F, told.F),
             (seen.memory, add(told.memory)),

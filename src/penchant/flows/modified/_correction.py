@@ -1,3 +1,4 @@
+import functools
 import math
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -16,8 +17,8 @@ from penchant._types import Key, Numbers, Parameters, Scalar, StepSize, Tree
 from penchant.flows.modified._algebra import add, gradient_map, times, zeros
 from penchant.flows.modified._choose import Engine
 from penchant.flows.modified._kinks import kinks_of_loss, kinks_of_rule
-from penchant.flows.modified._moments import Coefficients, MomentRule
-from penchant.flows.modified._replay import EVERY, Order, replay
+from penchant.flows.modified._moments import Coefficients, Form, MomentRule
+from penchant.flows.modified._replay import EVERY, Increment, Order, replay
 from penchant.optimizers import AbstractOptimizer, FromOptax
 from penchant.problems import AbstractProblem, ScaledGradient, of_dataset
 from penchant.training import schedules
@@ -38,6 +39,9 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 SETTLED = 1e-9
 """A replay in the limit is done when twice the steps change it by less."""
 
+ROUNDED = 1e-6
+"""Below this a change that no longer falls is rounding, and the replay is done too."""
+
 LONGEST = 1 << 17
 """Most steps replayed in search of the limit."""
 
@@ -54,6 +58,21 @@ class SinglePrecisionWarning(UserWarning):
     """Weights of a run in single precision, whose rounding is of this size itself."""
 
 
+class Spread(eqx.Module):
+    """Validities of the coordinates that move, which are `count`; else infinite."""
+
+    values: Float[Array, " p"]
+    count: int = eqx.field(static=True)
+
+    @functools.cached_property
+    def quantiles(self) -> tuple[float, ...]:
+        """At the usual levels; taken when asked for, since they need an order."""
+        if self.count == 0:
+            return tuple(0.0 for _ in LEVELS)
+        at = [int(q * (self.count - 1)) for q in LEVELS]
+        return tuple(float(x) for x in np.partition(np.asarray(self.values), at)[at])
+
+
 class Share(eqx.Module):
     """How far one moment's part of a correction is one.
 
@@ -62,8 +81,13 @@ class Share(eqx.Module):
     """
 
     direction: Parameters
+    spread: Spread
     share_valid: float = eqx.field(static=True)
-    quantiles: tuple[float, ...] = eqx.field(static=True)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Of the validity, at 5, 25, 50, 75 and 95 %."""
+        return self.spread.quantiles
 
     @property
     def valid(self) -> bool:
@@ -112,12 +136,17 @@ class Correction(eqx.Module):
     share_valid: float = eqx.field(static=True)
     penalised: float = eqx.field(static=True)
     anti_penalised: float = eqx.field(static=True)
-    quantiles: tuple[float, ...] = eqx.field(static=True)
+    spread: Spread = eqx.field(repr=False)
     ratio: float = eqx.field(static=True)
     cosine: float = eqx.field(static=True)
     bend: float = eqx.field(static=True)
     how: str = eqx.field(static=True)
     notes: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Of the validity, at 5, 25, 50, 75 and 95 %."""
+        return self.spread.quantiles
 
     @property
     def velocity(self) -> Parameters:
@@ -280,7 +309,7 @@ def correction(
         varies = h if len(h) > 1 and np.any(h != h[-1]) else None
         known = moments.coefficients(n, varies)
         parts, seen = _closed(
-            problem, moments, w, known, jnp.asarray(now), kind == "map", age
+            problem, moments.form, w, known, jnp.asarray(now), kind == "map", age
         )
         how = "the closed form of its moments"
     elif n is None:
@@ -293,7 +322,7 @@ def correction(
         seen = _run_summary(problem, w, parts, jnp.asarray(now), kind == "map", age)
     split = moments is not None and full and moments.second is not None
     numbers = jax.tree.map(np.asarray, seen["numbers"])
-    share, penalised, anti, ratio, cosine, bend, singular, *quantiles = numbers
+    share, penalised, anti, ratio, cosine, bend, singular = numbers
     good = float(share) >= ENOUGH
     return Correction(
         F=parts["F"],
@@ -310,7 +339,7 @@ def correction(
         share_valid=float(share),
         penalised=float(penalised),
         anti_penalised=float(anti),
-        quantiles=tuple(float(q) for q in quantiles),
+        spread=Spread(seen["moving"], int(seen["live"])),
         ratio=float(ratio) if good else math.nan,
         cosine=float(cosine) if good else math.nan,
         bend=float(bend),
@@ -405,14 +434,14 @@ def _endless(rule: AbstractOptimizer) -> str:
 @eqx.filter_jit
 def _closed(
     problem: AbstractProblem,
-    moments: MomentRule,
+    form: Form,
     w: Parameters,
     known: Coefficients,
     h: Scalar,
     map_kind: bool,
     age: Scalar,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    found = moments.expand(problem, w, known)
+    found = form.expand(problem, w, known)
     total = lambda parts: jax.tree.map(lambda *x: sum(x), *parts)
     parts = {
         "F": found.F,
@@ -464,7 +493,7 @@ def _limit(
     engine: Engine, w: Parameters, h: np.ndarray, rule: AbstractOptimizer
 ) -> tuple[dict[str, Any], int]:
     """Replay ever more steps until nothing changes."""
-    before, n = None, 32
+    before, last, n = None, None, 32
     flat = lambda x: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(x)])
     while n <= LONGEST:
         parts = _replayed(engine, w, n, h, EVERY)
@@ -472,8 +501,13 @@ def _limit(
         if before is not None:
             off = [np.max(np.abs(a - b)) for a, b in zip(seen, before, strict=True)]
             size = [np.max(np.abs(a)) for a in seen]
-            if all(o <= SETTLED * s for o, s in zip(off, size, strict=True)):
+            floor = [
+                ROUNDED if last is not None and o > 0.5 * l else SETTLED
+                for o, l in zip(off, last or off, strict=True)
+            ]
+            if all(o <= f * s for o, f, s in zip(off, floor, size, strict=True)):
                 return parts, n
+            last = off
         before, n = seen, 2 * n
     raise ValueError(_endless(rule))
 
@@ -488,18 +522,8 @@ def _over_orders(
     key: Any,
 ) -> tuple[dict[str, Any], Parameters]:
     """The mean over random orders of batches, and its standard error."""
-    samples = engine.increment.problem.samples
-    etas = jnp.asarray(h)
-
-    def one(key: Any) -> Any:
-        drawn = batching.batches(key, jnp.asarray(0), n + 1, samples)
-        assert drawn is not None
-        order = Order(drawn.rows, drawn.weights)
-        found = replay(engine.increment, w, jnp.asarray(n), etas, order)
-        return found.F, found.memory, found.half
-
-    found = eqx.filter_jit(lambda keys: jax.lax.map(one, keys))(
-        jax.random.split(key, orders)
+    found = _replayed_orders(
+        engine.increment, w, n, jnp.asarray(h), batching, jax.random.split(key, orders)
     )
     mean = lambda tree: jax.tree.map(lambda x: jnp.mean(x, axis=0), tree)
     F, memory, half = (mean(part) for part in found)
@@ -507,6 +531,28 @@ def _over_orders(
         lambda m, d: jnp.std(m + d, axis=0, ddof=1) / math.sqrt(orders), *found[1:]
     )
     return _mended(F, memory, half), spread
+
+
+@eqx.filter_jit
+def _replayed_orders(
+    increment: Increment,
+    w: Parameters,
+    n: int,
+    etas: Float[Array, " t"],
+    batching: AbstractBatching,
+    keys: Any,
+) -> tuple[Parameters, Parameters, Parameters]:
+    """Replays of `n` + 1 steps on random orders, a key an order."""
+
+    def one(key: Any) -> Any:
+        zero, samples = jnp.asarray(0), increment.problem.samples
+        drawn = batching.batches(key, zero, n + 1, samples)
+        assert drawn is not None
+        order = Order(drawn.rows, drawn.weights)
+        found = replay(increment, w, jnp.asarray(n), etas, order)
+        return found.F, found.memory, found.half
+
+    return jax.lax.map(one, keys)
 
 
 def _age(moments: MomentRule | None, n: int | None) -> float:
@@ -569,34 +615,27 @@ def _summary(
         cosine,
         _bend(problem, w, g, F, HF, h * age),
         jnp.sum(flat(singular)),
-        *_quantiles(V, live),
     ]
+    moving = lambda v: jnp.where(live, v, jnp.inf)
     out = {
         "direction": direction,
         "memory": memory,
         "half": half,
         "validity": validity,
         "numbers": [jnp.asarray(x, float) for x in numbers],
+        "moving": moving(V),
+        "live": jnp.sum(live),
         "parts": [],
     }
     for m, d in parts["parts"]:
         part = times(-1.0, m if map_kind else add(m, d))
         v = flat(_validity(F, part, h, singular))
         share = jnp.sum(live & (v < VALID)) / alive
-        out["parts"].append((part, share, _quantiles(v, live)))
+        out["parts"].append((part, share, moving(v)))
     return out
 
 
 _run_summary = eqx.filter_jit(_summary)
-
-
-def _quantiles(V: Float[Array, " p"], live: Array) -> list[Scalar]:
-    values = jnp.sort(jnp.where(live, V, jnp.inf))
-    count = jnp.sum(live)
-    at = lambda q: jnp.clip(
-        (q * (count.astype(float) - 1.0)).astype(int), 0, V.size - 1
-    )
-    return [jnp.where(count > 0, values[at(q)], 0.0) for q in LEVELS]
 
 
 def _validity(
@@ -682,5 +721,5 @@ def _one_step(rule: AbstractOptimizer) -> Any:
 
 
 def _share(seen: dict[str, Any], i: int) -> Share:
-    part, share, quantiles = seen["parts"][i]
-    return Share(part, float(share), tuple(float(q) for q in quantiles))
+    part, share, moving = seen["parts"][i]
+    return Share(part, Spread(moving, int(seen["live"])), float(share))

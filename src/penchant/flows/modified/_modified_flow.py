@@ -15,7 +15,7 @@ from penchant._keys import as_key
 from penchant._types import Key, Parameters, Scalar, StepSize, Tree
 from penchant.flows.modified._algebra import add, times, zeros
 from penchant.flows.modified._choose import Engine
-from penchant.flows.modified._moments import Coefficients, MomentRule
+from penchant.flows.modified._moments import Coefficients, Form, MomentRule
 from penchant.flows.modified._replay import EVERY, Order, replay
 from penchant.norms import L2
 from penchant.optimizers import AbstractOptimizer
@@ -196,11 +196,11 @@ def _check_order(
     plain = (
         moments is not None
         and moments.second is None
-        and moments.norm is not None
-        and moments.norm.same(L2())
-        and not moments.normalised
+        and moments.form.norm is not None
+        and moments.form.norm.same(L2())
+        and not moments.form.normalised
         and moments.first.decay == 0.0
-        and float(np.asarray(moments.decay)) == 0.0
+        and float(np.asarray(moments.form.decay)) == 0.0
     )
     if not plain or not full or kind == "map":
         raise ValueError(
@@ -246,7 +246,7 @@ def _closed(
         )
         etas = jnp.asarray(np.pad(h[begin:end], (0, size - (end - begin)), mode="edge"))
         w, path = _call_closed(
-            problem, moments, plan, tables, etas, w, jnp.asarray(end - begin)
+            problem, moments.form, plan, tables, etas, w, jnp.asarray(end - begin)
         )
         # cut on the host: another program for each length would be compiled
         pieces.append(jax.tree.map(lambda x, m=end - begin: np.asarray(x)[:m], path))
@@ -273,7 +273,7 @@ def _call_closed(*arguments: Any) -> tuple[Parameters, Parameters]:
 @eqx.filter_jit
 def _run_closed(
     problem: AbstractProblem,
-    moments: MomentRule,
+    form: Form,
     plan: Plan,
     tables: Coefficients,
     etas: Float[Array, " t"],
@@ -281,7 +281,7 @@ def _run_closed(
     count: Int[Array, ""],
     inline: bool,
 ) -> tuple[Parameters, Parameters]:
-    arrays, frozen = eqx.partition((problem, moments), eqx.is_array)
+    arrays, frozen = eqx.partition((problem, form), eqx.is_array)
     loop = functools.partial(_loop, frozen, plan)
     arguments = (arrays, tables, etas, w, count)
     if inline and training.can_inline(loop, *arguments, products=False):
@@ -298,7 +298,7 @@ def _loop(
     w: Parameters,
     count: Int[Array, ""],
 ) -> tuple[Parameters, Parameters]:
-    problem, moments = eqx.combine(arrays, frozen)
+    problem, form = eqx.combine(arrays, frozen)
     pick = lambda x, n: jax.lax.dynamic_index_in_dim(x, n, keepdims=False)
     put = lambda p, x, n: jax.lax.dynamic_update_index_in_dim(p, x, n, 0)
 
@@ -306,7 +306,7 @@ def _loop(
         n, w, path = carry
         known = jax.tree.map(lambda x: pick(x, n), tables)
         h = pick(etas, n)
-        velocity = lambda w: _velocity(problem, moments, known, h, plan, w)
+        velocity = lambda w: _velocity(problem, form, known, h, plan, w)
         w = plan.advance(velocity, w, h)
         return n + 1, w, jax.tree.map(lambda p, x: put(p, x, n), path, w)
 
@@ -318,7 +318,7 @@ def _loop(
 
 def _velocity(
     problem: AbstractProblem,
-    moments: MomentRule,
+    form: Form,
     known: Coefficients,
     h: Scalar,
     plan: Plan,
@@ -326,11 +326,11 @@ def _velocity(
 ) -> Parameters:
     if plan.order == 1:
         g = problem.scaled_gradient(w)
-        F = moments.step(g.direction, g.log_scale, w, known.total)
+        F = form.step(g.direction, g.log_scale, w, known.total)
         return times(-1.0, F)
     if plan.order == 3:
         return _third(problem, w, h)
-    found = moments.expand(problem, w, known)
+    found = form.expand(problem, w, known)
     parts = (*found.memory, *(() if plan.map else found.half))
     return jax.tree.map(lambda f, *c: -f - h * sum(c), found.F, *parts)
 
@@ -363,32 +363,30 @@ def _shifted(
     columns.append(
         np.ones(count) if moments.second is None else moments.second.total(n)
     )
-    return _run_shift(
-        problem, moments, w, jnp.asarray(h), jnp.asarray(np.stack(columns, axis=1))
-    )
+    second = 1.0 if moments.second is None else moments.second.limit()[0]
+    limit = jnp.asarray([moments.first.limit()[0], second])
+    totals = jnp.asarray(np.stack(columns, axis=1))
+    return _run_shift(problem, moments.form, w, jnp.asarray(h), limit, totals)
 
 
 @eqx.filter_jit
 def _run_shift(
     problem: AbstractProblem,
-    moments: MomentRule,
+    form: Form,
     w: Parameters,
     h: Scalar,
+    full: Float[Array, "2"],
     totals: Float[Array, "n 2"],
 ) -> Parameters:
     g = problem.scaled_gradient(w)
-    at = lambda total: moments.direction(g.direction, g.log_scale, total)
-    limit = at(jnp.asarray([moments.first.limit()[0], _second_limit(moments)]))
+    at = lambda total: form.direction(g.direction, g.log_scale, total)
+    limit = at(full)
 
     def behind(total: Parameters, row: Array) -> Any:
         return jax.tree.map(lambda s, a, b: s + (a - b), total, limit, at(row)), None
 
     missing, _ = jax.lax.scan(behind, zeros(w), totals)
     return add(w, missing, h)
-
-
-def _second_limit(moments: MomentRule) -> float:
-    return 1.0 if moments.second is None else moments.second.limit()[0]
 
 
 def _replayed(

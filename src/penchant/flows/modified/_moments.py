@@ -6,6 +6,7 @@ vector $W=\sum_{s<n}\frac{h_s}{h_n}T_{n,s}F^{(s)}$, $T_{n,s}$ being the share of
 moment that is older than step $s$: its derivative along the past is that along $W$.
 """
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -63,156 +64,20 @@ class Expansion(eqx.Module):
     HF: Parameters
 
 
-class MomentRule(eqx.Module):
-    """A rule that its character describes: two memories, a divisor or a norm, decay."""
+class Form(eqx.Module):
+    r"""What a moment rule makes of its moments: a divisor or a norm, and decay.
 
-    first: Ages
-    second: Ages | None
+    The lengths of its memories are not in it: they come in as coefficients, so that one
+    compiled program serves rules with all of them. `two` says that there is a second
+    moment, `constant` that frozen gradients make the same step every time.
+    """
+
     divisor: Divisor | None
     norm: AbstractNorm | None
     normalised: bool = eqx.field(static=True)
     decay: Any
-
-    @classmethod
-    def of(cls, optimizer: AbstractOptimizer) -> "MomentRule | None":
-        """What the character says; None where it leaves something open."""
-        what = optimizer.character()
-        if not what.known or what.normalised is None:
-            return None
-        first = Ages.of_first(what.first)
-        if first is None:
-            return None
-        decay = jnp.asarray(0.0 if what.decay is None else what.decay)
-        if what.second is None:
-            if not what.steepest or what.steps is None:
-                return None
-            return cls(first, None, None, what.steps, what.normalised, decay)
-        if what.second.over != "entries":
-            return None
-        second = Ages.of_second(what.second)
-        return cls(first, second, what.second, None, True, decay)
-
-    @property
-    def fades(self) -> bool:
-        """Whether it forgets."""
-        return self.first.fades and (self.second is None or self.second.fades)
-
-    @property
-    def length(self) -> float:
-        """Steps after which the past of a step is complete but for rounding."""
-        lengths = [self.first.length]
-        if self.second is not None:
-            lengths.append(self.second.length)
-        return max(lengths)
-
-    @property
-    def scalar(self) -> bool:
-        """Whether past steps differ from the present one by a number alone."""
-        if self.divisor is None:
-            return True
-        return float(np.asarray(self.divisor.eps)) == 0.0
-
-    @property
-    def constant(self) -> bool:
-        """Whether frozen gradients make the same step every time."""
-        if self.second is None:
-            return self.normalised or self.first.settled
-        return self.first.settled and self.second.settled
-
-    def _sizes(self, n: Host) -> Host:
-        """Of a step on frozen gradients, relative, where that is a number."""
-        one = np.ones_like(n, dtype=float)
-        if self.second is None:
-            return one if self.normalised else self.first.total(n) * one
-        assert self.divisor is not None
-        power = float(np.asarray(self.divisor.exponent))
-        return self.first.total(n) / self.second.total(n) ** power * one
-
-    def coefficients(
-        self, step: int | None, h: Float[np.ndarray, " n1"] | None = None
-    ) -> Coefficients:
-        r"""At a step, `h` being $h_0,\dots,h_n$ if steps differ; or in the limit."""
-        return jax.tree.map(jnp.asarray, self._host(step, h))
-
-    @property
-    def _moments(self) -> list[Ages]:
-        return [self.first, *([] if self.second is None else [self.second])]
-
-    def _host(
-        self, step: int | None, h: Host | None = None, nodes: int = FIRST
-    ) -> Coefficients:
-        moments = self._moments
-        if step is None:
-            limits = [m.limit() for m in moments]
-            return _coefficients([a for a, _ in limits], [b for _, b in limits])
-        n = np.asarray(float(step))
-        total = [float(m.total(n)) for m in moments]
-        ages = [_weighted_age(m, step, h) for m in moments]
-        if self.constant:
-            return _coefficients(total, ages)
-        if self.scalar:
-            here = float(self._sizes(n))
-            size = lambda s: self._sizes(s) / here
-            shares = [_weighted_age(m, step, h, size) for m in moments]
-            return _coefficients(total, ages, shares)
-        places, rows = _nodes(moments, step, h, nodes)
-        at = np.stack([m.total(places) for m in moments], axis=1)
-        found = _coefficients(total, ages)
-        if len(moments) == 1:
-            at, rows = np.repeat(at, 2, axis=1), np.pad(rows, ((0, 1), (0, 0)))
-        return Coefficients(found.total, found.decays, at, rows)
-
-    def totals(self, begin: int, end: int) -> Coefficients:
-        """What the plain flow needs of the steps from `begin` to before `end`."""
-        n = np.arange(begin, end, dtype=float)
-        columns = [m.total(n) for m in self._moments]
-        columns += [np.ones_like(n) for _ in range(2 - len(columns))]
-        total = np.stack(columns, axis=1)
-        return Coefficients(
-            total, 0.0 * total, total[:, None, :], 0.0 * total[:, :, None]
-        )
-
-    def tables(self, begin: int, end: int, h: Host) -> Coefficients:
-        """The coefficients of the steps from `begin` to before `end`, stacked.
-
-        `h` are the step sizes of all steps before `end`.
-        """
-        if self.constant or self.scalar:
-            return self._scalar_tables(begin, end, h)
-        settled = 2.0 * self.length
-        varies = h if np.any(h != h[0]) else None
-        doublings = max(0.0, np.ceil(np.log2(max(len(h), FIRST) / FIRST)))
-        # one length for all short runs: their program is compiled once
-        nodes = max(WIDE, FIRST + NODES * int(doublings))
-        each = []
-        for n in range(begin, end):
-            late = n >= settled and varies is None
-            found = self._host(None if late else n, varies, nodes)
-            if late:  # the steps of a full memory are all the same
-                extra = nodes - 1
-                found = Coefficients(
-                    found.total,
-                    found.decays,
-                    np.pad(found.at, ((0, extra), (0, 0)), mode="edge"),
-                    np.pad(found.weights, ((0, 0), (0, extra))),
-                )
-            each.append(found)
-        return jax.tree.map(lambda *x: np.stack(x), *each)
-
-    def _scalar_tables(self, begin: int, end: int, h: Host) -> Coefficients:
-        moments = self._moments
-        one = np.ones(end)
-        sizes = one if self.constant else self._sizes(np.arange(end, dtype=float))
-        pairs = [m.table(end, sizes, h) for m in moments]
-        total = [a for a, _ in pairs] + [one for _ in range(2 - len(moments))]
-        shares = [b for _, b in pairs] + [0.0 * one for _ in range(2 - len(moments))]
-        decays = shares
-        if not self.constant:
-            decays = [m.table(end, one, h)[1] for m in moments]
-            decays += [0.0 * one for _ in range(2 - len(moments))]
-        cut = lambda columns: np.stack(columns, axis=1)[begin:end]
-        total, shares, decays = cut(total), cut(shares), cut(decays)
-        return Coefficients(total, decays, total[:, None, :], shares[:, :, None])
+    two: bool = eqx.field(static=True)
+    constant: bool = eqx.field(static=True)
 
     def direction(self, g: Parameters, log_scale: Scalar, total: Array) -> Parameters:
         r"""$\Phi(A\,g,A'g^2)$ for a gradient in a frame, without decay."""
@@ -305,7 +170,7 @@ class MomentRule(eqx.Module):
             past = [times(known.decays[i], HF) for i in range(2)]
         else:
             W = self.past(d, s, w, known)
-            past = [products(W[0]), zeros(d) if self.second is None else products(W[1])]
+            past = [products(W[0]), products(W[1]) if self.two else zeros(d)]
         memory = self.moved(d, s, known.total, past[0], past[1])
         half = self.moved(
             d,
@@ -358,6 +223,154 @@ class MomentRule(eqx.Module):
             return jax.tree.map(lambda d, u: (d == 0) & (u != 0), d, HF)
         below, _ = self._below(s, total[1])
         return jax.tree.map(lambda d, u: (below(d) == 0) & (u != 0), d, HF)
+
+
+class MomentRule(eqx.Module):
+    """A rule that its character describes: two memories, and what it makes of them."""
+
+    first: Ages
+    second: Ages | None
+    form: Form
+
+    @classmethod
+    def of(cls, optimizer: AbstractOptimizer) -> "MomentRule | None":
+        """What the character says; None where it leaves something open."""
+        what = optimizer.character()
+        if not what.known or what.normalised is None:
+            return None
+        first = Ages.of_first(what.first)
+        if first is None:
+            return None
+        decay = jnp.asarray(0.0 if what.decay is None else what.decay)
+        if what.second is None:
+            if not what.steepest or what.steps is None:
+                return None
+            settled = what.normalised or first.settled
+            form = Form(None, what.steps, what.normalised, decay, False, settled)
+            return cls(first, None, form)
+        if what.second.over != "entries":
+            return None
+        second = Ages.of_second(what.second)
+        settled = first.settled and second.settled
+        return cls(first, second, Form(what.second, None, True, decay, True, settled))
+
+    @property
+    def fades(self) -> bool:
+        """Whether it forgets."""
+        return self.first.fades and (self.second is None or self.second.fades)
+
+    @property
+    def length(self) -> float:
+        """Steps after which the past of a step is complete but for rounding."""
+        lengths = [self.first.length]
+        if self.second is not None:
+            lengths.append(self.second.length)
+        return max(lengths)
+
+    @property
+    def scalar(self) -> bool:
+        """Whether past steps differ from the present one by a number alone."""
+        if self.form.divisor is None:
+            return True
+        return float(np.asarray(self.form.divisor.eps)) == 0.0
+
+    @property
+    def constant(self) -> bool:
+        """Whether frozen gradients make the same step every time."""
+        return self.form.constant
+
+    def _sizes(self, n: Host) -> Host:
+        """Of a step on frozen gradients, relative, where that is a number."""
+        one = np.ones_like(n, dtype=float)
+        if self.second is None:
+            return one if self.form.normalised else self.first.total(n) * one
+        assert self.form.divisor is not None
+        power = float(np.asarray(self.form.divisor.exponent))
+        return self.first.total(n) / self.second.total(n) ** power * one
+
+    def coefficients(
+        self, step: int | None, h: Float[np.ndarray, " n1"] | None = None
+    ) -> Coefficients:
+        r"""At a step, `h` being $h_0,\dots,h_n$ if steps differ; or in the limit."""
+        return jax.tree.map(jnp.asarray, self._host(step, h))
+
+    @property
+    def _moments(self) -> list[Ages]:
+        return [self.first, *([] if self.second is None else [self.second])]
+
+    def _host(
+        self, step: int | None, h: Host | None = None, nodes: int = FIRST
+    ) -> Coefficients:
+        moments = self._moments
+        if step is None:
+            limits = [m.limit() for m in moments]
+            return _coefficients([a for a, _ in limits], [b for _, b in limits])
+        n = np.asarray(float(step))
+        total = [float(m.total(n)) for m in moments]
+        ages = [_weighted_age(m, step, h) for m in moments]
+        if self.constant:
+            return _coefficients(total, ages)
+        if self.scalar:
+            here = float(self._sizes(n))
+            size = lambda s: self._sizes(s) / here
+            shares = [_weighted_age(m, step, h, size) for m in moments]
+            return _coefficients(total, ages, shares)
+        places, rows = _nodes(moments, step, h, nodes)
+        at = np.stack([m.total(places) for m in moments], axis=1)
+        found = _coefficients(total, ages)
+        if len(moments) == 1:
+            at, rows = np.repeat(at, 2, axis=1), np.pad(rows, ((0, 1), (0, 0)))
+        return Coefficients(found.total, found.decays, at, rows)
+
+    def totals(self, begin: int, end: int) -> Coefficients:
+        """What the plain flow needs of the steps from `begin` to before `end`."""
+        n = np.arange(begin, end, dtype=float)
+        columns = [m.total(n) for m in self._moments]
+        columns += [np.ones_like(n) for _ in range(2 - len(columns))]
+        total = np.stack(columns, axis=1)
+        return Coefficients(
+            total, 0.0 * total, total[:, None, :], 0.0 * total[:, :, None]
+        )
+
+    def tables(self, begin: int, end: int, h: Host) -> Coefficients:
+        """The coefficients of the steps from `begin` to before `end`, stacked.
+
+        `h` are the step sizes of all steps before `end`.
+        """
+        if self.constant or self.scalar:
+            return self._scalar_tables(begin, end, h)
+        settled = 2.0 * self.length
+        varies = h if np.any(h != h[0]) else None
+        doublings = max(0.0, np.ceil(np.log2(max(len(h), FIRST) / FIRST)))
+        # one length for all short runs: their program is compiled once
+        nodes = max(WIDE, FIRST + NODES * int(doublings))
+        first = end if varies is not None else math.ceil(min(end, settled))
+        each = [self._host(n, varies, nodes) for n in range(begin, first)]
+        if max(begin, first) < end:  # the steps of a full memory are all the same
+            full, extra = self._host(None), nodes - 1
+            full = Coefficients(
+                full.total,
+                full.decays,
+                np.pad(full.at, ((0, extra), (0, 0)), mode="edge"),
+                np.pad(full.weights, ((0, 0), (0, extra))),
+            )
+            each += [full] * (end - max(begin, first))
+        return jax.tree.map(lambda *x: np.stack(x), *each)
+
+    def _scalar_tables(self, begin: int, end: int, h: Host) -> Coefficients:
+        moments = self._moments
+        one = np.ones(end)
+        sizes = one if self.constant else self._sizes(np.arange(end, dtype=float))
+        pairs = [m.table(end, sizes, h) for m in moments]
+        total = [a for a, _ in pairs] + [one for _ in range(2 - len(moments))]
+        shares = [b for _, b in pairs] + [0.0 * one for _ in range(2 - len(moments))]
+        decays = shares
+        if not self.constant:
+            decays = [m.table(end, one, h)[1] for m in moments]
+            decays += [0.0 * one for _ in range(2 - len(moments))]
+        cut = lambda columns: np.stack(columns, axis=1)[begin:end]
+        total, shares, decays = cut(total), cut(shares), cut(decays)
+        return Coefficients(total, decays, total[:, None, :], shares[:, :, None])
 
 
 def _block(nodes: int, parameters: int) -> int:

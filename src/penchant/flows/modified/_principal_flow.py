@@ -30,7 +30,8 @@ def slow_root(curvature: Real, momentum: Real = 0.0) -> complex:
     momentum. It is real for $h\lambda\le(1-\sqrt\beta)^2$ (.0026 at .9 for the sum form
     $b\leftarrow\beta b+g$); beyond, both roots have modulus $\sqrt\beta$ and steps
     oscillate. $-\log\mu=\sum_k\frac{(h\lambda)^k}{k}\frac{N_k(\beta)}
-    {(1-\beta)^{2k-1}}$ with $N_k=\sum_j\binom{k-1}j^2\beta^j$, which
+    {(1-\beta)^{2k-1}}$ with $N_k=\sum_jC_{k-1,j}^2\beta^j$ of
+    binomial coefficients $C$, which
     `test_the_slow_root_has_narayana_like_coefficients` derives to $k=4$.
 
     >>> import penchant as pn

@@ -107,10 +107,10 @@ class WithoutMemoryBias(AbstractOptimizer):
             zeros(w) if x is None else products(times(x[1] / h, way))
             for x, way in zip(weights, state.way, strict=True)
         ]
-        M = moments.moved(
+        M = moments.form.moved(
             gradient.direction, gradient.log_scale, total, back[0], back[1]
         )
-        F = moments.step(gradient.direction, gradient.log_scale, w, total)
+        F = moments.form.step(gradient.direction, gradient.log_scale, w, total)
         term = jax.tree.map(lambda a, b: self.strength * h * (a + b), *M)
         term = jax.tree.map(
             lambda t, f: jnp.where(jnp.abs(t) <= jnp.abs(f), t, 0.0), term, F

@@ -204,7 +204,7 @@ def _poles_alone(
         third if ended else ys[-1],
         float(np.linalg.norm(third - second[1])) / size if ended else float("nan"),
         int(runs.steps[-1]),
-        ended,
+        bool(ended),
         "ROS2",
     )
 

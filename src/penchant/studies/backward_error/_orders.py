@@ -42,6 +42,9 @@ CASES = {
     "AdamW .9/.95": Case(
         AdamW(0.9, 0.95, 1e-2, 0.1, eps_inside=True, bias_correction=True), 1.0, 5e-4
     ),
+    "NAdam .5/.7": Case(
+        NAdam(0.5, 0.7, 1e-2, eps_inside=True, bias_correction=True), 0.3, 1e-3
+    ),
     "NAdam .8/.9": Case(
         NAdam(0.8, 0.9, 1e-2, eps_inside=True, bias_correction=True), 0.6, 1e-3
     ),
@@ -69,7 +72,7 @@ SIZES = Presets(
             "Adam .9/.95, ε = .01",
             "Adam .95/.9, ε = .01",
             "AdamW .9/.95",
-            "NAdam .8/.9",
+            "NAdam .5/.7",
         ),
         4,
     ),

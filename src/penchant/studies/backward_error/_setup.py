@@ -1,7 +1,9 @@
 """The problems of the study: a bilinear toy, a smooth network, a small transformer."""
 
+import functools
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,8 +30,18 @@ def _bilinear(w: PyTree, batch: PyTree) -> Array:
 
 def one_norm(problem: pn.problems.AbstractProblem, w: PyTree) -> float:
     r"""$\|\nabla\mathcal L\|_1$."""
-    g = problem.gradient(w)
-    return float(sum(np.abs(np.asarray(x)).sum() for x in jax.tree.leaves(g)))
+    return float(one_norms(problem, jax.tree.map(lambda x: x[None], w))[0])
+
+
+def one_norms(problem: pn.problems.AbstractProblem, weights: PyTree) -> np.ndarray:
+    r"""$\|\nabla\mathcal L\|_1$ at each of some weights, leading axis."""
+    return np.asarray(_one_norms(problem, jax.tree.map(jnp.asarray, weights)))
+
+
+@eqx.filter_jit
+def _one_norms(problem: pn.problems.AbstractProblem, weights: PyTree) -> Array:
+    flat = lambda w: problem.flat(problem.gradient(w))
+    return jax.lax.map(lambda w: jnp.sum(jnp.abs(flat(w))), weights)
 
 
 def adam(b1: float, b2: float, eps: float = 1e-8) -> pn.optimizers.Adam:
@@ -72,6 +84,19 @@ def cross_entropy(w: PyTree, batch: PyTree) -> Any:
     return -jnp.take_along_axis(log_p, y[:, None], axis=1)[:, 0]
 
 
+def squared(problem: pn.Objective) -> pn.Objective:
+    """The same network and images, with squared errors of one-hot labels."""
+    X, y = problem.data
+    classes = problem.start["b"].shape[0]
+    return pn.Objective(squared_errors, problem.start, (X, jax.nn.one_hot(y, classes)))
+
+
+def squared_errors(w: PyTree, batch: PyTree) -> Any:
+    """One loss a sample."""
+    X, Y = batch
+    return 0.5 * jnp.sum((scores(w, X) - Y) ** 2, axis=1)
+
+
 def accuracy(w: PyTree, X: np.ndarray, y: np.ndarray) -> float:
     """The share of images classified right."""
     return float(np.mean(np.asarray(scores(w, jnp.asarray(X))).argmax(axis=1) == y))
@@ -83,9 +108,7 @@ def transformer(sequences: int, width: int, seed: int) -> pn.Objective:
     Causal attention with one head, a GELU layer, layer norms, learnt positions;
     cross-entropy of the next character, its mean over a sequence being one sample.
     """
-    text = _text()
-    letters = sorted(set(text))
-    codes = np.array([letters.index(c) for c in text])
+    letters, codes = _text()
     draw = np.random.default_rng(seed)
     starts = draw.integers(0, len(codes) - CONTEXT - 1, sequences)
     rows = codes[starts[:, None] + np.arange(CONTEXT + 1)[None, :]]
@@ -103,11 +126,16 @@ def transformer(sequences: int, width: int, seed: int) -> pn.Objective:
     return pn.Objective(_next_letter, params, rows)
 
 
-def _text() -> str:
-    """The reference pages that `help()` shows: some 460 000 characters of English."""
+@functools.cache
+def _text() -> tuple[np.ndarray, np.ndarray]:
+    """The reference pages that `help()` shows: some 460 000 characters of English.
+
+    The letters in them, and the number of each character's.
+    """
     from pydoc_data.topics import topics
 
-    return "\n".join(topics[name] for name in sorted(topics))
+    text = "\n".join(topics[name] for name in sorted(topics))
+    return np.unique(list(text), return_inverse=True)
 
 
 def _norm(x: Array) -> Any:

@@ -120,10 +120,41 @@ def at_loss(
         if not np.any(toy_loss(path) <= LOSS):
             return float("nan"), path
     else:
-        run = pn.train(toy(), rule, step_size=h, steps=steps, record=steps,
-                       progress=False)  # fmt: skip
-        path = np.concatenate([np.asarray(run.initial)[None], np.asarray(run.weights)])
+        path = nearby(rule, h, steps, lambda w: toy_loss(w) <= LOSS)
     return toy_norm(crossing(path, toy_loss(path), LOSS)), path
+
+
+def nearby(
+    rule: pn.optimizers.AbstractOptimizer, h: float, steps: int, passed: Any
+) -> np.ndarray:
+    """The path of a run, every step of it around where it first has `passed`.
+
+    Elsewhere, and of a run that never has, one in some hundred of its steps.
+    """
+    way = {"step_size": h, "progress": False}
+    coarse = pn.train(toy(), rule, steps=steps, record=100, **way)
+    at = np.concatenate([[0], np.asarray(coarse.steps)])
+    path = np.concatenate([
+        np.asarray(coarse.initial)[None], np.asarray(coarse.weights)
+    ])  # fmt: skip
+    hits = np.asarray(passed(path))
+    if not hits.any():
+        return path
+    i = int(np.argmax(hits))
+    gap = int(at[i] - at[i - 1])
+    before = None
+    if at[i - 1] > 0:
+        before = pn.train(toy(), rule, steps=int(at[i - 1]), record=2, **way)
+    fine = pn.train(toy(), rule, steps=gap, record=gap, after=before, **way)
+    return np.concatenate([path[:i], np.asarray(fine.weights), path[i + 1 :]])
+
+
+def first_crossing(b1: float, b2: float, h: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where a run first crosses the hyperbola of minimisers, or ends; its path."""
+    beyond = lambda w: 2.0 * w[..., 0] * w[..., 1] - 1.5
+    path = nearby(adam(b1, b2), h, round(REACH / h), lambda w: beyond(w) <= 0.0)
+    over = beyond(path)
+    return (crossing(path, over, 0.0) if np.any(over <= 0.0) else path[-1]), path
 
 
 def bilinear(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
@@ -171,15 +202,23 @@ def bilinear(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
             )
         )
         x = np.array([p[{"β₁": 0, "β₂": 1}.get(name, 2)] for p in grid])
-        caption = f"One-norm at loss 10 against {name}, the run and its corrected flow."
+        b1, b2, h = grid[0]
+        fixed = [f"β₁ = {b1:g}", f"β₂ = {b2:g}", f"h = {h:g}"]
+        del fixed[{"β₁": 0, "β₂": 1}.get(name, 2)]
+        caption = (
+            f"One-norm at loss 10 against {name.split(',')[0]}, with "
+            f"{' and '.join(fixed)}: Adam on the bilinear toy from (2.8, 3.5), and its "
+            "corrected flow."
+        )
         axes = pn.plotting.curves(
             {"run": (x, np.array(runs)), "corrected flow": (x, np.array(flows))},
-            xlabel=name, ylabel="‖∇E‖₁ at loss 10", logx="h" in name, dots=True,
-            dashed=("corrected flow",),
+            xlabel=name.split(",")[0], ylabel="‖∇E‖₁ at loss 10", logx="h" in name,
+            dots=True, dashed=("corrected flow",),
         )  # fmt: skip
         pictures[caption] = pn.plotting.themed_svg(axes, caption)
-    paths = {f"β₁ = {b:g}": at_loss(b, 0.95, 1e-3)[1] for b in sizes.first}
-    ends = {k: crossing(p, toy_loss(p), 1e-3) for k, p in paths.items()}
+    ends = {f"β₁ = {b:g}": first_crossing(b, 0.95, 1e-3) for b in sizes.first}
+    places = {name: place for name, (place, _) in ends.items()}
+    paths = {name: path for name, (_, path) in ends.items()}
     x = np.linspace(0.4, 2.0, 200)
     drawn = {"minimisers": (x, 0.75 / x)}
     drawn |= {k: (p[:, 0], p[:, 1]) for k, p in paths.items()}
@@ -193,19 +232,23 @@ def bilinear(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
         logx=False, size=(4.8, 4.4), colours={"minimisers": "#999999"},
     )  # fmt: skip
     pictures[caption] = pn.plotting.themed_svg(axes, caption)
-    far = min(float(np.linalg.norm(end - flat)) for end in ends.values())
+    far = min(float(np.linalg.norm(end - flat)) for end in places.values())
     sign_end = np.array([
         -0.35 + np.sqrt(0.35**2 + 0.75),
         0.35 + np.sqrt(0.35**2 + 0.75),
     ])
-    lines.append(
-        Line.near(
-            "β₁ = 0: first crossing of the minimisers from where signs lead",
-            expected=0.0, within=0.02,
-            measured=float(np.linalg.norm(ends["β₁ = 0"] - sign_end)),
-            certificate=f"({ends['β₁ = 0'][0]:.4f}, {ends['β₁ = 0'][1]:.4f})",
-        )
-    )  # fmt: skip
+    for name, told in (("β₁ = 0", (0.5804, 1.2922)), ("β₁ = 0.98", (0.5898, 1.2703))):
+        place = places[name]
+        lines.append(
+            Line.near(
+                f"{name}: where the hyperbola is first crossed, from ({told[0]}, "
+                f"{told[1]})",
+                expected=0.0, within=1e-3,
+                measured=float(np.linalg.norm(place - np.array(told))),
+                certificate=f"({place[0]:.4f}, {place[1]:.4f}); signs alone lead to "
+                f"({sign_end[0]:.4f}, {sign_end[1]:.4f})",
+            )
+        )  # fmt: skip
     lines.append(
         Line.least(
             "distance of the nearest end from the flattest minimiser", 0.3,
@@ -240,5 +283,18 @@ def equilibrium(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
         Line.most("share of valid coordinates there", 0.49,
                   measured=seen.share_valid, certificate=seen.verdict),
     )  # fmt: skip
+    times = h * np.arange(len(path))
+    gap = lambda w: np.abs(1.5 - 2.0 * np.asarray(w)[..., 0] * np.asarray(w)[..., 1])
+    shown = slice(0, None, 10)
+    many = pn.train(toy(), rule, step_size=h, steps=6000, record=600, progress=False)
+    caption = "How far from a minimiser: Adam at h = .001, and its corrected flow."
+    axes = pn.plotting.curves(
+        {
+            "run": (h * np.asarray(many.steps), gap(many.weights)),
+            "corrected flow": (times[shown], gap(path)[shown]),
+        },
+        xlabel="time (steps · h)", ylabel="|3/2 − 2w₁w₂|", logx=False, logy=True,
+        levels={"h(c₂ − c₁)(w₁ + w₂)": told},
+    )  # fmt: skip
     del preset, seed
-    return Figure(lines)
+    return Figure(lines, {caption: pn.plotting.themed_svg(axes, caption)})

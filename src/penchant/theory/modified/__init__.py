@@ -1,6 +1,7 @@
 """What a finite step adds to the loss: which norm, with which sign, and where."""
 
 from penchant.theory.modified._foretell import (
+    Asked as Asked,
     FiniteStep as FiniteStep,
     foretell_step as foretell_step,
 )

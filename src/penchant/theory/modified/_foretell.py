@@ -9,6 +9,7 @@ from penchant.flows import Correction
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractProblem
 from penchant.theory.modified._term import AddedTerm, added_term
+from penchant.training import Trajectory
 from penchant.training.schedules import Constant, LossBased, as_schedule
 
 
@@ -90,6 +91,52 @@ def foretell_step(
     if flows.memory_ages(rule, step=step) is not None:
         seen = flows.correction(problem, rule, w, step_size=h, step=step)
     return FiniteStep(term, seen, _remedy(rule, term, seen))
+
+
+class Asked(eqx.Module):
+    """What a prediction of finite steps is asked about: a rule on a problem, and where.
+
+    `step` are the updates made before, None for a full memory.
+    """
+
+    problem: AbstractProblem
+    optimizer: AbstractOptimizer
+    step_size: Any
+    step: int | None = eqx.field(static=True)
+    weights: Parameters
+
+    @classmethod
+    def of(cls, run: Trajectory) -> "Asked":
+        """Where a run ended."""
+        rule = run.rule
+        step = int(run.state.step)
+        return cls(rule.problem, rule.optimizer, rule.schedule, step, run.last)
+
+    @property
+    def _constant(self) -> bool:
+        """Not loss-based: such step sizes are no numbers."""
+        return not isinstance(as_schedule(self.step_size), LossBased)
+
+    @property
+    def statement(self) -> str | None:
+        """Which term is added, without looking at the weights."""
+        if not self._constant:
+            return None
+        schedule: Any = as_schedule(self.step_size)
+        h = float(schedule(0 if self.step is None else self.step))
+        return added_term(self.optimizer, step_size=h).statement
+
+    def answer(self) -> FiniteStep | None:
+        """The term and its worth; None where step sizes depend on the loss."""
+        if not self._constant:
+            return None
+        return foretell_step(
+            self.problem,
+            self.optimizer,
+            step_size=self.step_size,
+            step=self.step,
+            weights=self.weights,
+        )
 
 
 def _remedy(
