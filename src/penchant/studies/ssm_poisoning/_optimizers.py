@@ -16,7 +16,7 @@ class Rate(NamedTuple):
     low: float
     high: float
     step: float
-    count: int
+    steps: int
 
 
 class Sweep(NamedTuple):
@@ -73,7 +73,7 @@ def optimizers(preset: Preset | Sweep = Preset.QUICK, seed: int = 0) -> Figure:
     )
     for value, rate in eps.items():
         rule = pn.optimizers.Adam(0.9, 0.999, value, bias_correction=True)
-        measured = error(rule, rate.count, rate.step)
+        measured = error(rule, rate.steps, rate.step)
         seen.append((value, measured))
         lines.append(
             Line.between(
@@ -82,7 +82,7 @@ def optimizers(preset: Preset | Sweep = Preset.QUICK, seed: int = 0) -> Figure:
                 rate.high,
                 expected=(rate.low + rate.high) / 2,
                 measured=measured,
-                certificate=f"{rate.count:,} steps of {rate.step:g}; expected: middle "
+                certificate=f"{rate.steps:,} steps of {rate.step:g}; expected: middle "
                 "of the range",
             )
         )
