@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+import penchant as pn
 from penchant import LinearClassification, losses
 from penchant.estimators import alignment
-from penchant.norms import L1, L2, Linf, Nuclear, Spectral
+from penchant.norms import L1, L2, Layerwise, Linf, Nuclear, Spectral
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(20, 4))
@@ -78,3 +79,23 @@ def test_zero_weights_have_none_and_bad_input_is_named():
     assert np.isnan(alignment(TWO, np.zeros(4), [L2()])[0].alignment)
     with pytest.raises(ValueError, match="norms must"):
         alignment(TWO, np.ones(4), [])
+
+
+def test_of_several_arrays_entries_count_together():
+    def losses_of(w, batch):
+        X, y = batch
+        return 0.5 * (jnp.tanh(X @ w["A"]) @ w["c"] - y) ** 2
+
+    draw = np.random.default_rng(5)
+    w = {"A": jnp.asarray(draw.normal(size=(4, 3))), "c": jnp.asarray(np.ones(3))}
+    problem = pn.Objective(losses_of, w, (X, X[:, 0]))
+    flat = problem.flat(w)
+    g = problem.flat(problem.gradient(w))
+    for row, p in zip(alignment(problem, w, OF_TWO), (1, 2, np.inf), strict=True):
+        dual = {1: np.inf, 2: 2, np.inf: 1}[p]
+        told = -flat @ g / (np.linalg.norm(flat, p) * np.linalg.norm(g, dual))
+        assert row.alignment == pytest.approx(float(told), rel=1e-12)
+    (layers,) = alignment(problem, w, [Layerwise(Spectral())])
+    assert np.isfinite(layers.alignment)
+    with pytest.raises(ValueError, match=r"Spectral.* takes a matrix.*Layerwise"):
+        alignment(problem, w, [Spectral()])

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from penchant._checks import check_instance
 from penchant._types import Parameters, Tree
-from penchant.norms import AbstractNorm, read
+from penchant.norms import AbstractLp, AbstractNorm, AbstractSchatten, read
 from penchant.problems import AbstractProblem, ScaledGradient
 
 
@@ -52,8 +52,9 @@ def alignment(
     Args:
         problem: What was trained.
         w: Weights, `(d,)` or `(k, d)`, or a network's parameters.
-        norms: Norms that take such weights, or their names; `Layerwise` ones for a
-            network's.
+        norms: Norms that take such weights, or their names. Of several arrays of
+            parameters, ℓp norms are of all entries together, and norms of matrices
+            need a `Layerwise`.
         gradients: Gradients whose mean is `g`, such as those of a run's last steps,
             where steps oscillate; None for the gradient of the whole loss at `w`. Their
             spread makes the error, by the jackknife: it is meant if they err
@@ -80,6 +81,13 @@ def alignment(
     if not norms:
         raise ValueError("norms must name at least one norm; got none.")
     named = [read(norm) for norm in norms]
+    if not hasattr(w, "shape"):
+        alone = [norm for norm in named if isinstance(norm, AbstractSchatten)]
+        if alone:
+            raise ValueError(
+                f"norms must take all parameters; {alone[0]!r} takes a matrix, and w "
+                "is several arrays: penchant.norms.Layerwise combines norms of these."
+            )
     if gradients is None:
         _check_shapes(w, jax.tree.map(np.shape, problem.start), "the parameters")
         gradients = [problem.scaled_gradient(jax.tree.map(jnp.asarray, w))]
@@ -111,8 +119,12 @@ def _measured(norms: tuple[AbstractNorm, ...], w: Parameters, g: Parameters) -> 
         -jnp.sum(a[None] * b, axis=tuple(range(1, b.ndim)))
         for a, b in zip(jax.tree.leaves(w), jax.tree.leaves(g), strict=True)
     )
-    lengths = jnp.stack([norm(w) for norm in norms])
-    return products, lengths, jnp.stack([jax.vmap(norm.dual)(g) for norm in norms])
+    several = not isinstance(w, Array)
+    flat = lambda x: jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(x)])
+    seen = lambda norm, x: flat(x) if several and isinstance(norm, AbstractLp) else x
+    lengths = jnp.stack([norm(seen(norm, w)) for norm in norms])
+    duals = [jax.vmap(lambda x, n=norm: n.dual(seen(n, x)))(g) for norm in norms]
+    return products, lengths, jnp.stack(duals)
 
 
 def jackknife(gradients: Sequence[ScaledGradient]) -> Parameters:
