@@ -89,7 +89,7 @@ def test_the_audit_of_sequences_without_a_teacher():
     found = audits.audit_sequences(X, [1.0, 1.0, 1.0])
     np.testing.assert_allclose(found.scores, [0.0, 1.0, 0.0])
     assert found.order[0] == 1
-    assert "1 of 3 examples hold 90 %" in found.headline
+    assert "1 of 3 examples holds 90 %" in found.headline
     assert found.to_dict()["excitation"]["rank"] == 2
     bare = audits.audit_sequences(np.array([LONG]))
     assert bare.scores is None
@@ -122,3 +122,20 @@ def test_sequences_are_read_from_files(tmp_path):
             pn.datasets.load_sequences(tmp_path / "bad.csv")
     with pytest.raises(pn.datasets.DataError, match="no column 'z'"):
         pn.datasets.load_sequences(tmp_path / "b.csv", target="z")
+
+
+def test_pairs_and_names_that_files_do_not_have(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("X.npy", np.ones((3, 4)))
+    (tmp_path / "junk.npz").write_bytes(b"junk")
+    np.save("one.npy", np.ones((3, 1)))
+    for source, target, message in (
+        ("X.npy", "y", "have no names"),
+        ("X.npy,junk.npz", None, "a pair must be"),
+        ("X.npy,X.npy,X.npy", None, "a pair must be"),
+        ("junk.npz", None, "no array of numbers"),
+    ):
+        with pytest.raises(pn.datasets.DataError, match=message):
+            pn.datasets.load_sequences(source, target=target)
+    short = pn.datasets.load_sequences("one.npy")
+    assert "no lag 1" in pn.audits.audit_sequences(short.X).headline

@@ -9,7 +9,7 @@ def test_the_audit_of_a_file_of_sequences(run, here):
     np.savez(here / "sequences.npz", X=X, y=np.ones(3))
     told = run("audit", "sequences.npz", "--ssm")
     assert told.exit_code == 0, told.output
-    assert "1 of 3 examples hold 90 %" in told.stdout
+    assert "1 of 3 examples holds 90 %" in told.stdout
     assert "rank 2 of 7 lags" in told.stdout
     found = json.loads(run("audit", "sequences.npz", "--ssm", "--json").stdout)
     assert found["scores"] == [0.0, 1.0, 0.0]

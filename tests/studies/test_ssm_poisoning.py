@@ -61,7 +61,7 @@ def test_tables_of_gaps_and_amplitudes_have_their_digits():
     starts = np.repeat(base[None], 19, axis=0)
     starts[:10, 1] = starts[:10, 0] - np.array(list(GAPS))
     amplitudes = np.append(np.ones(10), list(AMPLITUDES))
-    ends = pn.ssm.two_lag_limits(starts, amplitudes, 7, eps=0.01)
+    ends = pn.ssm.two_lag_limits(starts, amplitudes, 7, eps=0.005)
     clean = pn.ssm.two_lag_limits(starts[:10], np.zeros(10), 7)
     found = [*_open_set.error_of(clean), *_open_set.error_of(ends)]
     printed = [x[0] for x in GAPS.values()] + [x[1] for x in GAPS.values()]
@@ -100,7 +100,7 @@ def test_ratios_are_geometric_means_with_students_interval():
     assert f"{np.exp(np.log(4.0) + half):.3g}" in words
     middle, between = _setup.median(np.arange(1.0, 61.0))
     assert middle == 30.5
-    assert between == "95 % 23 to 38"  # order statistics 23 and 38 of 60
+    assert between == "95 % 22 to 39"  # Bin(60, ½) is 21 or less with .014
 
 
 def test_rows_of_pictures_in_the_papers_layout():

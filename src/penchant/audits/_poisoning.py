@@ -195,6 +195,8 @@ class SequenceAudit(eqx.Module):
         k = len(seen.energy)
         if seen.rank == 0:
             return "Every input is 0: the data excite nothing."
+        if k == 1:
+            return "Sequences of length 1 have no lag 1, and no pole to move."
         if seen.lag_one == 0:
             return (
                 "No input has energy at lag 1: only the bias to few poles acts on them "
@@ -206,9 +208,11 @@ class SequenceAudit(eqx.Module):
                 "Inputs have energy at lag 1, and no residual pulls there at the start."
             )
         few = int(np.searchsorted(np.cumsum(np.sort(by)[::-1]), 0.9) + 1)
-        decided = "decide" if seen.free == 0 else f"leave {seen.free} directions of"
+        free = "1 direction" if seen.free == 1 else f"{seen.free} directions"
+        decided = "decide" if seen.free == 0 else f"leave {free} of"
+        hold = "hold" if few > 1 else "holds"
         return (
-            f"{few} of {len(by)} examples hold 90 % of what moves all poles at one "
+            f"{few} of {len(by)} examples {hold} 90 % of what moves all poles at one "
             f"speed; the data {decided} the {k} lags."
         )
 
@@ -252,7 +256,7 @@ def audit_sequences(
     >>> import penchant as pn
     >>> X = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.0, 0.0]]
     >>> pn.audits.audit_sequences(X, [1.0, 1.0, 0.5]).headline
-    '1 of 3 examples hold 90 % of what moves all poles at one speed; the data leave 1 directions of the 3 lags.'
+    '1 of 3 examples holds 90 % of what moves all poles at one speed; the data leave 1 direction of the 3 lags.'
 
     Args:
         X: `(n, κ)` sequences in time order, the newest input last.

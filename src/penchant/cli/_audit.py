@@ -49,4 +49,4 @@ def audit(
         return
     console = Console()
     console.print(f"\n[bold]{escape(found.headline)}[/bold]")
-    console.print(escape(repr(found)), highlight=False)
+    console.print(escape(repr(found).partition("\n")[2]), highlight=False)

@@ -1,7 +1,7 @@
 """Sequences with real labels, from files of arrays and tables of numbers."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,15 +45,21 @@ def load_sequences(source: str | Path, *, target: str | None = None) -> Sequence
     name = visible(text)
     parts = [Path(part).expanduser() for part in text.split(",")]
     kind = parts[0].suffix.lower()
+    kinds = {part.suffix.lower() for part in parts}
+    if len(parts) > 1 and (len(parts) > 2 or kinds != {".npy"}):
+        raise DataError(f"{name}: a pair must be of .npy files, as in X.npy,y.npy.")
+    if kind == ".npy" and target is not None:
+        raise DataError(
+            f"{name}: .npy files have no names, so that there is no {target!r}; give "
+            "the labels as a second file, X.npy,y.npy."
+        )
     try:
-        if kind == ".npy" and len(parts) <= 2:
-            X = _numbers("X", np.load(parts[0], allow_pickle=False))
-            y = None
-            if len(parts) == 2:
-                y = _numbers("y", np.load(parts[1], allow_pickle=False))
-        elif kind == ".npz" and len(parts) == 1:
+        if kind == ".npy":
+            X = _numbers("X", _array(parts[0]))
+            y = _numbers("y", _array(parts[1])) if len(parts) == 2 else None
+        elif kind == ".npz":
             X, y = _npz(parts[0], target)
-        elif kind in (".csv", ".tsv") and len(parts) == 1:
+        elif kind in (".csv", ".tsv"):
             X, y = _table(parts[0], target)
         else:
             dataset = load(source)
@@ -80,8 +86,19 @@ def _numbers(name: str, values: np.ndarray) -> np.ndarray:
     return array
 
 
+def _array(path: Path) -> Any:
+    """What `np.load` reads, without its advice to unpickle what it can't."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError:
+        raise ValueError(
+            "it holds no array of numbers that NumPy wrote: it is damaged, of another "
+            "kind, or of Python objects."
+        ) from None
+
+
 def _npz(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray | None]:
-    with np.load(path, allow_pickle=False) as archive:
+    with _array(path) as archive:
         if "X" not in archive:
             raise ValueError(
                 f"the key X must hold the sequences; got {', '.join(archive)}."

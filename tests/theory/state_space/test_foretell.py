@@ -78,6 +78,20 @@ def test_a_diagnosis_holds_the_run_against_the_limit(tmp_path):
     assert early.agrees is False
 
 
+def test_a_run_that_diverged_is_said_to_and_has_no_error():
+    says = pn.diagnose(
+        problem(LONG, SPECIAL, a=[0.3, 0.2, 0.1]),
+        "gd",
+        steps=200,
+        step_size=50.0,
+        progress=False,
+    )
+    assert "diverged" in says.headline
+    assert says.agrees is not True
+    assert says.winner != "the run"
+    assert not np.isfinite(says.table["the run"].error)
+
+
 def test_sign_descent_ends_at_its_closed_form():
     a = np.array([1e-3, 9e-4, 2e-4])
     question = problem(LONG, a=a)

@@ -78,7 +78,7 @@ def diagnose_state_space(asked: Asked) -> StateSpaceDiagnosis:
         table=ModelTable(rows),
         winner=min(known, key=lambda row: row.error).label if known else None,
         agrees=agrees,
-        regime="fitting" if loss > 1e-6 * rows[0].loss else "fitted",
+        regime="fitted" if loss <= 1e-6 * rows[0].loss else "fitting",
         warnings=tuple(warnings),
         prediction=told,
         error=errors,
@@ -120,6 +120,12 @@ def _judged(
     agrees: bool | None,
 ) -> tuple[str, str]:
     _, run, _, limit = rows
+    if not math.isfinite(run.loss):
+        return (
+            f"{name} diverged: its loss is {run.loss:.2e}. Smaller steps may follow "
+            "the flow.",
+            told.statement,
+        )
     if agrees is None:
         return (
             f"{name} has come to a loss of {run.loss:.2e}; what it does beyond the "

@@ -39,6 +39,9 @@ NEAR = 1e-3
 MOST_STIFF = 50_000
 """Steps after which a stiff flow is given up."""
 
+BEYOND = 1e-6
+"""How far beyond 1 a pole must be to be said to grow."""
+
 FLAT = 1e-8
 """Share of its own size at which a velocity counts as that of a stationary point."""
 
@@ -361,7 +364,7 @@ def _notes(
         )
     if isinstance(limit, StateSpace):
         largest = float(jnp.max(jnp.abs(limit.a)))
-        if largest > 1.0:
+        if largest > 1.0 + BEYOND:
             notes.append(
                 f"The largest pole of the limit is {largest:.6g}, beyond 1: it grows "
                 f"by {largest ** (LAGS - 1):.3g} over {LAGS} lags."

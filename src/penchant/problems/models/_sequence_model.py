@@ -73,7 +73,8 @@ class AbstractStateSpace(AbstractSequenceModel):
         r"""$|h_l-h_l^*|$ for each lag below `length`, `(length,)`, absolute.
 
         The largest mode is factored out of each lag's sum, so that poles beyond 1 give
-        infinity once they leave the range of floats, and never NaN.
+        infinity once they leave the range of floats, and never NaN; so do weights of a
+        run that diverged.
         """
         length = check_count("length", length)
         check_instance("teacher", teacher, AbstractStateSpace, "a linear model")
@@ -146,6 +147,8 @@ def _sizes(
     total = jnp.abs(jnp.sum(terms, axis=-2))
     positive = jnp.where(total > 0, total, 1.0)
     far = jnp.where(total > 0, jnp.exp(jnp.log(positive) + top[..., 0, :]), 0.0)
+    # of a run that diverged, where weights are NaN or ∞ - ∞ is left
+    far = jnp.where(jnp.isnan(total), jnp.inf, far)
     return jnp.where(jnp.isfinite(plain), plain, far)
 
 

@@ -159,15 +159,18 @@ def dynamics(preset: Preset | Runs = Preset.QUICK, seed: int = 0) -> Figure:
                             rank[1:],
                         )
                     if k == 0 and floor is not None:
+                        late = np.asarray(run.loss)[max(hit - 4, 0) : hit + 1]
                         lines.append(
-                            Line.near(
+                            Line.between(
                                 f"κ = {length}, data {s}, {name}: loss at the rule's "
                                 "floor",
+                                0.5 * floor,
+                                2.0 * floor,
                                 expected=floor,
-                                within=0.05 * floor,
                                 measured=float(run.loss[hit]),
-                                certificate=f"{int(run.steps[hit]):,} steps; the loss "
-                                "oscillates",
+                                certificate=f"{int(run.steps[hit]):,} steps; it "
+                                f"oscillates, of late from {late.min():.3g} to "
+                                f"{late.max():.3g}",
                             )
                         )
             at, words = ratios(found["poisoned"], found["baseline"])

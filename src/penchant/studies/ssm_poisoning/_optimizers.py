@@ -10,25 +10,31 @@ from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.ssm_poisoning._setup import LAGS, SMALL, ratios
 
 
-class Sweep(NamedTuple):
-    """ε of Adam with the error it leads to, and how many steps."""
+class Rate(NamedTuple):
+    """Where Adam is to end with some ε, its step, and how many: plateaus are long."""
 
-    eps: dict[float, tuple[float, float]]
+    low: float
+    high: float
+    step: float
     steps: int
 
 
+class Sweep(NamedTuple):
+    """ε of Adam, and what is run with it."""
+
+    eps: dict[float, Rate]
+
+
 SWEEP = Presets(
-    Sweep({1e-30: (5.0, 6.0), 1e-16: (4.0, 6.0)}, 100_000),
-    Sweep(
-        {
-            1e-30: (5.5, 6.0),
-            1e-16: (4.0, 6.0),
-            1e-12: (1.0, 4.5),
-            1e-10: (0.5, 1.5),
-            1e-8: (0.4, 0.9),
-        },
-        2_000_000,
-    ),
+    Sweep({1e-30: Rate(5.0, 6.0, 1e-5, 100_000), 1e-16: Rate(4.0, 6.0, 1e-5, 100_000)}),
+    Sweep({
+        1e-30: Rate(5.5, 6.0, 1e-5, 200_000),
+        1e-16: Rate(4.0, 6.0, 1e-5, 200_000),
+        1e-12: Rate(1.0, 4.5, 1e-5, 2_000_000),
+        1e-10: Rate(0.5, 1.5, 1e-5, 2_000_000),
+        1e-8: Rate(0.4, 0.9, 1e-4, 10_000_000),
+        1e-7: Rate(0.005, 0.1, 1e-3, 10_000_000),
+    }),
 )
 
 
@@ -39,7 +45,7 @@ def optimizers(preset: Preset | Sweep = Preset.QUICK, seed: int = 0) -> Figure:
     .012; sign descent, and Adam with a small ε, move all poles at one speed and end
     where $d\,a^{\kappa-1}=1$, with an error of 5.81: *clean* data fail.
     """
-    eps, steps = SWEEP.of(preset)
+    (eps,) = SWEEP.of(preset)
     a = SMALL.poles(242 + seed)
     problem = SMALL.problem(a)
     teacher = SMALL.teacher
@@ -65,18 +71,19 @@ def optimizers(preset: Preset | Sweep = Preset.QUICK, seed: int = 0) -> Figure:
             "closed form",
         )
     )
-    for value, (low, high) in eps.items():
+    for value, rate in eps.items():
         rule = pn.optimizers.Adam(0.9, 0.999, value, bias_correction=True)
-        measured = error(rule, steps, 1e-5)
+        measured = error(rule, rate.steps, rate.step)
         seen.append((value, measured))
         lines.append(
             Line.between(
                 f"Adam, ε = {value:g}: error",
-                low,
-                high,
-                expected=(low + high) / 2,
+                rate.low,
+                rate.high,
+                expected=(rate.low + rate.high) / 2,
                 measured=measured,
-                certificate=f"{steps:,} steps of 1e-5; expected: middle of the range",
+                certificate=f"{rate.steps:,} steps of {rate.step:g}; expected: middle "
+                "of the range",
             )
         )
     # both take steps of one length whatever the gradient, along the flow's own path
@@ -126,6 +133,8 @@ def optimizers(preset: Preset | Sweep = Preset.QUICK, seed: int = 0) -> Figure:
         xlabel="ε",
         ylabel="error over 20 lags",
         logy=True,
+        dots=True,
+        dashed=("sign descent", "gradient flow"),
     )
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
 

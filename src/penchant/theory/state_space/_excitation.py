@@ -61,7 +61,8 @@ class Excitation(eqx.Module):
             return f"Excitation(none of {k} lags: every input is 0)"
         free = "all of them are decided by the data"
         if self.free:
-            free = f"{self.free} directions of lags are left to the start and the rule"
+            are = "direction of lags is" if self.free == 1 else "directions of lags are"
+            free = f"{self.free} {are} left to the start and the rule"
         silent = ""
         if self.unseen:
             silent = f"; lags {_ranges(self.unseen)} are never excited"
