@@ -199,7 +199,7 @@ class Runner:
         wanted = max(CHUNK_SECONDS, 2.0 * self.quickest)
         taken -= self.quickest
         if taken < wanted and stop == step + self.chunk:
-            self.chunk *= 8 if 8.0 * taken < wanted else 2
+            self.chunk *= 2
         elif taken > 4 * wanted and self.chunk > 1:
             self.chunk //= 2
         return state, float(np.mean(log_loss))
@@ -284,9 +284,10 @@ class _Run:
         before = self.state
         self.state, log_loss = self.call(self.state, due)
         self.before = before
-        report(int(self.state.step), log_loss)
+        # recorded first: a report that is interrupted must not lose it
         if int(self.state.step) == due:
             self.recorder.add(self.state, log_loss)
+        report(int(self.state.step), log_loss)
         if self.file is not None and time.monotonic() - self.saved > SAVE_SECONDS:
             if is_finite(self.state.weights):
                 self._save(self.file)
