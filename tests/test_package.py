@@ -271,13 +271,3 @@ print(len(told), all("has moved to penchant." in t for t in told))
 """
     told = run(code)
     assert told.stdout.split() == ["True", "True", "True", "4", "True"], told.stderr
-
-
-def test_tests_listed_as_heavy_are_there():
-    root = Path(__file__).parents[1]
-    lines = (root / "tests/heavy.txt").read_text().splitlines()
-    for line in lines:
-        if line.startswith("#"):
-            continue
-        file, name = line.split("::")
-        assert f"def {name.split('[')[0]}(" in (root / file).read_text(), line

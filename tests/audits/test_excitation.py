@@ -55,6 +55,7 @@ def test_scores_of_baseline_sequences_are_0():
     assert not audits.poison_scores(short).any()
 
 
+@pytest.mark.slow
 def test_leaving_the_special_sequence_out_is_what_helps():
     a = [1e-3, 1e-3 - 1e-8, 5e-4]
     problem = ssm.regression(TEACHER, [LONG, SPECIAL], a=a, trained="a")

@@ -92,6 +92,7 @@ def test_what_divides_is_read_off_the_run(rule):
     assert "its own divisor" in repr(seen)
 
 
+@pytest.mark.slow
 def test_a_square_of_weights_and_a_network_have_their_divisor_too():
     square = pn.datasets.class_centres(k=4, d=4, per_class=4, seed=1).problem()
     run = pn.train(square, optimizers.Adam(), steps=200, step_size=0.01)

@@ -112,6 +112,7 @@ def test_errors_over_draws_cover():
     assert abs(np.mean(inside) - 0.95) < 3 * np.sqrt(0.95 * 0.05 / 400)
 
 
+@pytest.mark.slow
 def test_logistic_dropout_exactly_by_all_masks_and_by_wagers_form():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 6))
@@ -237,6 +238,7 @@ def square_difference(w):
     return w["u"] ** 2 - w["v"] ** 2
 
 
+@pytest.mark.slow
 def test_diagonal_networks_descend_in_the_hypentropy():
     alpha = 0.05
     run = pn.train(
@@ -365,6 +367,7 @@ def test_as_many_endpoints_as_weights_fix_the_matrix(count):
 # --- fields, profiles, validation
 
 
+@pytest.mark.slow
 def test_fields_that_are_gradients_and_others():
     rng = np.random.default_rng(0)
     problem = binary(1)

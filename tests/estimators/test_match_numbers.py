@@ -221,6 +221,7 @@ def test_adamw_rests_at_a_ridge_that_noise_scales(decay):
 # --- finite steps
 
 
+@pytest.mark.slow
 def test_extrapolated_quotients_are_1_to_four_digits():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(30, 4))

@@ -32,7 +32,7 @@ TRUE = np.array([0.1, 0.15])
     "rule",
     [
         pytest.param(O.GradientDescent(), marks=pytest.mark.slow),
-        O.GradientDescent(0.9, nesterov=True),
+        pytest.param(O.GradientDescent(0.9, nesterov=True), marks=pytest.mark.slow),
         O.Adam(0.9, 0.99, 1e-8, bias_correction=True),
         pytest.param(O.RMSProp(0.9, 1e-6, eps_inside=True), marks=pytest.mark.slow),
         pytest.param(O.AdaGrad(1e-6), marks=pytest.mark.slow),
@@ -269,6 +269,7 @@ def test_bad_logs_are_told(call, words):
         call()
 
 
+@pytest.mark.slow
 def test_replays_are_the_run():
     run = pn.train(
         loss(), O.Adam(), steps=50, step_size=0.01, batching=pn.batching.Shuffled(8)

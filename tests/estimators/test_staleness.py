@@ -32,6 +32,7 @@ def test_memory_outlives_gradients_where_steps_are_large():
     assert pn.estimators.staleness(run).outlived is True
 
 
+@pytest.mark.slow
 def test_batches_have_an_error_and_schedules_go_on():
     batching = pn.batching.Shuffled(2)
     schedule = pn.schedules.power(0.1, 1.0)

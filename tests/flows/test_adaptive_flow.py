@@ -22,6 +22,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "loss", "inside"),
     [
@@ -53,6 +54,7 @@ def test_what_adagrad_conserves_stays_constant(model, loss, inside):
     assert flow.log_loss[-1] == pytest.approx(-100.0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_adagrad_on_one_sample_has_a_closed_form():
     # L + 2 sum sqrt(eps + x^2 S) is constant, L falls from 1 to 0
     x, eps = np.array([2.0, -0.5, 0.1]), 1e-3
@@ -153,6 +155,7 @@ def test_adam_without_memory_of_steps_is_rmsprop():
     assert np.array_equal(ours.weights, theirs.weights)
 
 
+@pytest.mark.slow
 def test_a_flow_goes_on_from_a_run_with_its_memory():
     problem, rule = linear(), pn.optimizers.AdaGrad(1e-2, eps_inside=True)
     run = pn.train(problem, rule, steps=500, step_size=0.05, record=5)

@@ -81,6 +81,7 @@ def test_with_eps_the_limit_is_that_of_gradient_descent(rule):
     assert pn.kkt(SQUARED, tail.weights).residual < 1e-6
 
 
+@pytest.mark.slow
 def test_a_deep_linear_network_comes_to_the_largest_margin():
     problem = network(Identity(), (4, 4))
     flow = adaptive_flow(problem, DESCENT, log_loss=-1000.0, record=10, tol=1e-6)
@@ -90,6 +91,7 @@ def test_a_deep_linear_network_comes_to_the_largest_margin():
     assert pn.kkt(problem, tail.weights).residual < 1e-6
 
 
+@pytest.mark.slow
 def test_adagrad_comes_to_a_point_of_its_own_weights_and_of_no_others():
     flow = adaptive_flow(SQUARED, ADAGRAD, log_loss=-1000.0, record=20, tol=1e-6)
     h = np.exp(np.asarray(flow.log_preconditioner[-1]))
@@ -162,6 +164,7 @@ def test_what_a_tail_refuses():
         tail_flow(biased, params)
 
 
+@pytest.mark.slow
 def test_few_steps_reach_what_they_reach():
     tail = tail_flow(linear(), np.array([1.0, 0.0, 0.0]), most_steps=3)
     assert tail.log_norm < 30
@@ -200,6 +203,7 @@ def test_margins_never_fall_where_relu_units_slide_along_kinks():
     assert pn.kkt(problem, tail.weights).gap < 1e-3
 
 
+@pytest.mark.slow
 def test_adagrad_slow_modes_end():
     problem = network(ReLU())
     flow = adaptive_flow(problem, ADAGRAD, log_loss=-1000.0, record=20, tol=1e-6)

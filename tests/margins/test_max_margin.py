@@ -250,6 +250,7 @@ def test_many_samples_by_a_working_set():
         check(problem, norm, pn.max_margin(problem, norm), gap=1e-8)
 
 
+@pytest.mark.slow
 def test_more_features_than_samples():
     problem = binary(1, d=1500, n=20)
     for norm in (norms.L1(), norms.L2(), norms.Linf(), norms.Lp(1.5)):

@@ -70,6 +70,7 @@ def test_a_norm_of_two_maps_has_a_certified_largest_margin():
     assert float(best.margin) <= float(seen.upper_bound) * (1 + 1e-12)
 
 
+@pytest.mark.slow
 def test_a_norm_with_a_projection_gets_close_and_agrees_with_a_linear_program():
     problem = pn.datasets.gaussian(12, 20, seed=2).problem()
     scale = jnp.linspace(0.5, 2.0, 20)

@@ -17,7 +17,11 @@ def dense(problem, w):
     return np.asarray(jax.hessian(loss)(problem.flat(w)))
 
 
-@pytest.mark.parametrize("case", [regression("tanh"), classes()], ids=["tanh", "relu"])
+@pytest.mark.parametrize(
+    "case",
+    [regression("tanh"), pytest.param(classes(), marks=pytest.mark.slow)],
+    ids=["tanh", "relu"],
+)
 def test_exact_measures_are_those_of_the_hessian(case):
     problem, w = case
     H = dense(problem, w)
@@ -62,6 +66,7 @@ def test_diagonals_agree_on_networks_linear_by_pieces_and_only_there():
         assert np.allclose(H, G, rtol=1e-10, atol=1e-12) == equal
 
 
+@pytest.mark.slow
 def test_block_and_power_traces_meet_at_their_ends():
     problem, w = regression("relu")
     root = pn.measures.sharpness(problem, w).root_trace.value
@@ -96,6 +101,7 @@ SLOWLY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SLOWLY)
 def test_estimates_cover_what_is_exact(large, case):
     problem, w = CASES[case]()
@@ -150,6 +156,7 @@ def test_the_trace_beats_random_signs_alone(large):
     assert rms(ours) < 0.75 * rms(alone)
 
 
+@pytest.mark.slow
 def test_lanczos_reaches_the_largest_eigenvalue(large):
     problem, w = regression("tanh")
     H = dense(problem, w)
@@ -189,6 +196,7 @@ def test_what_has_no_answer_says_so(large, monkeypatch):
         pn.measures.power_trace(saddle, saddle.start, 0.0)
 
 
+@pytest.mark.slow
 def test_noise_of_labels_is_the_hessian_times_its_strength():
     apply = lambda w, X: X @ (w["u"] ** 2 - w["v"] ** 2)
     rng = np.random.default_rng(0)

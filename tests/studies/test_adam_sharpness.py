@@ -76,6 +76,7 @@ def test_the_flow_by_hand_is_that_of_the_library(exponent, monkeypatch):
     assert abs(printed[0] ** 2 * printed[1] - 1.0) > 0.1
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_early_falls_short(monkeypatch):
     sizes = _table.Sizes(4, 0.02, ("SGD",))
     assert missed(_table.table(sizes, 0)) == []
@@ -85,6 +86,7 @@ def test_a_run_that_stops_early_falls_short(monkeypatch):
     assert short == ["SGD: farthest entry of the runs' end from the closed form"]
 
 
+@pytest.mark.slow
 def test_shampoos_loop():
     assert missed(_table.shampoo(200)) == []
 

@@ -52,6 +52,7 @@ def test_one_norms_at_loss_ten_by_hand(b1, b2, told):
     assert _toy.at_loss(b1, b2, 1e-3)[0] == pytest.approx(_toy.toy_norm(w), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_toy_moves_as_foretold_and_the_flow_with_it():
     sizes = _toy.Sizes((0.0, 0.98), (0.5, 0.999), (1e-3, 1e-2), 1000)
     figure = _toy.bilinear(sizes)
@@ -67,6 +68,7 @@ def test_the_corrected_flow_rests_before_a_minimum():
     assert not missed(_toy.equilibrium())
 
 
+@pytest.mark.slow
 def test_orders_of_one_rule():
     figure = _orders.orders(_orders.Sizes(("AdamW .9/.95",), 4))
     assert not missed(figure)
@@ -89,6 +91,7 @@ def test_so_does_one_on_other_images():
     assert not missed(_networks.memory(sizes, data=images))
 
 
+@pytest.mark.slow
 def test_the_transformer_reads_text_and_learns_it():
     problem = _setup.transformer(8, 4, 0)
     begin = float(problem.loss(problem.start))

@@ -38,6 +38,7 @@ def test_the_invariant_holds_on_another_seed():
     assert figure.lines[1].measured == pytest.approx(figure.lines[1].expected)
 
 
+@pytest.mark.slow
 def test_steps_that_fall_too_slowly_are_throttled_on_another_seed():
     figure = _step_sizes.step_sizes(Preset.QUICK, 2)
     assert missed(figure) == []

@@ -19,6 +19,7 @@ from tests.cases import labelled, missed
 STUDY = studies.find("spectral-descent")
 
 
+@pytest.mark.slow
 def test_one_geometry_has_the_digits_of_a_plain_loop():
     figure = _geometries.geometries(_geometries.Sizes(norms=("ℓ∞",), seeds=3), 0)
     assert missed(figure) == []
@@ -65,6 +66,7 @@ def test_wrong_step_sizes_are_found_out():
         assert ("SignGD, share of the ℓ∞ margin" in short) == (method is not right)
 
 
+@pytest.mark.slow
 def test_gradients_of_the_network_are_those_of_autodiff():
     rng = np.random.default_rng(0)
     X = jax.numpy.asarray(rng.uniform(size=(12, 5)))
@@ -104,6 +106,7 @@ def test_the_network_takes_images_of_each_class():
         _network._images(one, 0, 100)
 
 
+@pytest.mark.slow
 def test_the_network_runs_on_data_given():
     quick = _network.SIZES.quick.rules["gradients"]
     rules = {"gradients": {name: quick[name] for name in ("NGD", "Spectral-GD")}}

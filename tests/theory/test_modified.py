@@ -173,6 +173,7 @@ class SoftLion(AbstractOptimizer):
         return jax.tree.map(move, w, step), (m, t + 1.0)
 
 
+@pytest.mark.slow
 def test_lions_memory_fades_with_eps():
     _, g, H_ = curvature()
     b1, b2 = 0.9, 0.95

@@ -40,6 +40,7 @@ def test_what_each_rule_lowers(rule, measure):
     assert near.lowered(rule) == measure
 
 
+@pytest.mark.slow
 def test_what_is_foretold_falls_along_the_flow_and_another_measure_rises():
     problem = monomial((1, 2, 3), (0.9, 1.2, 1.0))
     for rule, other in (("gd", 0.25), (AdamE(eps=0.0, exponent=0.75), 1.0)):
@@ -51,6 +52,7 @@ def test_what_is_foretold_falls_along_the_flow_and_another_measure_rises():
         assert np.max(np.diff(rest)) > 1e-6
 
 
+@pytest.mark.slow
 def test_assumptions_are_looked_at():
     problem, _ = diagonal(12, 5, 2, 0)
     noisy = pn.Regression(

@@ -51,7 +51,11 @@ BATCHINGS = [
 ]
 
 
-@pytest.mark.parametrize("batching", BATCHINGS, ids=repr)
+@pytest.mark.parametrize(
+    "batching",
+    [*(pytest.param(b, marks=pytest.mark.slow) for b in BATCHINGS[:3]), BATCHINGS[3]],
+    ids=repr,
+)
 def test_label_noise_is_drawn_within_one_function(seen, batching, monkeypatch):
     run = pn.train(problem(), "adam", batching=batching, **KW)
     assert seen
@@ -64,6 +68,7 @@ def test_label_noise_is_drawn_within_one_function(seen, batching, monkeypatch):
         assert np.allclose(a, b, rtol=1e-13, atol=0)
 
 
+@pytest.mark.slow
 def test_lanes_that_draw_their_samples_are_one_function_too(seen):
     grid = {"seed": list(range(4))}
     runs = pn.sweep(problem(), "adam", grid=grid, batching=BATCHINGS[1], **KW)

@@ -280,6 +280,7 @@ def test_loss_based_steps_are_the_rule_of_lyu_and_li(size, scale):
         assert (np.diff(np.log(wanted[:, 1])) < 0).any()
 
 
+@pytest.mark.slow
 def test_accepted_losses_never_rise_and_go_deep():
     run = pn.train(
         SQUARED,
@@ -304,6 +305,7 @@ def test_at_the_lowest_log_loss_a_run_rests():
     assert np.isfinite(run.state.pace.rate)
 
 
+@pytest.mark.slow
 def test_loss_based_steps_with_momentum_never_stand_still():
     problem = pn.datasets.gaussian(20, 40, seed=0).problem()
     least = []

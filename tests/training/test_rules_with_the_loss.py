@@ -98,6 +98,7 @@ class Polyak(rules.AbstractOptimizer):
         return jax.tree.map(lambda w, g: w - length * g, w, g), state
 
 
+@pytest.mark.slow
 def test_ones_own_rule_gets_the_loss_too():
     problem = classifier()
     how = {"steps": 30, "step_size": 1.0, "batching": batching.Shuffled(3)}
@@ -118,6 +119,7 @@ def test_such_runs_resume_bit_by_bit(tmp_path):
     assert np.array_equal(again.last, whole.last)
 
 
+@pytest.mark.slow
 def test_padded_batches_weigh_what_they_hold():
     for problem in (least_squares(), classifier()):
         w = jnp.ones_like(problem.start)

@@ -245,6 +245,7 @@ pn.sweep(
 """
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_bit_by_bit(tmp_path, monkeypatch):
     path = tmp_path / "runs.zarr"
     child = subprocess.Popen(

@@ -19,7 +19,7 @@ from penchant.diagnosis._cautions import Caution, Kind
 from penchant.norms import AbstractNorm
 from penchant.problems import AbstractClassification
 from penchant.theory import Prediction
-from penchant.theory.modified import Asked, FiniteStep
+from penchant.theory.modified import FiniteStep, StepAt
 from penchant.theory.sharpness import SharpnessPrediction
 from penchant.theory.state_space import StateSpacePrediction
 from penchant.training import Trajectory
@@ -135,7 +135,7 @@ class AbstractDiagnosis(eqx.Module):
         Its size, whether that is valid there, and what takes it out; None where the
         step size depends on the loss.
         """
-        return Asked.of(self.trajectory).answer()
+        return StepAt.of(self.trajectory).answer()
 
     @property
     def interrupted(self) -> bool:

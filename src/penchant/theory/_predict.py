@@ -20,7 +20,7 @@ from penchant.problems.models import ssm
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
 from penchant.theory.descent._rules import Descent, as_descent
-from penchant.theory.modified import Asked
+from penchant.theory.modified import StepAt
 from penchant.theory.papers import (
     baek2026persample,
     dunn1978conditional,
@@ -241,11 +241,11 @@ def predict_from(
         best(canonical(Linf(), problem))  # data that no weights separate stop here
     found = foretell(rule, setting)
     if trajectory is not None:
-        return dataclasses.replace(found, asked=Asked.of(trajectory))
+        return dataclasses.replace(found, asked=StepAt.of(trajectory))
     if schedule is None:
         return found
     w = problem.start if init is None else problem.read(init, "init")
-    return dataclasses.replace(found, asked=Asked(problem, rule, schedule, None, w))
+    return dataclasses.replace(found, asked=StepAt(problem, rule, schedule, None, w))
 
 
 @functools.singledispatch

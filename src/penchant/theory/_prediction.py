@@ -9,7 +9,7 @@ from penchant import pages
 from penchant._plain import plain
 from penchant._types import Scalar, Weights
 from penchant.norms import AbstractNorm
-from penchant.theory.modified import Asked, FiniteStep
+from penchant.theory.modified import FiniteStep, StepAt
 
 
 class Verdict(enum.Enum):
@@ -72,7 +72,7 @@ class Prediction(eqx.Module):
     [`AdamLimits`][penchant.theory.AdamLimits]; None where a theorem names the norm.
 
     `source` names the theorem, with a key of the bibliography (see `penchant.cite`).
-    `asked` are the rule, step size and weights that `finite_step` is about.
+    `asked` is what `finite_step` is about.
     """
 
     norm: AbstractNorm | None
@@ -84,7 +84,7 @@ class Prediction(eqx.Module):
     regimes: tuple[Regime, ...] = ()
     alternatives: tuple["Prediction", ...] = ()
     evidence: Any = None
-    asked: Asked | None = None
+    asked: StepAt | None = None
 
     @functools.cached_property
     def finite_step(self) -> FiniteStep | None:

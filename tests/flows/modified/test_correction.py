@@ -19,9 +19,7 @@ from tests.flows.modified.cases import RULES, TWINS, flat, net, off, some, toy
 H = 1e-3
 
 
-@pytest.mark.parametrize(
-    "name", some(RULES, "heavy ball", "nesterov", "adam inside", "nadam", "lion")
-)
+@pytest.mark.parametrize("name", some(RULES, "heavy ball", "nesterov", "nadam", "lion"))
 def test_the_closed_form_of_a_moment_rule_is_its_replay(name):
     rule, problem = RULES[name], net()
     w = problem.start
@@ -82,6 +80,7 @@ def test_an_optax_transformation_has_the_correction_of_its_twin(name):
         assert off(a.direction, b.direction) < (1e-11 if step is None else 1e-12)
 
 
+@pytest.mark.slow
 def test_a_clipped_rule_is_expanded_as_what_it_does():
     theirs, _ = TWINS["clipped"]
     ours = pn.optimizers.SteepestDescent(pn.norms.L2())
@@ -105,6 +104,7 @@ class _Displaced(AbstractOptimizer):
         return jax.tree.map(jnp.add, w, v), v
 
 
+@pytest.mark.slow
 def test_a_rule_of_a_stranger_whose_memory_holds_the_step_size():
     problem = net()
     engine = Engine.of(problem, _Displaced(), H)
@@ -119,6 +119,7 @@ def test_a_rule_of_a_stranger_whose_memory_holds_the_step_size():
     assert off(a.direction, b.direction) < 1e-10
 
 
+@pytest.mark.slow
 def test_mini_batches_are_the_sums_of_the_theorem():
     # cattaneo2024adam: M, R, L, P and their bars for batches in a given order
     problem, b1, b2, eps = net(), 0.8, 0.9, 1e-2
@@ -298,6 +299,7 @@ def test_entries_that_divide_zero_by_zero_count_as_invalid():
     assert "divide 0 by 0" in seen.notes[0]
 
 
+@pytest.mark.slow
 def test_what_is_not_smooth_is_said():
     def kinked(w, batch):
         return jax.nn.relu(batch @ w) ** 2 + jnp.sum(w**2)

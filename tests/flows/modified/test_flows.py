@@ -118,6 +118,7 @@ def test_gradient_descent_has_a_third_order():
         flows.modified_flow(toy(), "adam", step_size=1e-3, steps=4, order=3)
 
 
+@pytest.mark.slow
 def test_a_rule_that_says_nothing_is_replayed_to_the_same_path():
     rule = Adam(0.9, 0.95, 1e-2, bias_correction=True)
     theirs = optax.adam(1.0, 0.9, 0.95, eps=1e-2)
@@ -230,6 +231,7 @@ def test_the_slow_root_has_narayana_like_coefficients():
     )
 
 
+@pytest.mark.slow
 def test_gradient_flow_of_a_quadratic_is_exponential():
     problem = quadratic([0.5, 3.0])
     times = np.array([0.0, 0.3, 2.0])

@@ -140,6 +140,7 @@ def test_rates_with_momentum_name_both_sources():
     assert "kim2026minibatch" in pn.cite(rate.source)
 
 
+@pytest.mark.slow
 def test_reshuffled_gaps_are_the_least_of_two_bounds():
     problem = pn.datasets.gaussian(6, 10, seed=1).problem()
     longest = float(jnp.abs(problem.X).sum(axis=1).max())

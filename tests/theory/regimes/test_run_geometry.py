@@ -204,6 +204,7 @@ def test_one_sample_of_equal_entries_crosses_where_foretold(b1, b2, eta, eps, in
     assert measured == pytest.approx(told, rel=0.03)
 
 
+@pytest.mark.slow
 def test_predict_and_run_geometry_have_one_engine():
     problem = pn.datasets.gaussian(10, 30, seed=4).problem()
     best = pn.max_margin(problem, pn.norms.Linf())

@@ -32,6 +32,7 @@ def test_what_fits_need_not_generalise():
         theory.fits_without_generalising(teacher, 6, 6)
 
 
+@pytest.mark.slow
 def test_clean_data_generalise_and_poisoned_do_not():
     clean, bad = (
         pn.predict(problem(LONG), "gd"),
@@ -102,6 +103,7 @@ def test_sign_descent_ends_at_its_closed_form():
     )
 
 
+@pytest.mark.slow
 def test_a_phase_diagram_has_poison_and_repair():
     found = theory.phase_diagram(
         [1e-9, 1e-5], [1e-7, 1e-3, 1.0], a0=[1e-3, 8e-4, 5e-4, 1e-4], length=7

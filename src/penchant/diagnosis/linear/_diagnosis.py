@@ -16,7 +16,7 @@ from penchant.estimators import Convergence, Imitation
 from penchant.norms import AbstractNorm
 from penchant.pages import percent
 from penchant.theory import Prediction
-from penchant.theory.modified import Asked
+from penchant.theory.modified import StepAt
 from penchant.training import Trajectory
 
 
@@ -116,7 +116,7 @@ class Diagnosis(AbstractDiagnosis):
     def footnotes(self) -> list[str]:
         held = self.held_out
         lines = [] if held is None else [f"{held.headline} {held.explanation}"]
-        said = Asked.of(self.trajectory).statement
+        said = StepAt.of(self.trajectory).statement
         if said is not None:
             lines.append(
                 f"To first order, finite steps: {said} Whether that holds where this "

@@ -338,6 +338,16 @@ def _names(
     return tuple(name for name in have if name in asked)
 
 
+def _pull_by_lag(problem: SequenceRegression, w: StateSpace) -> Float[Array, " k"]:
+    r"""$\rho_l=\frac2n\sum_i\delta_i\xi_ix_{i,\kappa-l}$."""
+    check_instance(
+        "problem", problem, SequenceRegression, "what ssm.regression returns"
+    )
+    check_instance("w", w, StateSpace, "a StateSpace")
+    pull = problem.residuals(w) * problem.slopes(w)
+    return 2.0 * jnp.mean(pull[:, None] * problem.lags, axis=0)
+
+
 def gamma(problem: SequenceRegression, w: StateSpace) -> Float[Array, " k1"]:
     r"""$\gamma^{(l)}=\frac{2(l+1)}n\sum_i\delta_i\xi_i\,x_{i,\kappa-l-1}$, `(κ−1,)`.
 
@@ -360,13 +370,7 @@ def gamma(problem: SequenceRegression, w: StateSpace) -> Float[Array, " k1"]:
     Raises:
         TypeError: If the model is of another kind.
     """
-    check_instance(
-        "problem", problem, SequenceRegression, "what ssm.regression returns"
-    )
-    check_instance("w", w, StateSpace, "a StateSpace")
-    pull = problem.residuals(w) * problem.slopes(w)
-    by_lag = 2.0 * jnp.mean(pull[:, None] * problem.lags, axis=0)
-    return jnp.arange(1.0, problem.length) * by_lag[1:]
+    return jnp.arange(1.0, problem.length) * _pull_by_lag(problem, w)[1:]
 
 
 def velocity(problem: SequenceRegression, w: StateSpace) -> StateSpace:
@@ -392,12 +396,7 @@ def velocity(problem: SequenceRegression, w: StateSpace) -> StateSpace:
     Raises:
         TypeError: If the model is of another kind.
     """
-    check_instance(
-        "problem", problem, SequenceRegression, "what ssm.regression returns"
-    )
-    check_instance("w", w, StateSpace, "a StateSpace")
-    pull = problem.residuals(w) * problem.slopes(w)
-    rho = 2.0 * jnp.mean(pull[:, None] * problem.lags, axis=0)
+    rho = _pull_by_lag(problem, w)
     lags = jnp.arange(float(problem.length))
     P = w.a[:, None] ** lags[None, :]
     parts = {

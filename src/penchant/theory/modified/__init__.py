@@ -1,8 +1,8 @@
 """What a finite step adds to the loss: which norm, with which sign, and where."""
 
 from penchant.theory.modified._foretell import (
-    Asked as Asked,
     FiniteStep as FiniteStep,
+    StepAt as StepAt,
     foretell_step as foretell_step,
 )
 from penchant.theory.modified._losses import (

@@ -80,11 +80,7 @@ def foretell_step(
         ValueError: If a number is out of its range.
     """
     rule = optimizers.read(optimizer)
-    schedule = as_schedule(step_size)
-    if isinstance(schedule, LossBased):
-        raise TypeError("step_size must be a number or a function of the step.")
-    at = 0 if step is None else step
-    h = float(schedule.scale) if isinstance(schedule, Constant) else float(schedule(at))
+    h = _size(step_size, step)
     term = added_term(rule, step_size=h)
     w = problem.start if weights is None else weights
     seen = None
@@ -93,8 +89,8 @@ def foretell_step(
     return FiniteStep(term, seen, _remedy(rule, term, seen))
 
 
-class Asked(eqx.Module):
-    """What a prediction of finite steps is asked about: a rule on a problem, and where.
+class StepAt(eqx.Module):
+    """A rule's finite step on a problem at some weights: what a prediction is asked of.
 
     `step` are the updates made before, None for a full memory.
     """
@@ -106,29 +102,23 @@ class Asked(eqx.Module):
     weights: Parameters
 
     @classmethod
-    def of(cls, run: Trajectory) -> "Asked":
+    def of(cls, run: Trajectory) -> "StepAt":
         """Where a run ended."""
         rule = run.rule
         step = int(run.state.step)
         return cls(rule.problem, rule.optimizer, rule.schedule, step, run.last)
 
     @property
-    def _constant(self) -> bool:
-        """Not loss-based: such step sizes are no numbers."""
-        return not isinstance(as_schedule(self.step_size), LossBased)
-
-    @property
     def statement(self) -> str | None:
-        """Which term is added, without looking at the weights."""
-        if not self._constant:
+        """Which term is added, without a look at the weights; None as for `answer`."""
+        if isinstance(as_schedule(self.step_size), LossBased):
             return None
-        schedule: Any = as_schedule(self.step_size)
-        h = float(schedule(0 if self.step is None else self.step))
+        h = _size(self.step_size, self.step)
         return added_term(self.optimizer, step_size=h).statement
 
     def answer(self) -> FiniteStep | None:
         """The term and its worth; None where step sizes depend on the loss."""
-        if not self._constant:
+        if isinstance(as_schedule(self.step_size), LossBased):
             return None
         return foretell_step(
             self.problem,
@@ -137,6 +127,16 @@ class Asked(eqx.Module):
             step=self.step,
             weights=self.weights,
         )
+
+
+def _size(step_size: StepSize, step: int | None) -> float:
+    """The step size at a step, or at the first."""
+    schedule = as_schedule(step_size)
+    if isinstance(schedule, LossBased):
+        raise TypeError("step_size must be a number or a function of the step.")
+    if isinstance(schedule, Constant):
+        return float(schedule.scale)
+    return float(schedule(0 if step is None else step))
 
 
 def _remedy(

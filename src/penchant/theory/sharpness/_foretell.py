@@ -1,6 +1,6 @@
 import functools
 import math
-from typing import Any, TypeAlias
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,10 +15,10 @@ from penchant.measures import Estimate
 from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractObjective, AbstractProblem, Regression
 from penchant.theory._prediction import Assumption, Verdict
-from penchant.theory.modified import FiniteStep, foretell_step
+from penchant.theory.modified import FiniteStep, StepAt
 from penchant.theory.sharpness._clock import slow_time
 from penchant.training.batching import AbstractBatching, FullBatch
-from penchant.training.schedules import Constant, LossBased, Power, as_schedule
+from penchant.training.schedules import Constant, Power, as_schedule
 
 HOLDS, FAILS, UNKNOWN = Verdict.HOLDS, Verdict.FAILS, Verdict.UNKNOWN
 
@@ -32,10 +32,6 @@ BEGUN = 0.1
 """Share of the time that a coordinate takes, below which the drift has hardly begun."""
 
 
-Asked: TypeAlias = tuple[Any, int | None, Parameters]
-"""Step size, steps and weights that a prediction was asked for."""
-
-
 class SharpnessPrediction(eqx.Module):
     r"""Which sharpness noise has an optimizer lower along the minimisers.
 
@@ -44,7 +40,7 @@ class SharpnessPrediction(eqx.Module):
     slow time $\sum\eta^2$ of the run asked about, `needed` about the time that the
     drift takes, by the start's size; None where not known. First order only: what is
     foretold is a point where the measure is stationary along the minimisers. `asked`
-    are the step size, steps and weights that `finite_step` is about.
+    is what `finite_step` is about.
     """
 
     measure: str | None = eqx.field(static=True)
@@ -57,7 +53,7 @@ class SharpnessPrediction(eqx.Module):
     noise: float | None
     problem: AbstractProblem
     optimizer: AbstractOptimizer
-    asked: Asked | None = None
+    asked: StepAt | None = None
 
     @functools.cached_property
     def finite_step(self) -> FiniteStep | None:
@@ -65,12 +61,7 @@ class SharpnessPrediction(eqx.Module):
 
         None without a step size, or with one that depends on the loss.
         """
-        if self.asked is None:
-            return None
-        step_size, steps, w = self.asked
-        return foretell_step(
-            self.problem, self.optimizer, step_size=step_size, step=steps, weights=w
-        )
+        return None if self.asked is None else self.asked.answer()
 
     @property
     def holds(self) -> bool:
@@ -227,8 +218,8 @@ def foretell_sharpness(
     if step_size is not None and steps is not None:
         time = slow_time(step_size, check_count("steps", steps))
     asked = None
-    if step_size is not None and not isinstance(as_schedule(step_size), LossBased):
-        asked = (step_size, steps, w)
+    if step_size is not None:
+        asked = StepAt(problem, rule, step_size, steps, w)
     try:
         metric = Metric.of(rule)
     except TypeError as error:
