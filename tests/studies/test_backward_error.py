@@ -6,7 +6,7 @@ import pytest
 
 import penchant as pn
 from penchant import studies
-from penchant.studies.backward_error import _networks, _orders, _setup, _toy
+from penchant.studies.backward_error import _memory, _orders, _setup, _toy
 from tests.cases import missed
 
 STUDY = studies.find("backward-error")
@@ -80,15 +80,15 @@ def test_single_precision_drifts():
 
 
 def test_a_network_stays_nearer_to_its_corrected_map():
-    sizes = _networks.Memory(40, 4, (1e-4,), 20, (1e-2,), 1)
-    assert not missed(_networks.memory(sizes))
+    sizes = _memory.Memory(40, 4, (1e-4,), 20, (1e-2,), 1)
+    assert not missed(_memory.memory(sizes))
 
 
 @pytest.mark.slow
 def test_so_does_one_on_other_images():
-    sizes = _networks.Memory(40, 4, (1e-4,), 20, (1e-2,), 1)
+    sizes = _memory.Memory(40, 4, (1e-4,), 20, (1e-2,), 1)
     images = pn.datasets.digits(classes=("3", "8"))
-    assert not missed(_networks.memory(sizes, data=images))
+    assert not missed(_memory.memory(sizes, data=images))
 
 
 @pytest.mark.slow

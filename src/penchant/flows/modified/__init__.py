@@ -6,8 +6,6 @@ from penchant.flows.modified._central_flow import (
     central_flow as central_flow,
 )
 from penchant.flows.modified._correction import (
-    Correction as Correction,
-    Share as Share,
     SinglePrecisionWarning as SinglePrecisionWarning,
     correction as correction,
 )
@@ -23,6 +21,7 @@ from penchant.flows.modified._principal_flow import (
     principal_flow as principal_flow,
     slow_root as slow_root,
 )
+from penchant.flows.modified._result import Correction as Correction, Share as Share
 from penchant.flows.modified._without_memory import (
     WithoutMemoryBias as WithoutMemoryBias,
 )

@@ -1,7 +1,8 @@
-import functools
+"""The door: read what is asked, choose how to expand it, and say what it is worth."""
+
 import math
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,29 +13,17 @@ from jaxtyping import Array, Float, Int
 from penchant import optimizers
 from penchant._checks import check_count, check_instance
 from penchant._keys import as_key
-from penchant._plain import plain
 from penchant._types import Key, Numbers, Parameters, Scalar, StepSize, Tree
-from penchant.flows.modified._algebra import add, gradient_map, times, zeros
 from penchant.flows.modified._choose import Engine
 from penchant.flows.modified._kinks import kinks_of_loss, kinks_of_rule
 from penchant.flows.modified._moments import Coefficients, Form, MomentRule
 from penchant.flows.modified._replay import EVERY, Increment, Order, replay
+from penchant.flows.modified._result import ENOUGH, Correction, Kind, Spread
+from penchant.flows.modified._summary import run_summary, share_of, summary
 from penchant.optimizers import AbstractOptimizer, FromOptax
 from penchant.problems import AbstractProblem, ScaledGradient, of_dataset
 from penchant.training import schedules
 from penchant.training.batching import AbstractBatching
-
-VALID = 0.3
-"""Below this share of the step a correction is one: beyond, it makes things worse.
-
-Measured over bins of coordinates: `test_the_threshold_is_where_it_stops_helping`.
-"""
-
-ENOUGH = 0.5
-"""Share of coordinates that must be valid for a correction to be quoted."""
-
-LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Quantiles of the validity that are kept."""
 
 SETTLED = 1e-9
 """A replay in the limit is done when twice the steps change it by less."""
@@ -48,188 +37,9 @@ LONGEST = 1 << 17
 STRAIGHT = 0.3
 """A gradient that leaves its tangent by more, over the way memory looks back, bends."""
 
-if TYPE_CHECKING:
-    Kind: TypeAlias = Literal["flow", "map"]
-else:
-    Kind = str  # another word is refused at the door, in a sentence
-
 
 class SinglePrecisionWarning(UserWarning):
     """Weights of a run in single precision, whose rounding is of this size itself."""
-
-
-class Spread(eqx.Module):
-    """Validities of the coordinates that move, which are `count`; else infinite."""
-
-    values: Float[Array, " p"]
-    count: int = eqx.field(static=True)
-
-    @functools.cached_property
-    def quantiles(self) -> tuple[float, ...]:
-        """At the usual levels; taken when asked for, since they need an order."""
-        if self.count == 0:
-            return tuple(0.0 for _ in LEVELS)
-        at = [int(q * (self.count - 1)) for q in LEVELS]
-        return tuple(float(x) for x in np.partition(np.asarray(self.values), at)[at])
-
-
-class Share(eqx.Module):
-    """How far one moment's part of a correction is one.
-
-    `direction` is the part, `share_valid` the share of coordinates in which it alone is
-    below 0.3 of the step, `quantiles` those of its validity at 5, 25, 50, 75 and 95 %.
-    """
-
-    direction: Parameters
-    spread: Spread
-    share_valid: float = eqx.field(static=True)
-
-    @property
-    def quantiles(self) -> tuple[float, ...]:
-        """Of the validity, at 5, 25, 50, 75 and 95 %."""
-        return self.spread.quantiles
-
-    @property
-    def valid(self) -> bool:
-        """Whether at least half of the coordinates are."""
-        return self.share_valid >= ENOUGH
-
-    def __repr__(self) -> str:
-        return f"valid in {self.share_valid:.0%}, median {self.quantiles[2]:.2g}"
-
-
-class Correction(eqx.Module):
-    r"""What a finite step and memory add to a rule's flow: $\dot w=-F+h\,C$.
-
-    `F` is the step divided by the step size $h$, `direction` $C$, so that `velocity` is
-    $-F+hC$; of a map, $w\leftarrow w+h\cdot$ `velocity`. `memory` and `discretisation`
-    add up to it. `first` and `second` are the parts that go through each moment, None
-    where a rule's moments are not known.
-
-    `validity` is $V_j=h|C_j|/|F_j|$, coordinate by coordinate: the expansion is one
-    where it is small. 0 where neither moves; infinite where $F_j=0$ and $C_j$ is not,
-    or does not exist. `share_valid` is the share below 0.3 of the coordinates that move
-    (both measured to be where a correction stops helping), `quantiles` those of $V$ at
-    5, 25, 50, 75 and 95 %. Of the valid coordinates, `penalised` is the share whose
-    term goes down $HF$, the gradient of what $F$ is the slope of (a norm of the
-    gradient), `anti_penalised` that which goes up it. `ratio` $=h\|C\|/\|F\|$ and
-    `cosine` compare $hC$ with $-F$ over the valid coordinates; NaN where fewer than
-    half are valid, since there the norm means nothing.
-
-    `bend` is how far the gradient leaves its tangent over the way that the memory looks
-    back, relative to the tangent: what the expansion neglects. `error` is the standard
-    error of `direction` over random orders of batches, None without. `notes` are
-    sentences on what the answer means where something is not smooth.
-    """
-
-    F: Parameters
-    direction: Parameters
-    memory: Parameters
-    discretisation: Parameters
-    validity: Parameters
-    first: Share | None
-    second: Share | None
-    error: Parameters | None
-    step_size: float = eqx.field(static=True)
-    step: int | None = eqx.field(static=True)
-    kind: Kind = eqx.field(static=True)
-    share_valid: float = eqx.field(static=True)
-    penalised: float = eqx.field(static=True)
-    anti_penalised: float = eqx.field(static=True)
-    spread: Spread = eqx.field(repr=False)
-    ratio: float = eqx.field(static=True)
-    cosine: float = eqx.field(static=True)
-    bend: float = eqx.field(static=True)
-    how: str = eqx.field(static=True)
-    notes: tuple[str, ...] = eqx.field(static=True)
-
-    @property
-    def quantiles(self) -> tuple[float, ...]:
-        """Of the validity, at 5, 25, 50, 75 and 95 %."""
-        return self.spread.quantiles
-
-    @property
-    def velocity(self) -> Parameters:
-        r"""$-F+hC$."""
-        return jax.tree.map(lambda f, c: self.step_size * c - f, self.F, self.direction)
-
-    @property
-    def valid(self) -> bool:
-        """Whether at least half of the coordinates are in the perturbative regime."""
-        return self.share_valid >= ENOUGH
-
-    @property
-    def verdict(self) -> str:
-        """In a sentence: outside the perturbative regime, or what is added."""
-        low, middle, high = self.quantiles[1:4]
-        if not self.valid:
-            said = (
-                f"outside the perturbative regime: {self.share_valid:.1%} of "
-                f"coordinates have a correction below {VALID:g} of their step "
-                f"(quartiles {low:.2g}, {middle:.2g}, {high:.2g})"
-            )
-            if self.first is not None and self.second is not None and self.first.valid:
-                return (
-                    f"{said}; the first moment's part alone is valid in "
-                    f"{self.first.share_valid:.0%}, the second's in "
-                    f"{self.second.share_valid:.0%}."
-                )
-            return f"{said}."
-        if self.ratio == 0.0:
-            return "nothing is added at this order."
-        way = _way(self.penalised, self.anti_penalised)
-        return (
-            f"the correction is {self.ratio:.2g} of the step at cosine "
-            f"{self.cosine:+.2f}, valid in {self.share_valid:.0%} of coordinates "
-            f"(median {middle:.2g}); {way}."
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but arrays, in types that JSON has."""
-        parts = {
-            name: None
-            if part is None
-            else {"share_valid": part.share_valid, "quantiles": part.quantiles}
-            for name, part in (("first", self.first), ("second", self.second))
-        }
-        return plain({
-            "kind": self.kind,
-            "step_size": self.step_size,
-            "step": self.step,
-            "verdict": self.verdict,
-            "share_valid": self.share_valid,
-            "quantiles": self.quantiles,
-            "penalised": self.penalised,
-            "anti_penalised": self.anti_penalised,
-            "ratio": self.ratio,
-            "cosine": self.cosine,
-            "bend": self.bend,
-            "how": self.how,
-            "notes": self.notes,
-            **parts,
-        })
-
-    def __repr__(self) -> str:
-        when = "in the limit" if self.step is None else f"at step {self.step}"
-        lines = [
-            f"Correction of the {self.kind} {when}, step size {self.step_size:g}: "
-            f"{self.verdict}"
-        ]
-        if self.first is not None and self.second is not None:
-            lines.append(f"  first moment: {self.first!r}; second: {self.second!r}")
-        lines.append(f"  by {self.how}; gradients bend by {self.bend:.2g}")
-        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
-
-
-def _way(penalised: float, anti: float) -> str:
-    if penalised >= 0.9:
-        return f"it penalises the gradient's norm in {penalised:.0%} of these"
-    if anti >= 0.9:
-        return f"it anti-penalises the gradient's norm in {anti:.0%} of these"
-    return (
-        f"it penalises the gradient's norm in {penalised:.0%} of these and "
-        f"anti-penalises it in {anti:.0%}"
-    )
 
 
 def correction(
@@ -319,7 +129,7 @@ def correction(
         parts = _replayed(engine, w, n, h, order)
         how = f"replay of {n + 1} steps"
     if seen is None:
-        seen = _run_summary(problem, w, parts, jnp.asarray(now), kind == "map", age)
+        seen = run_summary(problem, w, parts, jnp.asarray(now), kind == "map", age)
     split = moments is not None and full and moments.second is not None
     numbers = jax.tree.map(np.asarray, seen["numbers"])
     share, penalised, anti, ratio, cosine, bend, singular = numbers
@@ -330,8 +140,8 @@ def correction(
         memory=seen["memory"],
         discretisation=seen["half"],
         validity=seen["validity"],
-        first=_share(seen, 0) if split else None,
-        second=_share(seen, 1) if split else None,
+        first=share_of(seen, 0) if split else None,
+        second=share_of(seen, 1) if split else None,
         error=error,
         step_size=now,
         step=n if step is not None or batches is not None else None,
@@ -452,7 +262,7 @@ def _closed(
         "gradient": found.gradient,
         "HF": found.HF,
     }
-    return parts, _summary(problem, w, parts, h, map_kind, age)
+    return parts, summary(problem, w, parts, h, map_kind, age)
 
 
 _run_replay = eqx.filter_jit(replay)
@@ -573,102 +383,6 @@ def _age(moments: MomentRule | None, n: int | None) -> float:
     return max(found)
 
 
-def _summary(
-    problem: AbstractProblem,
-    w: Parameters,
-    parts: dict[str, Any],
-    h: Scalar,
-    map_kind: bool,
-    age: Scalar,
-) -> dict[str, Any]:
-    """Signs turned round, validity, and the numbers that are quoted."""
-    F = parts["F"]
-    memory = times(-1.0, parts["memory"])
-    half = zeros(F) if map_kind else times(-1.0, parts["half"])
-    direction = add(memory, half)
-    singular = parts["singular"]
-    validity = _validity(F, direction, h, singular)
-    flat = lambda tree: jnp.concatenate([jnp.ravel(x) for x in jax.tree.leaves(tree)])
-    V, f, c = flat(validity), flat(F), flat(direction)
-    live = (f != 0) | (V > 0)
-    alive = jnp.maximum(jnp.sum(live), 1)
-    valid = live & (V < VALID)
-    if "HF" in parts:
-        g, HF = parts["gradient"], parts["HF"]
-    else:
-        g, products = gradient_map(problem, w)
-        HF = products(F)
-    uphill = c * flat(HF)
-    among = jnp.maximum(jnp.sum(valid), 1)
-    fv, cv = jnp.where(valid, f, 0.0), jnp.where(valid, h * c, 0.0)
-    lengths = jnp.linalg.norm(fv), jnp.linalg.norm(cv)
-    ratio = jnp.where(lengths[0] > 0, lengths[1] / lengths[0], 0.0)
-    both = lengths[0] * lengths[1]
-    cosine = jnp.where(
-        both > 0, -jnp.sum(fv * cv) / jnp.where(both > 0, both, 1.0), 0.0
-    )
-    numbers = [
-        jnp.sum(valid) / alive,
-        jnp.sum(valid & (uphill < 0)) / among,
-        jnp.sum(valid & (uphill > 0)) / among,
-        ratio,
-        cosine,
-        _bend(problem, w, g, F, HF, h * age),
-        jnp.sum(flat(singular)),
-    ]
-    moving = lambda v: jnp.where(live, v, jnp.inf)
-    out = {
-        "direction": direction,
-        "memory": memory,
-        "half": half,
-        "validity": validity,
-        "numbers": [jnp.asarray(x, float) for x in numbers],
-        "moving": moving(V),
-        "live": jnp.sum(live),
-        "parts": [],
-    }
-    for m, d in parts["parts"]:
-        part = times(-1.0, m if map_kind else add(m, d))
-        v = flat(_validity(F, part, h, singular))
-        share = jnp.sum(live & (v < VALID)) / alive
-        out["parts"].append((part, share, moving(v)))
-    return out
-
-
-_run_summary = eqx.filter_jit(_summary)
-
-
-def _validity(
-    F: Parameters, direction: Parameters, h: Scalar, singular: Parameters
-) -> Parameters:
-    def one(f: Array, c: Array, odd: Array) -> Array:
-        still = f == 0
-        V = h * jnp.abs(c) / jnp.where(still, 1.0, jnp.abs(f))
-        V = jnp.where(still, jnp.where(c == 0, 0.0, jnp.inf), V)
-        return jnp.where(odd, jnp.inf, V)
-
-    return jax.tree.map(one, F, direction, singular)
-
-
-def _bend(
-    problem: AbstractProblem,
-    w: Parameters,
-    g: ScaledGradient,
-    F: Parameters,
-    HF: Parameters,
-    way: Scalar,
-) -> Scalar:
-    r"""How far $g(w+vF)$ is from $g(w)+vHF$, relative to the latter's change."""
-    there = problem.scaled_gradient(add(w, F, way))
-    same = jnp.exp(there.log_scale - g.log_scale)
-    off = jax.tree.map(
-        lambda a, b, u: (same * a - b) - way * u, there.direction, g.direction, HF
-    )
-    norm = lambda t: jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(t)))
-    below = way * norm(HF)
-    return jnp.where(below > 0, norm(off) / jnp.where(below > 0, below, 1.0), 0.0)
-
-
 def _notes(
     problem: AbstractProblem,
     rule: AbstractOptimizer,
@@ -718,8 +432,3 @@ def _one_step(rule: AbstractOptimizer) -> Any:
         return rule.update(frozen, rule.init(w), w, jnp.asarray(1.0), **more)[0]
 
     return step
-
-
-def _share(seen: dict[str, Any], i: int) -> Share:
-    part, share, moving = seen["parts"][i]
-    return Share(part, Spread(moving, int(seen["live"])), float(share))

@@ -1,19 +1,17 @@
 """Cattaneo, Klusowski, Shigida (2024) and after: what finite steps add to a loss."""
 
 from penchant.studies._study import Experiment, Study
-from penchant.studies.backward_error._networks import (
-    batches as batches,
-    edge as edge,
-    memory as memory,
-    u_curve as u_curve,
-    validity as validity,
-)
+from penchant.studies.backward_error._batches import batches as batches
+from penchant.studies.backward_error._edge import edge as edge
+from penchant.studies.backward_error._memory import memory as memory
 from penchant.studies.backward_error._orders import orders as orders, single as single
 from penchant.studies.backward_error._toy import (
     bilinear as bilinear,
     equilibrium as equilibrium,
     integral as integral,
 )
+from penchant.studies.backward_error._u_curve import u_curve as u_curve
+from penchant.studies.backward_error._validity import validity as validity
 
 STUDY = Study(
     "backward-error",
