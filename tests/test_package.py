@@ -44,6 +44,7 @@ ANYWHERE = {path.stem for path in SOURCE.glob("_*.py")} - {"__init__"}
 """Private modules at the top: tools that know of no folder."""
 
 OUTSIDE = {
+    "penchant._engine",
     *("penchant", "penchant._files", "penchant._plain", "penchant._visible"),
     "penchant.studies",
 }
