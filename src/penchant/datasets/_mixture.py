@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -98,7 +99,7 @@ class Mixture:
         if mu.ndim != 1 or not mu.size:
             raise ValueError(f"mean must have shape (d,), d >= 1; got {mu.shape}.")
         check_number("mean", mu, finite=True)
-        check_number("spectrum", spectrum, above=0.0, below=np.inf)
+        check_number("spectrum", spectrum, above=0.0, finite=True)
         values = np.asarray(spectrum, dtype=float)
         if values.shape not in {(), mu.shape}:
             raise ValueError(
@@ -273,5 +274,6 @@ class Mixture:
         )
 
 
-def _as_given(x: Array) -> Array | float:
+def _as_given(x: Any) -> Any:
+    """A number as a number, an array as it is."""
     return float(x) if np.ndim(x) == 0 else x

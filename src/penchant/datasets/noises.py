@@ -69,8 +69,8 @@ class StudentT(AbstractNoise):
     Heavy tails: moments exist below `df` only. With `df` of at most 4 the squares of
     the entries have no variance, and what hangs on $\|\Sigma\|_F$ fluctuates.
 
-    >>> round(StudentT(5.0).third, 4)  # 1.5958 of a Gaussian
-    1.9735
+    >>> round(StudentT(5.0).third, 4)  # a Gaussian's is 1.5958
+    2.2053
 
     Args:
         df: Degrees of freedom, above 2: the variance is infinite below.
@@ -83,7 +83,7 @@ class StudentT(AbstractNoise):
     df: float
 
     def __post_init__(self):
-        check_number("df", self.df, above=2.0, below=np.inf)
+        check_number("df", self.df, above=2.0, finite=True)
 
     @property
     def third(self) -> float:
