@@ -24,9 +24,10 @@ from penchant.margins._separability import (
 )
 from penchant.margins._solvers.conjugates import Smooth
 from penchant.margins._solvers.first_order import first_order
+from penchant.margins._solvers.gram import by_gram
 from penchant.margins._solvers.interior_point import Bounds, interior_point
 from penchant.margins._solvers.min_norm import min_norm
-from penchant.margins._solvers.plan import Plan, has_plan
+from penchant.margins._solvers.plan import Plan, family, has_plan
 from penchant.margins._solvers.rows import PairRows
 from penchant.margins._solvers.separate import separability, separates
 from penchant.margins._solvers.steepest import by_steepest_steps
@@ -63,7 +64,9 @@ class MaxMargin(eqx.Module):
     1 - margin / upper_bound. `dual` `(n,)` are the dual weights of the samples, on the
     simplex; `pairs` `(n, c)` those of sample and opponent that they sum. `support`
     marks the support vectors: samples with more than $10^{-6}$ of the largest weight
-    (an interior-point method leaves every other one a trace).
+    (an interior-point method leaves every other one a trace). Euclidean margins of two
+    classes with fewer samples than features have dual weights that are exactly 0 off
+    the support, and all others count.
 
     In the sum, max, nuclear and spectral norms other weights may have the same margin;
     compare margins there, not directions.
@@ -237,6 +240,10 @@ def max_margin(
     assert isinstance(problem, LinearClassification)
     norm = read(norm)
     check_number("tol", tol, above=0.0, below=1.0)
+    if solver is None or isinstance(solver, Exact):
+        quick = _among_samples(problem, norm, tol)
+        if quick is not None:
+            return quick
     norm(jnp.zeros(problem.weight_shape))  # a norm that doesn't fit says so here
     if solver is None:
         size = math.prod(problem.weight_shape)
@@ -248,6 +255,34 @@ def max_margin(
     W = _read_weights(problem, found.weights)
     q = softmax(problem, norm, W) if found.pairs is None else found.pairs
     return _certified(problem, norm, Attempt(W, q, found.method), tol, solver)
+
+
+def _among_samples(
+    problem: LinearClassification, norm: AbstractNorm, tol: float
+) -> MaxMargin | None:
+    """Euclidean margins of two classes by the Gram matrix; None where others must."""
+    if not (problem.binary and has_plan(norm)):
+        return None
+    kind, p, _ = family(norm, True)
+    if kind != "entrywise" or p != 2.0:
+        return None
+    X, y = np.asarray(problem.X), np.asarray(problem.y, dtype=float)
+    with _blas_threads(problem):
+        found = by_gram(X, y, tol=tol)
+    if found is None:
+        return None
+    dual = found.beta / found.beta.sum()
+    return MaxMargin(
+        weights=jnp.asarray(found.weights),
+        margin=jnp.asarray(found.margin),
+        upper_bound=jnp.asarray(found.upper),
+        gap=jnp.asarray(found.gap),
+        dual=jnp.asarray(dual),
+        pairs=jnp.asarray(dual[:, None]),
+        support=jnp.asarray(dual > 0.0),
+        norm=norm,
+        method="Gram matrix",
+    )
 
 
 def _read_weights(problem: LinearClassification, weights: Numbers) -> Weights:

@@ -7,6 +7,7 @@ from penchant.theory import (
     papers as papers,
     per_sample as per_sample,
     regimes as regimes,
+    risk as risk,
     sharpness as sharpness,
     state_space as state_space,
 )
@@ -26,6 +27,10 @@ from penchant.theory.per_sample import (
     AdamLimit as AdamLimit,
     AdamLimits as AdamLimits,
     adam_limits as adam_limits,
+)
+from penchant.theory.risk import (
+    MixtureRisk as MixtureRisk,
+    mixture_risk as mixture_risk,
 )
 
 __getattr__ = _moved.moved(
