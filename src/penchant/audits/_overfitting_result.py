@@ -212,7 +212,7 @@ class Overfitting(eqx.Module):
         """Everything, in types that JSON has; an estimate is [value, error]."""
         pair = lambda e: None if e is None or not e.valid else [e.value, e.error]
         names = ("predicted_share", "signal", "trace", "square", "aligned", *RISKS)
-        measured = None
+        measured: dict[str, Any] | None = None
         if self.measured is not None:
             measured = {name: pair(getattr(self.measured, name)) for name in RISKS}
             measured["how"] = self.measured.how

@@ -114,6 +114,7 @@ def read_signed(X: Any, y: Numbers, *, other: Signed | None = None) -> Signed:
             classes.
     """
     where = "X" if other is None else "held_out's X"
+    rows: Any
     if sparse.issparse(X):
         rows = sparse.csr_matrix(X, dtype=np.float64)
         rows.sum_duplicates()
