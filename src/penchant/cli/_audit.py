@@ -76,7 +76,7 @@ def audit(
     console.print(escape(repr(found).partition("\n")[2]), highlight=False)
 
 
-def _sequences(data: str, target: str | None) -> pn.audits.SequenceAudit:
+def _sequences(data: str, target: str | None) -> "pn.audits.SequenceAudit":
     given = pn.datasets.load_sequences(data, target=target)
     return pn.audits.audit_sequences(given.X, given.y, name=given.name)
 
@@ -88,7 +88,7 @@ def _overfitting(
     rows: int | None,
     folds: int | None,
     seed: int,
-) -> pn.audits.Overfitting:
+) -> "pn.audits.Overfitting":
     some = None if classes is None else listed(classes, str)
     given = pn.datasets.load(data, target=target, classes=some, rows="all")
     if len(given.classes) != 2:

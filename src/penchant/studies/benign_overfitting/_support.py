@@ -159,7 +159,7 @@ def _path(
 def _ends(mixture: Mixture, s: int, steps: int) -> tuple[float, float, float]:
     Z = signed(mixture, 50, s)
     path = _path(Z, steps // 10, pn.theory.risk.LogisticSteps())
-    rho = mixture.rho(path.weights)
+    rho = np.asarray(mixture.rho(path.weights))
     return float(rho[0]), float(rho[-1]), float(mixture.rho(margin(Z)[0]))
 
 
