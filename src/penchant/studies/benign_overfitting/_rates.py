@@ -35,7 +35,7 @@ def rates(preset: Preset | Draws = Preset.QUICK, seed: int = 0) -> Figure:
     lines, seen = [], []
     for length, squared in NOTE.items():
         values = rhos(isotropic(10_000, length), 50, seeds, seed)
-        seen.append(float((values**2).mean()))
+        seen.append(float(values.mean() ** 2))
         expected = told(50, 10_000, length)
         lines.append(
             held(

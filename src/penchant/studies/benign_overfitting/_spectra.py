@@ -76,7 +76,7 @@ def spectra(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
                     share=share,
                 ),
             ]
-            seen.append((power, float((both[:, 0] ** 2).mean()), told.rho**2))
+            seen.append((power, float(both[:, 0].mean() ** 2), told.rho**2))
             if name != "top" and power == 0.9:
                 lines.append(_loose(mixture, where))
         shown[name] = np.array(seen)
@@ -122,7 +122,7 @@ def rare_weak(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
         lines.append(
             held(f"ρ, s = {s} of 5000, sγ² = 16", found, expected=told.rho, share=0.005)
         )
-        seen.append(float((found**2).mean()))
+        seen.append(float(found.mean() ** 2))
     told = pn.theory.mixture_risk(isotropic(5000, 4.0), N).rho ** 2
     caption = "ρ² by the number of coordinates that carry the signal"
     axes = pn.plotting.curves(
@@ -159,7 +159,7 @@ def flips(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
                 source="formula 7 of our notes",
             )
         )
-        seen.append(float((found**2).mean()))
+        seen.append(float(found.mean() ** 2))
     mixture = isotropic(1500, 12.0, flip=0.15)
     drawn = rhos(mixture, 70, 6 * seeds, seed)
     told = pn.theory.mixture_risk(mixture, 70)
