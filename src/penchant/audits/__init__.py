@@ -5,6 +5,11 @@ from penchant.audits._defences import (
     Defences as Defences,
     defences as defences,
 )
+from penchant.audits._overfitting import overfitting as overfitting
+from penchant.audits._overfitting_result import (
+    Measured as Measured,
+    Overfitting as Overfitting,
+)
 from penchant.audits._poisoning import (
     LeaveOneOut as LeaveOneOut,
     SequenceAudit as SequenceAudit,

@@ -62,6 +62,13 @@ CATALOGUE: dict[str, About] = {
             "it is early stopping",
         ),
         About(
+            "benign-overfitting",
+            ("cao2021mixtures", "chatterji2021finite", "hsu2021proliferation"),
+            "Cao, Gu, Belkin (2021)",
+            "the risk of max margin on mixtures, foretold for any spectrum, flips "
+            "and number of rows, when it is least squares, and when that is harmless",
+        ),
+        About(
             "adam-sharpness",
             ("li2025sharpness", "li2022what"),
             "Li, Wen, Lyu (2025)",

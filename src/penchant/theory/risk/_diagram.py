@@ -75,7 +75,12 @@ class RiskDiagram(eqx.Module):
             ax.set_xlabel(f"p: d = n^p, n = {self.n}")
             ax.set_ylabel("q: ‖μ‖ = n^q")
             ax.legend(
-                loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=3, frameon=False
+                loc="lower center",
+                bbox_to_anchor=(0.5, 1.0),
+                ncols=3,
+                frameon=False,
+                fontsize="small",
+                columnspacing=1.0,
             )
         return ax
 
