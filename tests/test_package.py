@@ -255,6 +255,18 @@ def test_the_first_import_needs_no_engine():
     assert version[0].isdigit()
 
 
+def test_studies_are_listed_without_the_engine_and_found_as_modules():
+    told = run(
+        "import sys; from penchant.cli import app\n"
+        "try: app(['studies'])\n"
+        "except SystemExit as end: print(end.code, 'jax' in sys.modules)\n"
+        "from penchant import studies; print(studies.per_sample_adam.gaussian.__name__)"
+    )
+    assert told.returncode == 0, told.stderr
+    assert "per-sample-adam" in told.stdout
+    assert told.stdout.split()[-3:] == ["0", "False", "gaussian"]
+
+
 def test_old_addresses_still_work_and_say_where_things_are():
     code = """
 import warnings

@@ -6,9 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
-from scipy import optimize
 
 from penchant._types import Scalar
 from penchant.margins.geometry import Geometry
@@ -166,5 +166,5 @@ def distance(
         # an orthogonal factor changes no length: as few rows as there are columns
         Q, A = np.linalg.qr(J.T)
         b = Q.T @ v
-    shares, _ = optimize.nnls(A, b, maxiter=100 * A.shape[1] + 100)
+    shares, _ = scipy.optimize.nnls(A, b, maxiter=100 * A.shape[1] + 100)
     return float(np.linalg.norm(shares @ J - v)), shares

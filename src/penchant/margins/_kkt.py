@@ -6,9 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Bool, Float
 from numpy.typing import NDArray
-from scipy import optimize, sparse
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Parameters, PerSample, Real, Scalar
@@ -280,10 +280,12 @@ def _largest_gap(
     scale = np.abs(J).max()
     # n = sum of rows, |n| <= s entry by entry, <n, w> = 1
     G = J / scale
-    A = sparse.bmat([[G.T, -sparse.eye(p)], [-G.T, -sparse.eye(p)]], format="csr")
+    A = scipy.sparse.bmat(
+        [[G.T, -scipy.sparse.eye(p)], [-G.T, -scipy.sparse.eye(p)]], format="csr"
+    )
     inner = np.concatenate([G @ w, np.zeros(p)])
     cost = np.concatenate([np.zeros(m), np.ones(p)])
-    found = optimize.linprog(
+    found = scipy.optimize.linprog(
         cost,
         A_ub=A,
         b_ub=np.zeros(2 * p),
@@ -328,7 +330,7 @@ def _layerwise_gap(
     starts = [np.ones(len(J))]
     starts += [np.eye(len(J))[i] + 1e-3 for i in range(min(len(J), 8))]
     for start in starts:
-        found = optimize.minimize(
+        found = scipy.optimize.minimize(
             both, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(J)
         )
         if np.isfinite(found.fun) and found.fun < best:
