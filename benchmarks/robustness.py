@@ -101,9 +101,7 @@ def _off(ours: Any, peer: list[np.ndarray]) -> float:
                for a, b in pairs)  # fmt: skip
 
 
-def torch_loop(
-    X: Any, y: Any, start: Any, steps: int, cap: float
-) -> list[np.ndarray]:
+def torch_loop(X: Any, y: Any, start: Any, steps: int, cap: float) -> list[np.ndarray]:
     """What one writes: autograd on log of the mean logistic loss, and the two caps."""
     data = torch.tensor(np.asarray(X))
     signs = torch.tensor(np.asarray(y, dtype=float))

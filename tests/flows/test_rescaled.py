@@ -8,6 +8,8 @@ import pytest
 import penchant as pn
 from benchmarks.robustness import torch_loop
 from penchant.flows import ZeroGradientError, adaptive_flow, rescaled_flow
+from penchant.problems.models.networks import SquaredReLU
+from tests.flows.cases import network
 
 DATA = pn.datasets.clusters(30, 4, 16)
 PROBLEM = DATA.network(6, scale=1e-2)
@@ -25,7 +27,6 @@ def test_it_is_the_loop_that_one_writes_in_torch():
     np.testing.assert_allclose(run.last[1]["W"][0], v, atol=1e-9)
     assert run.steps[0] == 0
     assert run.steps[-1] == 150
-    assert run.separated
 
 
 def test_the_space_of_the_examples_changes_nothing():
@@ -51,31 +52,25 @@ def test_starts_side_by_side_are_the_runs_alone():
         np.testing.assert_allclose(a, b, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_small_steps_follow_the_accurate_flow():
-    """The path of gradient flow, to first order in the step."""
-    start = PROBLEM.apply.params(1, scale=0.3)
-    depth = -4.0
+    """The path of gradient flow, to first order in the step, in a smooth network."""
+    problem, depth = network(SquaredReLU()), -3.0
     exact = adaptive_flow(
-        PROBLEM,
-        pn.optimizers.GradientDescent(),
-        init=start,
-        log_loss=depth,
-        record=2,
-        tol=1e-7,
-    ).last
+        problem, pn.optimizers.GradientDescent(), log_loss=depth, record=5, tol=1e-7
+    )
+    assert float(exact.log_loss[-1]) == pytest.approx(depth)
+    true = np.asarray(problem.flat(exact.last))
     off = []
-    for cap, steps in ((4e-3, 4000), (1e-3, 16000)):
-        run = rescaled_flow(
-            PROBLEM, steps=steps, init=start, cap=cap, relative=0.5, record=200
-        )
+    for cap, steps in ((0.05, 3000), (0.0125, 12000)):
+        run = rescaled_flow(problem, steps=steps, cap=cap, relative=0.5, record=400)
         depths = np.asarray(run.log_loss)
         assert depths[-1] < depth
-        flat = np.asarray(jax.vmap(PROBLEM.flat)(run.weights))
+        flat = np.asarray(jax.vmap(problem.flat)(run.weights))
         at = [np.interp(-depth, -depths, flat[:, j]) for j in range(flat.shape[1])]
-        true = np.asarray(PROBLEM.flat(exact))
         off.append(np.linalg.norm(np.array(at) - true) / np.linalg.norm(true))
     assert off[0] < 0.05
-    assert off[1] < 0.6 * off[0]
+    assert off[1] < 0.5 * off[0]
 
 
 def test_the_loss_goes_below_every_float_and_norms_like_roots_of_time():
@@ -102,7 +97,5 @@ def test_what_is_refused():
         rescaled_flow(PROBLEM, steps=5, init=lanes(1)[0], starts=lanes(1))
     with pytest.raises(ValueError, match="at least one"):
         rescaled_flow(PROBLEM, steps=5, starts=[])
-    with pytest.raises(ValueError, match="relative must be < 1"):
+    with pytest.raises(ValueError, match="relative must be > 0 and < 1"):
         rescaled_flow(PROBLEM, steps=5, relative=2.0)
-    with pytest.raises(TypeError, match="problem must be"):
-        rescaled_flow(None, steps=5)

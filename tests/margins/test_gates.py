@@ -1,7 +1,6 @@
 """KKT residuals over all of Clarke's gradients, against a quadratic program."""
 
 import cvxpy as cp
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,9 +14,9 @@ PROBLEM = DATA.network(4, scale=1e-4)
 def ends():
     run = pn.flows.rescaled_flow(PROBLEM, steps=8000, record=8)
     inside = pn.problems.row_space(PROBLEM)
-    at = lambda i: inside.drop(
-        [{name: x[i] for name, x in layer.items()} for layer in run.weights]
-    )
+    at = lambda i: inside.drop([
+        {name: x[i] for name, x in layer.items()} for layer in run.weights
+    ])
     return inside.problem, [at(i) for i in (-3, -2, -1)]
 
 
@@ -58,7 +57,9 @@ def test_it_is_the_program_of_the_definition(ends, kink):
     problem, weights = ends
     for w in weights[:2]:
         found = float(pn.kkt(problem, w, tol=1.0, kink=kink).residual)
-        assert found == pytest.approx(by_program(problem, w, kink, 1.0), rel=2e-3)
+        assert found == pytest.approx(
+            by_program(problem, w, kink, 1.0), rel=2e-3, abs=2e-5
+        )
 
 
 def test_the_residual_falls_with_kinks_and_stalls_without(ends):
@@ -82,8 +83,8 @@ def test_the_whole_space_has_the_same_residual(ends):
 
 def test_several_classes_and_no_kinks():
     data = pn.datasets.clusters(30, 3, 12, sigma=0.3, classes=range(3))
-    problem = data.network(6, scale=1e-2)
-    w = pn.flows.rescaled_flow(problem, steps=2000).last
+    problem = data.network(16, scale=0.1)
+    w = pn.flows.rescaled_flow(problem, steps=1000).last
     found = pn.kkt(problem, w, tol=1.0, kink=1e-9)
     assert found.kinks == 0
     assert float(found.residual) == pytest.approx(float(found.active), abs=1e-9)
@@ -93,8 +94,5 @@ def test_several_classes_and_no_kinks():
 
 def test_a_kink_must_be_a_share():
     w = pn.networks.from_clusters(DATA.means, DATA.labels)[1]
-    with pytest.raises(ValueError, match="kink must be < 1"):
+    with pytest.raises(ValueError, match="kink must be > 0 and < 1"):
         pn.kkt(PROBLEM, w, kink=2.0)
-    weighted = pn.norms.Mahalanobis(jnp.full(PROBLEM.parameters, 4.0))
-    with pytest.raises(ValueError, match="weights"):
-        pn.kkt(PROBLEM, w, weighted)

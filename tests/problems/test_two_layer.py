@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import penchant as pn
-from penchant.problems.networks import Frozen, Trained, TwoLayer
+from penchant.problems.models.networks import Frozen, Trained, TwoLayer
 
-X = np.random.default_rng(0).normal(size=(6, 9))
+X = jnp.asarray(np.random.default_rng(0).normal(size=(6, 9)))
 Y = np.array([1, -1, 1, -1, 1, 1])
 
 
@@ -36,10 +36,10 @@ def test_against_the_formula():
     w = drawn(network)
     W, b, v = (np.asarray(a) for a in (w[0]["W"], w[0]["b"], w[1]["W"][0]))
     size = np.sqrt((W**2).sum(1) + b**2)
-    Z = np.maximum(0.5 * X @ W.T + b, 0)
+    Z = np.maximum(0.5 * np.asarray(X) @ W.T + b, 0)
     np.testing.assert_allclose(network(w, X), (Z**3 / size**2) @ v)
     dead = [{"W": 0.0 * w[0]["W"], "b": 0.0 * w[0]["b"]}, w[1]]
-    grad = jax.grad(lambda w: jnp.sum(network(w, jnp.asarray(X))))(dead)
+    grad = jax.grad(lambda w: jnp.sum(network(w, X)))(dead)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grad))
 
 
@@ -57,8 +57,8 @@ def test_gates_change_derivatives_and_not_values():
     np.testing.assert_allclose(network.gated(w, X, 1 - on), network(w, X))
     slope = lambda f: jax.grad(lambda w: jnp.sum(f(w)))(w)
     for a, b in zip(
-        jax.tree.leaves(slope(lambda w: network.gated(w, jnp.asarray(X), on))),
-        jax.tree.leaves(slope(lambda w: network(w, jnp.asarray(X)))),
+        jax.tree.leaves(slope(lambda w: network.gated(w, X, on))),
+        jax.tree.leaves(slope(lambda w: network(w, X))),
         strict=True,
     ):
         np.testing.assert_allclose(a, b)
@@ -80,11 +80,13 @@ def test_the_written_network_is_right_and_robust_to_half_the_length(d):
     k = 6
     data = pn.datasets.clusters(d, k, 60, sigma=0.0, seed=d)
     network, w = pn.networks.from_clusters(data.means, data.labels)
-    out = data.y * np.asarray(network(w, data.X))
+    out = data.y * np.asarray(network(w, jnp.asarray(data.X)))
     np.testing.assert_allclose(out, 2.0)
     # along its own mean a unit goes off at half the mean's length, and not before
     own = data.means[data.cluster] / np.sqrt(d)
-    at = lambda r: data.y * np.asarray(network(w, data.X - r * np.sqrt(d) * own))
+    at = lambda r: (
+        data.y * np.asarray(network(w, jnp.asarray(data.X - r * np.sqrt(d) * own)))
+    )
     assert (at(0.499) > 0).all()
     assert np.allclose(at(0.501), 0)
 

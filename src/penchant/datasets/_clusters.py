@@ -80,7 +80,7 @@ class Clusters:
         """
         k, d = self.means.shape
         inner = self.means @ self.means.T
-        most = np.abs(inner[~np.eye(k, dtype=bool)]).max() if k > 1 else 0.0
+        most = float(np.abs(inner[~np.eye(k, dtype=bool)]).max())
         noise = 4.0 * self.sigma * math.sqrt(d) * math.log(d)
         left, right = k * (most + noise + 1.0), (d - noise + 1.0) / 10.0
         return Slack(
@@ -115,7 +115,7 @@ class Clusters:
         *,
         scale: Real = 1e-3,
         power: Real = 1.0,
-        head: networks.AbstractHead = networks.Trained(),  # noqa: RUF009
+        head: networks.AbstractHead = networks.Trained(),
         loss: AbstractLoss | str = Logistic(),
         key: int = 0,
     ) -> NetworkClassification:

@@ -24,9 +24,9 @@ ENOUGH = 1e-9
 class Gates:
     r"""The gates of some margins at some weights: on, off, or at their kink.
 
-    With slopes $s_{ij}\in[0,1]$ of the units at a kink, margin i's gradient is affine in
-    them, so that the cone of all is the cone of those with slopes 0 and 1: $2^K$ for K
-    units. They are not listed: given what is left of the weights, the one of most
+    With slopes $s_{ij}\in[0,1]$ of the units at a kink, margin i's gradient is affine
+    in them, so that the cone of all is the cone of those with slopes 0 and 1: $2^K$ for
+    K units. They are not listed: given what is left of the weights, the one of most
     use is found unit by unit (column generation), until none is of any.
     """
 

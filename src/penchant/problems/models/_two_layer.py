@@ -178,9 +178,8 @@ def from_clusters(means: Numbers, labels: Numbers) -> tuple[TwoLayer, list[Layer
     is right within $\|\mu\|/2$ of them, against the $\|\mu\|\sqrt{2/k}$ or less of what
     training finds (derived, and measured by the study `robustness`).
 
-    >>> import numpy as np
-    >>> network, w = from_clusters(2.0 * np.eye(4), [1, -1, 1, -1])
-    >>> network(w, 2.0 * np.eye(4)).tolist()
+    >>> network, w = from_clusters(2.0 * jnp.eye(4), [1, -1, 1, -1])
+    >>> network(w, 2.0 * jnp.eye(4)).tolist()
     [2.0, -2.0, 2.0, -2.0]
 
     Args:

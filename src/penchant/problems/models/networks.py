@@ -28,6 +28,7 @@ from penchant.problems.models._two_layer import (
     from_clusters as from_clusters,
 )
 
+
 class AbstractActivation(eqx.Module):
     r"""A function $\sigma$ with $\sigma(\alpha z)=\alpha^p\sigma(z)$ for $\alpha>0$."""
 
