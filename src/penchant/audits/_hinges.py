@@ -51,7 +51,7 @@ def _evaluate(jaxpr: Any, consts: Any, given: list[Any], gain: float) -> list[An
         inputs = [read(v) for v in eqn.invars]
         inner = _inner(eqn)
         if _is_hinge(eqn):
-            out = [_softplus(*inputs, eqn, gain)]
+            out = [_softplus(inputs[0], inputs[1], eqn, gain)]
         elif inner is not None and _hinged(inner.jaxpr):
             out = _evaluate(inner.jaxpr, inner.consts, inputs, gain)
         else:
@@ -62,7 +62,7 @@ def _evaluate(jaxpr: Any, consts: Any, given: list[Any], gain: float) -> list[An
 
 
 def _params(eqn: Any) -> dict[str, Any]:
-    found = eqn.primitive.get_bind_params(eqn.params)
+    found: Any = eqn.primitive.get_bind_params(eqn.params)
     # before JAX 0.10.1 functions came apart, first; none of ours had any
     return found[1] if isinstance(found, tuple) else found
 

@@ -87,6 +87,7 @@ def read(
             "model must be a LinearClassification, a NetworkClassification or a "
             f"function apply(w, X); got {type(model).__name__}."
         )
+    apply: Any = model
     if isinstance(problem, (LinearClassification, NetworkClassification)):
         apply = problem.apply if isinstance(problem, NetworkClassification) else linear
         w = problem.read(w)
@@ -95,8 +96,6 @@ def read(
             "model must be a LinearClassification or a NetworkClassification; got "
             f"{type(problem).__name__}. A function apply(w, X) serves too."
         )
-    else:
-        apply = model
     if problem is None and (X is None or y is None):
         raise ValueError("X and y must be given where the model is a function.")
     if (X is None) != (y is None):

@@ -123,7 +123,8 @@ class Clusters:
 
         Args:
             width: Units.
-            scale: Standard deviation of the start; biases start at 0.
+            scale: Standard deviation of the first layer at the start; biases start at
+                0, and a trained head at the size of the first layer (`balanced`).
             power: $p$ of pReLU. Above 1 there are no biases, and examples are scaled by
                 $1/\sqrt d$.
             head: `networks.Trained()` or `networks.Frozen(size)`.
@@ -142,7 +143,7 @@ class Clusters:
             first_bias=plain,
             input_scale=1.0 if plain else 1.0 / math.sqrt(d),
         )
-        params = network.params(key, scale=scale)
+        params = network.balanced(key, scale=scale)
         return NetworkClassification(network, params, self.X, self.y, loss=loss)
 
     def __repr__(self) -> str:

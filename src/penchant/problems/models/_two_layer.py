@@ -133,6 +133,24 @@ class TwoLayer(AbstractNetwork):
             layers.append({"W": size * jax.random.normal(second, shape, dtype=float)})
         return layers
 
+    def balanced(self, key: Key = 0, *, scale: Real = 1e-3) -> list[Layer]:
+        r"""Small parameters whose layers are of one size: $\|v_j\|=\|(w_j,b_j)\|$.
+
+        Gradient flow keeps the difference of the two squares. So units turn at once,
+        where with a smaller head they first have to grow one: for powers of ReLU that
+        decides whether units find single clusters before they have a size.
+
+        Args:
+            key: Of the draws.
+            scale: Standard deviation of the first layer; biases are 0.
+        """
+        params = self.params(key, scale=scale)
+        if len(params) == 1:
+            return params
+        first, head = params[0]["W"], params[1]["W"]
+        size = jnp.linalg.norm(first, axis=1) / jnp.linalg.norm(head, axis=0)
+        return [params[0], {"W": head * size[None, :]}]
+
     def inputs(self, params: list[Layer], X: Float[Array, "n d"]) -> Array:
         """What the units see, `(n, m)`."""
         Z = self.input_scale * (X @ params[0]["W"].T)
