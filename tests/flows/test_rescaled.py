@@ -24,7 +24,7 @@ def test_it_is_the_loop_that_one_writes_in_torch():
     W, b, v = torch_loop(PROBLEM.X, PROBLEM.y, PROBLEM.start, 150, 0.02)
     np.testing.assert_allclose(run.last[0]["W"], W, atol=1e-9)
     np.testing.assert_allclose(run.last[0]["b"], b, atol=1e-9)
-    np.testing.assert_allclose(run.last[1]["W"][0], v, atol=1e-9)
+    np.testing.assert_allclose(run.last[1]["W"], v, atol=1e-9)
     assert run.steps[0] == 0
     assert run.steps[-1] == 150
 

@@ -114,15 +114,24 @@ def _everywhere(
     pgd: PGD,
     key: Any,
 ) -> Bool[Array, "r n"]:
+    own = jnp.arange(pgd.starts) % 3 == 2
+    plain = jax.grad(lambda x: jnp.sum(margins(x)))
+    soft = jax.grad(lambda x: jnp.sum(smooth(x)))
+
     def at(given: Any) -> Array:
         radius, key = given
-        found = jnp.zeros(X.shape[0], dtype=bool)
-        for i, sub in enumerate(jax.random.split(key, pgd.starts)):
-            start = towards if i == 0 else jax.random.normal(sub, X.shape, X.dtype)
-            own = i % 3 == 2
-            slope = jax.grad(lambda x, f=(margins if own else smooth): jnp.sum(f(x)))
-            found |= _one(margins, slope, X, start, radius, pgd)
-        return found
+
+        # a start after the other in one loop: each gradient is compiled once
+        def one(found: Array, start: Any) -> Any:
+            i, mine, sub = start
+            drawn = jax.random.normal(sub, X.shape, X.dtype)
+            first = jnp.where(i == 0, towards, drawn)
+            slope = lambda x: jax.lax.cond(mine, plain, soft, x)
+            return found | _one(margins, slope, X, first, radius, pgd), None
+
+        keys = jax.random.split(key, pgd.starts)
+        nobody = jnp.zeros(X.shape[0], dtype=bool)
+        return jax.lax.scan(one, nobody, (jnp.arange(pgd.starts), own, keys))[0]
 
     return jax.lax.map(at, (radii, jax.random.split(key, radii.shape[0])))
 
@@ -145,14 +154,14 @@ def _one(
 
     def step(_: Any, state: Any) -> Any:
         delta, found = state
-        delta = project(
-            delta - pgd.step * radius / pgd.steps * steepest(slope(X + delta))
-        )
-        return delta, found | (margins(X + delta) <= 0)
+        # the margin where it stands is seen with the gradient; the last one after
+        found |= margins(X + delta) <= 0
+        way = steepest(slope(X + delta))
+        return project(delta - pgd.step * radius / pgd.steps * way), found
 
-    delta = radius * steepest(start)
-    begun = (delta, margins(X + delta) <= 0)
-    return jax.lax.fori_loop(0, pgd.steps, step, begun)[1]
+    begun = (radius * steepest(start), jnp.zeros(X.shape[0], dtype=bool))
+    delta, found = jax.lax.fori_loop(0, pgd.steps, step, begun)
+    return found | (margins(X + delta) <= 0)
 
 
 def _nonzero(size: Array) -> Array:

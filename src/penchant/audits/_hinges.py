@@ -51,7 +51,7 @@ def _evaluate(jaxpr: Any, consts: Any, given: list[Any], gain: float) -> list[An
         inputs = [read(v) for v in eqn.invars]
         inner = _inner(eqn)
         if _is_hinge(eqn):
-            out = [_softplus(inputs[0], inputs[1], eqn, gain)]
+            out = [_softplus(inputs[_is_zero(eqn.invars[0])], gain)]
         elif inner is not None and _hinged(inner.jaxpr):
             out = _evaluate(inner.jaxpr, inner.consts, inputs, gain)
         else:
@@ -94,8 +94,7 @@ def _is_zero(v: Any) -> bool:
     return isinstance(v, Literal) and jnp.ndim(v.val) == 0 and float(v.val) == 0.0
 
 
-def _softplus(a: Array, b: Array, eqn: Any, gain: float) -> Array:
-    z = a if _is_zero(eqn.invars[1]) else b
+def _softplus(z: Array, gain: float) -> Array:
     size = jax.lax.stop_gradient(jnp.mean(jnp.abs(z)))
     size = jnp.where(size > 0, size, 1.0) / gain
     return jax.nn.softplus(z / size) * size

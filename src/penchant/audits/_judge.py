@@ -40,7 +40,8 @@ class Judge(eqx.Module):
         """Margins of scores."""
         if self.binary:
             return self.y.astype(out.dtype) * out[:, 0]
-        own = jnp.arange(out.shape[1])[None, :] == self.y[:, None]
+        classes = jnp.arange(out.shape[1], dtype=self.y.dtype)
+        own = classes[None, :] == self.y[:, None]
         mine = jnp.sum(jnp.where(own, out, 0.0), axis=1)
         return mine - jnp.max(jnp.where(own, -jnp.inf, out), axis=1)
 
