@@ -1,4 +1,4 @@
-"""Frei, Vardi, Bartlett, Srebro (2023): ReLU networks that generalise and are fragile."""
+"""Frei, Vardi, Bartlett, Srebro (2023): ReLU networks, accurate and fragile."""
 
 from penchant.studies._catalogue import CATALOGUE
 from penchant.studies._study import Experiment, Study

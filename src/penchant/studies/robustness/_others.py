@@ -124,10 +124,8 @@ def sphere(preset: Preset | Sphere = Preset.QUICK, seed: int = 0) -> Figure:
         z = y[near] @ X[near]
         z /= np.linalg.norm(z)
         grid = np.linspace(0.0, 4.0, 801) * (s.d / m) ** 0.5
-        moved = lambda r: (
-            y * np.asarray(network(w, jnp.asarray(X - r * y[:, None] * z)))
-        )
-        out = np.stack([moved(r) <= 0 for r in grid])
+        moved = [jnp.asarray(X - r * y[:, None] * z) for r in grid]
+        out = np.stack([y * np.asarray(network(w, there)) <= 0 for there in moved])
         flip = np.where(out.any(0), grid[out.argmax(0)], np.inf) / (s.d / m) ** 0.5
         lines.append(
             Line.between(

@@ -116,8 +116,8 @@ def remedies(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     ]
     caption = (
         f"Accuracy under ℓ2 attacks against their radius over √d: d = {s.d}, "
-        f"k = {s.k}, {s.n} points, {s.width} units; 100 fresh points, seed {seed}. No classifier "
-        "that is right at the means is robust beyond .707."
+        f"k = {s.k}, {s.n} points, {s.width} units; 100 fresh points, seed {seed}. No "
+        "classifier that is right at the means is robust beyond .707."
     )
     axes = pn.plotting.curves(
         {name: (np.array(SHARES), row) for name, row in at.items()},
