@@ -42,7 +42,8 @@ def published(preset: Preset | Published = Preset.QUICK, seed: int = 0) -> Figur
     w = _descended(problem)
     means = data.means / np.linalg.norm(data.means, axis=1, keepdims=True)
     C = normal(w) @ means.T
-    positive = np.asarray(problem.apply.head.matrix(1, 10))[0] > 0
+    model: Any = problem.apply
+    positive = np.asarray(model.head.matrix(1, 10))[0] > 0
     within = C[positive][:, data.labels > 0].mean() / 2
     within += C[~positive][:, data.labels < 0].mean() / 2
     apart = flips(problem.apply, w, data, test)
