@@ -16,6 +16,7 @@ from benchmarks import (
     max_margin,
     networks,
     overfitting,
+    robustness,
     scale,
     sharpness,
     state_space,
@@ -36,6 +37,7 @@ MODULES = {
     "matching": matching,
     "state_space": state_space,
     "overfitting": overfitting,
+    "robustness": robustness,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -57,6 +57,7 @@ FOLDERS = (
     "penchant.pages",
     "penchant.plotting",
     "penchant.sklearn",
+    "penchant.torch",
     "penchant.studies",
 )
 # a word such as fan2025spectral, anywhere in a source: docstrings and `source=`

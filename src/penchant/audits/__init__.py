@@ -1,5 +1,6 @@
 """Audits of data: what they excite, what may poison them, and what helps."""
 
+from penchant.audits._attack import PGD as PGD, Attack as Attack
 from penchant.audits._defences import (
     Defence as Defence,
     Defences as Defences,
@@ -16,6 +17,10 @@ from penchant.audits._poisoning import (
     audit_sequences as audit_sequences,
     leave_one_out as leave_one_out,
     poison_scores as poison_scores,
+)
+from penchant.audits._robustness import (
+    Robustness as Robustness,
+    robustness as robustness,
 )
 from penchant.theory.state_space import (
     Excitation as Excitation,

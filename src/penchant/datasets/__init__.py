@@ -2,6 +2,12 @@
 
 from penchant.datasets import noises as noises
 from penchant.datasets._class_centres import class_centres as class_centres
+from penchant.datasets._clusters import (
+    Clusters as Clusters,
+    Slack as Slack,
+    clusters as clusters,
+    random_means as random_means,
+)
 from penchant.datasets._dataset import Dataset as Dataset
 from penchant.datasets._digits import digits as digits
 from penchant.datasets._errors import DataError as DataError

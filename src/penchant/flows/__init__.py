@@ -14,12 +14,14 @@ from penchant.flows import (
 from penchant.flows.adaptive import (
     Flow as Flow,
     Limit as Limit,
+    RescaledFlow as RescaledFlow,
     ShortFlowWarning as ShortFlowWarning,
     Stage as Stage,
     Tail as Tail,
     ZeroGradientError as ZeroGradientError,
     adaptive_flow as adaptive_flow,
     limit as limit,
+    rescaled_flow as rescaled_flow,
     tail_flow as tail_flow,
 )
 from penchant.flows.modified import (

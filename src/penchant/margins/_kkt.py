@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Parameters, PerSample, Real, Scalar
+from penchant.margins._gates import Gates, distance
 from penchant.margins._separability import NotSeparatedError
 from penchant.margins.geometry import Euclidean, Geometry, geometry_of
 from penchant.margins.gradients import Pairs, flat_margins, pair_gradients
@@ -87,6 +88,7 @@ def kkt(
     *,
     tol: Real = 1e-3,
     draws: int = 32,
+    kink: Real = RADIUS,
 ) -> KKT:
     r"""Certify how far parameters are from a KKT point of a norm's margin problem.
 
@@ -108,6 +110,12 @@ def kkt(
         draws: Gradients sampled about the parameters to find kinks, within a relative
             distance of $10^{-7}$ (gradient sampling, `burke2005sampling`). They may
             miss a rare one; what they find is a subset, so residuals are upper bounds.
+        kink: Relative distance within which a unit counts as at its kink, in place of
+            $10^{-7}$. A `networks.TwoLayer` of power 1 tells its gates: there units
+            with inputs of at most this share of the largest have any slope in [0, 1]
+            (`frei2023double`), and the residual is the least over all of them, a convex
+            quadratic program, without sampling. A run of finite steps leaves units
+            within 1e-3 to 1e-2 of their kinks, not at them: at 0 its residual stalls.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -123,6 +131,7 @@ def kkt(
     )
     check_instance("norm", norm, AbstractNorm, "one of penchant.norms")
     check_number("tol", tol, above=0.0)
+    check_number("kink", kink, above=0.0, below=1.0)
     draws = check_count("draws", draws)
     degree = problem.require_degree()
     tree = problem.read(weights)
@@ -133,26 +142,36 @@ def kkt(
         raise NotSeparatedError(problem, tree)
     w, q = w * least ** (-1.0 / degree), q / least
     near = _pairs(q <= 1.0 + tol)
-    J, owner, kinks = _generalised(problem, w, near, draws)
+    layerwise = isinstance(norm, Layerwise)
+    geometry = None if layerwise else geometry_of(norm, problem)
+    told = None
+    if isinstance(geometry, Euclidean):
+        told = Gates.of(problem, w, near, float(kink))
+    if told is None:
+        J, owner, kinks = _generalised(problem, w, near, draws, float(kink))
+    else:
+        J, owner, kinks = told.plain(), np.arange(len(near[0])), told.kinks
 
     nan = np.nan
     dynamic = least_squares = active = slackness = nan
-    if isinstance(norm, Layerwise):
+    if layerwise:
         size = float(norm(problem.unflat(jnp.asarray(w))))
         gap, shares = _layerwise_gap(problem, norm, J, w)
         residual = gap
     else:
-        geometry = geometry_of(norm, problem)
+        assert geometry is not None
         v = geometry.there(w)
         size = geometry.length(v)
         if isinstance(geometry, Euclidean):
             dynamic, slackness = _dynamic(problem, geometry, tree, v, q)
             rows = _least(q, MOST_ROWS)
             everything = geometry.covariant(_at(problem, w, rows))
-            least_squares = _distance(everything, v)[0] / size
-            plain = geometry.covariant(_at(problem, w, near))
-            active = _distance(plain, v)[0] / size
-            off, shares = _distance(geometry.covariant(J), v)
+            least_squares = distance(everything, v)[0] / size
+            single = geometry.covariant(_at(problem, w, near))
+            active = distance(single, v)[0] / size
+            if told is not None:
+                J, owner = told.generated(geometry, v)
+            off, shares = distance(geometry.covariant(J), v)
             residual = min(off / size, active)
             n = shares @ geometry.covariant(J)
             inner = float(n @ v)
@@ -202,6 +221,7 @@ def _generalised(
     w: NDArray[np.float64],
     pairs: Pairs,
     draws: int,
+    radius: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], int]:
     """Distinct gradients around `w`, whose margin each is, and how many have kinks."""
     J = _at(problem, w, pairs)
@@ -214,7 +234,7 @@ def _generalised(
     several = np.zeros(len(J), dtype=bool)
     for _ in range(draws):
         away = rng.normal(size=w.size)
-        other = _at(problem, w + RADIUS * length / np.linalg.norm(away) * away, pairs)
+        other = _at(problem, w + radius * length / np.linalg.norm(away) * away, pairs)
         fresh = np.ones(len(J), dtype=bool)
         for G, owner in zip(found, owners, strict=True):
             off = np.linalg.norm(G - other[owner], axis=1)
@@ -250,19 +270,6 @@ def _dynamic(
 @eqx.filter_jit
 def _slopes(problem: AbstractClassification, tree: Parameters) -> Float[Array, "n c"]:
     return problem.loss.scaled_slopes(problem.pair_margins(tree)).entries
-
-
-def _distance(
-    J: NDArray[np.float64], v: NDArray[np.float64]
-) -> tuple[float, NDArray[np.float64]]:
-    """The distance of `v` from the cone of the rows of `J`, and their weights."""
-    A, b = J.T, v
-    if J.shape[1] > J.shape[0]:
-        # an orthogonal factor changes no length: as few rows as there are columns
-        Q, A = np.linalg.qr(J.T)
-        b = Q.T @ v
-    shares, _ = scipy.optimize.nnls(A, b, maxiter=100 * A.shape[1] + 100)
-    return float(np.linalg.norm(shares @ J - v)), shares
 
 
 def _largest_gap(

@@ -21,7 +21,12 @@ from penchant.problems.classification import (
     NetworkClassification as NetworkClassification,
     NotHomogeneousError as NotHomogeneousError,
 )
-from penchant.problems.models import networks as networks, ssm as ssm
+from penchant.problems.models import (
+    RowSpace as RowSpace,
+    networks as networks,
+    row_space as row_space,
+    ssm as ssm,
+)
 from penchant.problems.objective import (
     AbstractObjective as AbstractObjective,
     Objective as Objective,

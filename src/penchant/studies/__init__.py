@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         gradient_matching as gradient_matching,
         homogeneous_networks as homogeneous_networks,
         per_sample_adam as per_sample_adam,
+        robustness as robustness,
         spectral_descent as spectral_descent,
         ssm_poisoning as ssm_poisoning,
     )

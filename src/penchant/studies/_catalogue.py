@@ -49,6 +49,19 @@ CATALOGUE: dict[str, About] = {
             "infinite time, and what ε and step sizes decide before",
         ),
         About(
+            "robustness",
+            (
+                "frei2023double",
+                "vardi2022gradient",
+                "li2025feature",
+                "min2024can",
+                "haim2022reconstructing",
+            ),
+            "Frei, Vardi, Bartlett, Srebro (2023)",
+            "ReLU networks on clusters that generalise and flip along one direction, "
+            "at √(d/k) exactly, and what helps",
+        ),
+        About(
             "ssm-poisoning",
             (
                 "slutzky2025poisoned",

@@ -11,4 +11,8 @@ from penchant.flows.adaptive._limit import (
     Stage as Stage,
     limit as limit,
 )
+from penchant.flows.adaptive._rescaled import (
+    RescaledFlow as RescaledFlow,
+    rescaled_flow as rescaled_flow,
+)
 from penchant.flows.adaptive._tail import Tail as Tail, tail_flow as tail_flow

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -147,6 +148,20 @@ class NetworkClassification(AbstractClassification):
     def start(self) -> Parameters:
         """`params`."""
         return self.params
+
+    def over(
+        self, apply: Callable[[Parameters, Any], Any], params: Parameters, X: Array
+    ) -> "NetworkClassification":
+        """The same labels and loss, with a model that is the same in other coordinates.
+
+        Nothing is measured again: degrees are taken to be those there were.
+        """
+        made = object.__new__(type(self))
+        changed = {"apply": apply, "params": params, "X": X}
+        for field in dataclasses.fields(self):
+            value = changed.get(field.name, getattr(self, field.name))
+            object.__setattr__(made, field.name, value)
+        return made
 
     def identity(self, w: Parameters) -> Any:
         return self, self.scores(w)

@@ -4,8 +4,8 @@ A network is a function `network(params, X)`; `network.params(key)` draws parame
 """
 
 import abc
+import dataclasses
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,9 +14,19 @@ from jaxtyping import Array, Float
 
 from penchant._checks import check_count, check_number
 from penchant._pretty import pretty
-from penchant._types import Key, Parameters, Real
-
-Layer = dict[str, Array]
+from penchant._types import Key, Real
+from penchant.problems.models._base import (
+    AbstractNetwork as AbstractNetwork,
+    Layer as Layer,
+    as_key,
+)
+from penchant.problems.models._two_layer import (
+    AbstractHead as AbstractHead,
+    Frozen as Frozen,
+    Trained as Trained,
+    TwoLayer as TwoLayer,
+    from_clusters as from_clusters,
+)
 
 
 class AbstractActivation(eqx.Module):
@@ -89,26 +99,6 @@ class LeakyReLU(AbstractActivation):
         return float(2.0 / (1.0 + self.slope**2))
 
 
-class AbstractNetwork(eqx.Module):
-    """A model with a degree; equal ones compile once."""
-
-    @property
-    @abc.abstractmethod
-    def degree(self) -> float:
-        """The degree of homogeneity in all parameters together."""
-
-    @abc.abstractmethod
-    def params(self, key: Key = 0, *, scale: Real | None = None) -> Parameters:
-        """Random parameters: He-normal, or `scale` times standard normal."""
-
-    @abc.abstractmethod
-    def __call__(self, params: Parameters, X: Float[Array, "n ..."]) -> Array:
-        """Scores: `(n,)` for one output, else `(n, k)`."""
-
-    def __repr__(self) -> str:
-        return pretty(self)
-
-
 class MLP(AbstractNetwork):
     r"""$\Phi(w,x)=W_m\,\sigma(W_{m-1}\cdots\sigma(W_1x))$, without inner biases.
 
@@ -148,8 +138,11 @@ class MLP(AbstractNetwork):
             degree = degree * self.activation.power + 1.0
         return degree
 
+    def narrowed(self, features: int) -> "MLP":
+        return dataclasses.replace(self, sizes=(features, *self.sizes[1:]))
+
     def params(self, key: Key = 0, *, scale: Real | None = None) -> list[Layer]:
-        keys = jax.random.split(_key(key), len(self.sizes) - 1)
+        keys = jax.random.split(as_key(key), len(self.sizes) - 1)
         layers = []
         for i, k in enumerate(keys):
             m, n = self.sizes[i : i + 2]
@@ -221,7 +214,7 @@ class CNN(AbstractNetwork):
         shapes.append((self.hidden, self.outputs))
         layers = []
         for i, (k, s) in enumerate(
-            zip(jax.random.split(_key(key), 4), shapes, strict=True)
+            zip(jax.random.split(as_key(key), 4), shapes, strict=True)
         ):
             fan = math.prod(s[:-1])
             gain = 2.0 if i < 3 else 1.0
@@ -251,7 +244,3 @@ def _convolve(X: Array, W: Array) -> Array:
 def _pool(Z: Array) -> Array:
     n, h, w, c = Z.shape
     return jnp.max(jnp.reshape(Z, (n, h // 2, 2, w // 2, 2, c)), axis=(2, 4))
-
-
-def _key(key: Key) -> Any:
-    return jax.random.key(key) if isinstance(key, int) else key
