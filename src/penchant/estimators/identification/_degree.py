@@ -1,0 +1,158 @@
+r"""How long a step is when the gradient is multiplied: degree, $\varepsilon$, clips."""
+
+import dataclasses
+import math
+
+import numpy as np
+from scipy.optimize import brentq
+
+from penchant.estimators.identification._box import AbstractBox
+from penchant.estimators.identification._gradients import flat, generic
+
+SCALES = 10.0 ** np.arange(-20.0, 20.5, 1.0)
+"""Forty decades, in the unit of a gradient whose entries are of size 1."""
+
+STRAIGHT = 1e-6
+"""Slopes that agree to this are one degree."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Degree:
+    r"""$\|u(sG)\|$ over the scale $s$ of one gradient `(s,)`, on a fresh state.
+
+    `degree` is the exponent in the widest straight part that is not the linear one
+    where $\varepsilon$ rules: None where no part of four decades is straight. `error`
+    is the spread of local slopes in it. `low` and `high` are its ends; `below` is the
+    degree beneath it, None where there is no other part.
+    """
+
+    scales: np.ndarray
+    lengths: np.ndarray
+    degree: float | None
+    error: float
+    low: float
+    high: float
+    below: float | None
+    above: float | None
+
+    @property
+    def kinked(self) -> bool:
+        """Whether there is another straight part beneath or above."""
+        return self.below is not None or self.above is not None
+
+    @property
+    def scale(self) -> float:
+        r"""A scale at which $\varepsilon$ changes steps by less than rounding."""
+        if self.below is None:
+            return 1.0 if self.low <= 1.0 <= self.high else math.sqrt(self.low)
+        # a flat part that ends at low: twelve decades above it, where there are
+        return max(1.0, min(self.low * 1e11, self.high / 1e3))
+
+
+def degree(box: AbstractBox, seed: int) -> Degree:
+    """The first step over forty decades of one gradient."""
+    G = generic(box.shape, seed)
+    lengths = np.array([float(np.linalg.norm(box.first(s * G))) for s in SCALES])
+    return read(SCALES, lengths)
+
+
+def read(scales: np.ndarray, lengths: np.ndarray) -> Degree:
+    """The straight parts of a curve of lengths over scales, in logarithms."""
+    good = np.isfinite(lengths) & (lengths > 0)
+    logs = np.log10(np.where(good, lengths, 1.0))
+    slopes = np.where(good[1:] & good[:-1], np.diff(logs) / np.diff(np.log10(scales)), np.nan)
+    parts: list[tuple[int, int]] = []
+    i = 0
+    while i < len(slopes):
+        j = i
+        while (
+            j + 1 < len(slopes)
+            and np.isfinite(slopes[j + 1])
+            and abs(slopes[j + 1] - slopes[i]) < STRAIGHT
+        ):
+            j += 1
+        if np.isfinite(slopes[i]) and j - i >= 3:
+            parts.append((i, j))
+        i = j + 1
+    if not parts:
+        return Degree(scales, lengths, None, math.nan, math.nan, math.nan, None, None)
+    # of several the one that holds largest gradients, unless those underflow below it
+    main = parts[-1]
+    value = lambda part: float(np.mean(slopes[part[0] : part[1] + 1]))
+    others = [p for p in parts if abs(value(p) - value(main)) > 1e-3]
+    below = value(others[-1]) if others else None
+    spread = slopes[main[0] : main[1] + 1]
+    return Degree(
+        scales,
+        lengths,
+        round(value(main), 9),
+        float(np.ptp(spread)),
+        float(scales[main[0]]),
+        float(scales[main[1] + 1]),
+        below,
+        None,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    r"""What rules at small gradients, fitted where all entries are equally large.
+
+    The gain of a step is $1/h(s)=\alpha\,[(s^2+E_1)^p+E_2]$: `inside` is $E_1$,
+    `outside` $E_2$, in the units of gradients as if $v=s^2$; `kind` says "eps", or
+    "clip" where the corner is sharp: the step is the smaller of two. `scale` is where
+    both parts are equal.
+    """
+
+    kind: str
+    scale: float
+    inside: float
+    outside: float
+
+
+def threshold(box: AbstractBox, found: Degree, seed: int, *, matrix: bool) -> Threshold | None:
+    r"""$\varepsilon$ inside and outside the power, or a clip; None where neither is seen.
+
+    Three scales tell: far below, far above, and exactly where the two parts are equal,
+    where $\varepsilon$ outside halves the step, inside divides it by $2^p$, and a clip
+    leaves it.
+    """
+    if found.degree is None or found.below is None or abs(found.below - 1.0) > 1e-3:
+        return None
+    p = 0.5 * (1.0 - found.degree)
+    G = flat(box.shape, seed, matrix=matrix)
+
+    def inverse(s: float) -> float:
+        return s / float(np.linalg.norm(box.first(s * G)))
+
+    # where the lines of both parts meet, and again from far enough on either side
+    scale = found.low
+    Q = alpha = math.nan
+    for _ in range(3):
+        far, near = scale * 1e12, scale * 1e-12
+        alpha = inverse(far) / far ** (2.0 * p)
+        Q = inverse(near) / alpha
+        scale = Q ** (1.0 / (2.0 * p))
+    if not (math.isfinite(Q) and Q > 0):
+        return None
+    ratio = inverse(scale) / (alpha * Q)
+    if abs(ratio - 1.0) < 1e-6:
+        return Threshold("clip", scale, 0.0, 0.0)
+    most, least = max(2.0, 2.0**p), min(2.0, 2.0**p)
+    if not least - 1e-6 <= ratio <= most + 1e-6:
+        return None
+
+    def at(share: float) -> float:
+        inner = share ** (1.0 / p) if share > 0 else 0.0
+        return (1.0 + inner) ** p + (1.0 - share)
+
+    low, high = at(0.0) - ratio, at(1.0) - ratio
+    if abs(low) < 1e-8:
+        share = 0.0
+    elif abs(high) < 1e-8:
+        share = 1.0
+    elif low * high > 0:
+        return None
+    else:
+        share = float(brentq(lambda x: at(x) - ratio, 0.0, 1.0, xtol=1e-14))
+    return Threshold("eps", scale, (share * Q) ** (1.0 / p), (1.0 - share) * Q)
