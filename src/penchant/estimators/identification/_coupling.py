@@ -21,14 +21,15 @@ class Coupling:
     `pattern` is "entries" (itself), "rows", "columns", "cross" (its row and column),
     "blocks" (some other partition: `blocks` numbers them), "all" or "irregular". It is
     of the step's *direction*: where all other entries change by one common factor,
-    such as a length, that is `factor` and not counted. `whole` is the pattern of what
-    moves at all. `tried` entries were changed.
+    such as a length, that is `factor` and not counted. `tried` entries were changed. `single` says that only one entry, row or
+    column moves, the one whose norm is largest.
     """
 
     pattern: str
     factor: bool
     blocks: np.ndarray | None
     tried: int
+    single: bool = False
 
 
 def coupling(box: AbstractBox, scale: float, seed: int) -> Coupling:
@@ -37,6 +38,9 @@ def coupling(box: AbstractBox, scale: float, seed: int) -> Coupling:
     before = box.first(G).ravel()
     largest = np.max(np.abs(before))
     size = before.size
+    lone = _single(before.reshape(box.shape))
+    if lone is not None:
+        return Coupling(lone, False, None, 0, single=True)
     tried = np.arange(size)
     if size > SAMPLE:
         tried = np.random.default_rng(seed).choice(size, SAMPLE, replace=False)
@@ -61,6 +65,17 @@ def coupling(box: AbstractBox, scale: float, seed: int) -> Coupling:
                 continue
         graph[row] = moved
     return Coupling(*_pattern(graph, tried, box.shape, factor), len(tried))
+
+
+def _single(u: np.ndarray) -> str | None:
+    """What moves alone: an entry, a row or a column; None where more does."""
+    if np.count_nonzero(u) == 1:
+        return "entries"
+    if u.ndim == 2 and np.count_nonzero(np.any(u != 0, axis=1)) == 1:
+        return "rows"
+    if u.ndim == 2 and np.count_nonzero(np.any(u != 0, axis=0)) == 1:
+        return "columns"
+    return None
 
 
 def _pattern(

@@ -12,6 +12,9 @@ from penchant.estimators.identification._gradients import flat, generic
 SCALES = 10.0 ** np.arange(-20.0, 20.5, 1.0)
 """Forty decades, in the unit of a gradient whose entries are of size 1."""
 
+DEEP = 1e-60
+"""A scale below all of them, whose square is still a number."""
+
 STRAIGHT = 1e-6
 """Slopes that agree to this are one degree."""
 
@@ -43,17 +46,36 @@ class Degree:
     @property
     def scale(self) -> float:
         r"""A scale at which $\varepsilon$ changes steps by less than rounding."""
-        if self.below is None:
+        if self.below is None or self.degree is None:
             return 1.0 if self.low <= 1.0 <= self.high else math.sqrt(self.low)
-        # a flat part that ends at low: twelve decades above it, where there are
-        return max(1.0, min(self.low * 1e11, self.high / 1e3))
+        # a straight part that ends at low: as far above it as there is room
+        far = self.low * clearance(self.degree) / 10.0
+        return max(1.0, min(far, self.high / 1e3))
+
+
+def clearance(degree: float) -> float:
+    r"""How far from $\varepsilon$ a scale is at which it counts for 1e-12 of a step."""
+    return 10.0 ** min(60.0, 12.0 / max(abs(1.0 - degree), 0.2))
 
 
 def degree(box: AbstractBox, seed: int) -> Degree:
-    """The first step over forty decades of one gradient."""
+    """The first step over forty decades of one gradient.
+
+    And at 1e-60, where nothing is straight beneath: small powers bend slowly.
+    """
     G = generic(box.shape, seed)
-    lengths = np.array([float(np.linalg.norm(box.first(s * G))) for s in SCALES])
-    return read(SCALES, lengths)
+    length = lambda s: float(np.linalg.norm(box.first(s * G)))
+    found = read(SCALES, np.array([length(s) for s in SCALES]))
+    if found.degree is None or found.below is not None or abs(found.degree - 1.0) < 0.1:
+        return found
+    least, more = length(DEEP), length(10.0 * DEEP)
+    if not (least > 0 and abs(math.log10(more / least) - 1.0) < STRAIGHT):
+        return found
+    # where the two lines meet
+    top = length(found.high)
+    log = math.log10(top / least) - found.degree * math.log10(found.high)
+    corner = (log + math.log10(DEEP)) / (1.0 - found.degree)
+    return dataclasses.replace(found, below=1.0, low=10.0**corner)
 
 
 def read(scales: np.ndarray, lengths: np.ndarray) -> Degree:
@@ -82,10 +104,13 @@ def read(scales: np.ndarray, lengths: np.ndarray) -> Degree:
     others = [p for p in parts if abs(value(p) - value(main)) > 1e-3]
     below = value(others[-1]) if others else None
     spread = slopes[main[0] : main[1] + 1]
+    # the far half of a part is clear of what rules beneath it
+    middle = float(np.median(spread[len(spread) // 2 :]))
+    whole = round(middle, 3)
     return Degree(
         scales,
         lengths,
-        round(value(main), 9),
+        whole if abs(whole - middle) < 1e-8 else middle,
         float(np.ptp(spread)),
         float(scales[main[0]]),
         float(scales[main[1] + 1]),
@@ -126,10 +151,10 @@ def threshold(box: AbstractBox, found: Degree, seed: int, *, matrix: bool) -> Th
         return s / float(np.linalg.norm(box.first(s * G)))
 
     # where the lines of both parts meet, and again from far enough on either side
-    scale = found.low
+    scale, away = found.low, clearance(found.degree)
     Q = alpha = math.nan
     for _ in range(3):
-        far, near = scale * 1e12, scale * 1e-12
+        far, near = scale * away, scale / away
         alpha = inverse(far) / far ** (2.0 * p)
         Q = inverse(near) / alpha
         scale = Q ** (1.0 / (2.0 * p))

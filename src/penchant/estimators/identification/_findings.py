@@ -77,7 +77,7 @@ class Findings:
             return "unknown"
         pattern = self.coupling.pattern
         if pattern == "entries":
-            return "entry-wise"
+            return "jointly normalised" if self.coupling.factor else "entry-wise"
         if pattern == "rows":
             return "row-wise"
         if pattern == "columns":
@@ -198,7 +198,7 @@ def _power(box: AbstractBox, tests: Findings, seed: int) -> Power | None:
     family = tests.family
     if family == "unitarily invariant":
         return of_singular_values(box, tests.scale, seed)
-    if family in ("entry-wise", "permutation-invariant"):
+    if family in ("entry-wise", "jointly normalised", "permutation-invariant"):
         return of_entries(box, tests.scale, seed)
     if family in ("row-wise", "column-wise"):
         within = "rows" if family == "row-wise" else "columns"

@@ -153,6 +153,21 @@ def _read(weights: np.ndarray, how: str) -> Kernel:
     disagreement: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    r"""Weights of squares by age in what divides, in shares of their sum.
+
+    `kind` is "mean", "sum", "max" (steps tell that the largest counts), or "none";
+    `decay` by least squares. `disagreement` is the largest difference between pulses of
+    two sizes: 0 where squares are added.
+    """
+
+    shares: np.ndarray
+    kind: str
+    decay: float
+    disagreement: float
+
+
 def second_kernel(scalars: Scalars, kernel: Kernel, degree: float, after: bool) -> Sizes:
     r"""Weights of squares: one gradient of a constant series made ten times as large.
 
@@ -179,7 +194,7 @@ def second_kernel(scalars: Scalars, kernel: Kernel, degree: float, after: bool) 
 def _is_max(loud: list[np.ndarray]) -> bool:
     """Whether the ratio of sizes is that of the pulse times a decay: the largest rules."""
     ratios = [
-        np.sqrt(1.0 + (amplitude**2 - 1.0) * shares[:6]) / amplitude
+        np.sqrt(np.abs(1.0 + (amplitude**2 - 1.0) * shares[:6])) / amplitude
         for amplitude, shares in zip((PULSE, 3.0), loud, strict=True)
     ]
     return bool(np.max(np.abs(ratios[0][:3] - ratios[1][:3])) < 1e-6)

@@ -21,6 +21,7 @@ from penchant.norms import (
     Columnwise,
     L1,
     Linf,
+    Nuclear,
     Rowwise,
     Spectral,
     lp,
@@ -60,10 +61,12 @@ def read(box: AbstractBox, name: str, found: Findings, seed: int) -> Identificat
         and not (replay.form is not None and replay.form.after and first is not None)
     )
     factor = replay.factor
-    if factor is None and tight is not None and normalised and tight.spread < 0.5:
+    if factor is None and tight is not None and tight.spread < 0.5 and normalised:
         factor = tight.length
-    if factor is None and replay.form is None and normalised is False:
-        factor = box.declared
+    elif factor is None and tight is not None and normalised is False:
+        factor = tight.gain
+    if second is not None and second.over == "blocks":
+        steps = None  # each block has its own length
     decay, coupled, decay_grade = _decay(found, factor)
     grades = Grades(
         steps=MEASURED if found.family != "unknown" else UNKNOWN,
@@ -120,14 +123,19 @@ def _norm(
     """The norm in which first steps are steepest, and the exponents it lies between."""
     coupling, power, family = found.coupling, found.power, found.family
     assert coupling is not None
-    u = box.first(found.scale * generic(box.shape, seed)).ravel()
-    if np.sum(u != 0) == 1 and u.size > 1:
-        return L1(), (1.0, 1.0)
+    if coupling.single and family == "entry-wise":
+        return L1(), None
+    u = box.first(found.scale * generic(box.shape, seed))
+    if family == "unitarily invariant" and np.linalg.matrix_rank(u) == 1:
+        return Nuclear(), None
     if power is None or not math.isfinite(power.alpha):
         return None, None
     p = _exponent(power)
     ends = (p, p) if power.exact else power.between
+    straight = normalised or abs((found.degree.degree or 0.0) - 1.0) < 1e-6
     if family == "unitarily invariant":
+        if not straight:
+            return None, ends
         return (schatten(p) if p != 2.0 else L2()), ends
     if family in ("row-wise", "column-wise"):
         if not normalised:
@@ -136,7 +144,7 @@ def _norm(
         if math.isinf(p):
             return Linf(), ends
         return kind(_lp(p), _over(box, found, _lp(p), seed)), ends
-    if family in ("entry-wise", "permutation-invariant"):
+    if family in ("entry-wise", "jointly normalised", "permutation-invariant"):
         if math.isinf(p) and power.alpha > -1e-6:
             return Linf(), ends
         if power.alpha < 0:
@@ -169,6 +177,8 @@ def _exponent(power: Power) -> float:
 def _over(box: AbstractBox, found: Findings, inner: AbstractLp, seed: int) -> AbstractLp:
     """How lines are combined: each on its own, or by an ℓp norm of their norms."""
     assert found.coupling is not None
+    if found.coupling.single:
+        return L1()
     if not found.coupling.factor:
         return Linf()
     xs, ys = [], []
@@ -287,8 +297,6 @@ class _Replay:
             self.first = Memory(
                 _round(form.decay), kind, None if mix is None else _round(mix), form.ahead != ""
             )
-        elif found.degree.degree is not None and abs(found.degree.degree - 1.0) < 1e-6:
-            self.factor = self._gain()
         if form.kind == "none":
             return
         inside = self.eps[0] > 0
@@ -394,7 +402,8 @@ def _tell(
     first = ", ".join(head)
     told = [first[:1].upper() + first[1:] + "."]
     power = found.power
-    if power is not None and not power.exact and between is not None:
+    apart = between is not None and between[0] < between[1]
+    if power is not None and not power.exact and between is not None and apart:
         what = "singular values" if found.matrix else "entries"
         low, high = between
         told.append(

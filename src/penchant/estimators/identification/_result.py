@@ -31,7 +31,8 @@ class Identification(Character):
     in `evidence`: measured where a rule of that form makes the same steps, unknown
     where none was found that does, which is not *none*.
 
-    `family` says what steps follow: "entry-wise", "row-wise", "column-wise",
+    `family` says what steps follow: "entry-wise", "jointly normalised" (entries by
+    one length), "row-wise", "column-wise",
     "block-wise", "unitarily invariant", "permutation-invariant", "row and column
     factors", "random" or "unknown". `tightness` compares first steps with the steepest
     ones in `steps`; `between` holds the exponents of ℓp or Schatten norms between
@@ -52,9 +53,7 @@ class Identification(Character):
     blocks: Any = eqx.field(default=None, static=True)
     told: tuple[str, ...] = eqx.field(default=(), static=True)
     findings: Findings | None = eqx.field(default=None, static=True, repr=False)
-    rule: AbstractOptimizer | None = eqx.field(
-        default=None, static=True, repr=False
-    )
+    rule: AbstractOptimizer | None = None
 
     @property
     def character(self) -> Character:

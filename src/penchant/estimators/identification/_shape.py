@@ -12,7 +12,7 @@ from penchant.estimators.identification._gradients import spread, with_values
 TRIES = 6
 """Gradients of a fit."""
 
-ROUNDING = 1e-7
+ROUNDING = 1e-6
 """Logarithms that a power law leaves over by rounding alone."""
 
 
