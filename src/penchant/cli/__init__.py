@@ -1,10 +1,11 @@
-"""The command line: `penchant diagnose | compare | certify | match | audit | …`."""
+"""The command line: `penchant diagnose | compare | certify | identify | match | audit | …`."""
 
 from penchant.cli import (
     _audit as _audit,
     _certify as _certify,
     _compare as _compare,
     _diagnose as _diagnose,
+    _identify as _identify,
     _match as _match,
     _predict as _predict,
     _studies as _studies,

@@ -19,6 +19,10 @@ SMALL = -700.0
 """The log scale of a gradient of zeros: below every scale that is tested."""
 
 
+WARM = 8
+"""Gradients of 0 before a step that shows what a rule does later."""
+
+
 class StrangerError(ValueError):
     """A rule that can't be identified, and the reason in a sentence."""
 
@@ -28,13 +32,16 @@ class AbstractBox(abc.ABC):
 
     Arrays are NumPy's; `dtype` is what weights and gradients are rounded to. `declared`
     is the step size that steps are known to be multiplied by, 1 by convention where
-    nothing says otherwise. `updates` counts.
+    nothing says otherwise. `updates` counts. `warm` says what comes before a `first`
+    step: nothing, "zeros", some gradients of 0, or "again", the same gradient.
     """
 
     declared: float = 1.0
+    declares: bool = False
     rule: AbstractOptimizer | None = None
     reads_loss: bool = False
     updates: int = 0
+    warm: str = ""
 
     def __init__(self, shape: tuple[int, ...], dtype: str = "float64"):
         self.shape = shape
@@ -56,24 +63,28 @@ class AbstractBox(abc.ABC):
         """The steps from a fresh state for these gradients, all at weights `w`.
 
         Weights stay where they are, at 0 if None: what a step adds is then known to
-        rounding, and a dependence on the weights is a test of its own.
+        rounding, and a dependence on the weights is a test of its own. With one more
+        axis in front, `w` are the weights at each step.
 
         Raises:
             StrangerError: If a step has another shape.
         """
         w = np.zeros(self.shape) if w is None else w
+        moving = w.ndim > len(self.shape)
         with _quiet():
-            state = self.start(w)
+            state = self.start(w[0] if moving else w)
             out = []
-            for g in gradients:
-                u, state = self.step(np.asarray(g, float), state, w)
+            for t, g in enumerate(gradients):
+                at = w[t] if moving else w
+                u, state = self.step(np.asarray(g, float), state, at)
                 out.append(u)
                 self.updates += 1
         return np.stack(out)
 
     def first(self, g: np.ndarray, w: np.ndarray | None = None) -> np.ndarray:
-        """The first step."""
-        return self.run(g[None], w)[0]
+        """The first step, or the first after what `warm` says."""
+        before = {"": [], "zeros": [0.0 * g] * WARM, "again": [g] * 2}[self.warm]
+        return self.run([*before, g], w)[-1]
 
     def check(self, u: Any) -> np.ndarray:
         """A step as an array of float64, of the shape of the weights.

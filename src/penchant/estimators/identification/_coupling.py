@@ -59,7 +59,7 @@ def coupling(box: AbstractBox, scale: float, seed: int) -> Coupling:
             common = np.median(ratio)
             same = np.abs(ratio - common) <= 1e-6 * max(abs(common), 1e-12)
             if same.mean() > 0.5:
-                factor = factor or abs(common - 1.0) > MOVED
+                factor = factor or bool(abs(common - 1.0) > MOVED)
                 graph[row, np.flatnonzero(alive)[~same]] = True
                 graph[row, i] = True
                 continue

@@ -9,11 +9,16 @@ from scipy.optimize import brentq
 from penchant.estimators.identification._box import AbstractBox
 from penchant.estimators.identification._gradients import flat, generic
 
-SCALES = 10.0 ** np.arange(-20.0, 20.5, 1.0)
-"""Forty decades, in the unit of a gradient whose entries are of size 1."""
+SCALES = 2.0 ** np.arange(-66.0, 67.0, 3.0)
+"""Forty decades, in the unit of a gradient whose entries are of size 1.
+
+Powers of two: in few digits too, a gradient is then multiplied exactly."""
 
 DEEP = 1e-60
 """A scale below all of them, whose square is still a number."""
+
+FLOOR = 1e-4
+"""A sharp corner below this scale bounds a divisor, above it clips a gradient."""
 
 STRAIGHT = 1e-6
 """Slopes that agree to this are one degree."""
@@ -24,9 +29,11 @@ class Degree:
     r"""$\|u(sG)\|$ over the scale $s$ of one gradient `(s,)`, on a fresh state.
 
     `degree` is the exponent in the widest straight part that is not the linear one
-    where $\varepsilon$ rules: None where no part of four decades is straight. `error`
+    where $\varepsilon$ rules: None where no part of some four decades is straight. `error`
     is the spread of local slopes in it. `low` and `high` are its ends; `below` is the
-    degree beneath it, None where there is no other part.
+    degree beneath it, None where there is no other part. `breaks` is the scale at which
+    lengths leave one straight part for another of the same degree: the rule is another
+    one above.
     """
 
     scales: np.ndarray
@@ -36,16 +43,13 @@ class Degree:
     low: float
     high: float
     below: float | None
-    above: float | None
-
-    @property
-    def kinked(self) -> bool:
-        """Whether there is another straight part beneath or above."""
-        return self.below is not None or self.above is not None
+    breaks: float | None = None
 
     @property
     def scale(self) -> float:
         r"""A scale at which $\varepsilon$ changes steps by less than rounding."""
+        if self.breaks is not None:
+            return max(1e-4 * self.high, math.sqrt(self.low * self.high))
         if self.below is None or self.degree is None:
             return 1.0 if self.low <= 1.0 <= self.high else math.sqrt(self.low)
         # a straight part that ends at low: as far above it as there is room
@@ -93,14 +97,19 @@ def read(scales: np.ndarray, lengths: np.ndarray) -> Degree:
             and abs(slopes[j + 1] - slopes[i]) < STRAIGHT
         ):
             j += 1
-        if np.isfinite(slopes[i]) and j - i >= 3:
+        if np.isfinite(slopes[i]) and j - i >= 4:
             parts.append((i, j))
         i = j + 1
     if not parts:
-        return Degree(scales, lengths, None, math.nan, math.nan, math.nan, None, None)
-    # of several the one that holds largest gradients, unless those underflow below it
-    main = parts[-1]
+        return Degree(scales, lengths, None, math.nan, math.nan, math.nan, None)
+    # of several the one that holds the largest gradients; of one degree, the smallest
     value = lambda part: float(np.mean(slopes[part[0] : part[1] + 1]))
+    main = parts[-1]
+    breaks = None
+    while len(parts) > 1 and abs(value(parts[-2]) - value(main)) <= 1e-3:
+        breaks = float(scales[parts[-2][1] + 1])
+        main = parts[-2]
+        parts = parts[:-1]
     others = [p for p in parts if abs(value(p) - value(main)) > 1e-3]
     below = value(others[-1]) if others else None
     spread = slopes[main[0] : main[1] + 1]
@@ -115,7 +124,7 @@ def read(scales: np.ndarray, lengths: np.ndarray) -> Degree:
         float(scales[main[0]]),
         float(scales[main[1] + 1]),
         below,
-        None,
+        breaks,
     )
 
 
@@ -125,7 +134,8 @@ class Threshold:
 
     The gain of a step is $1/h(s)=\alpha\,[(s^2+E_1)^p+E_2]$: `inside` is $E_1$,
     `outside` $E_2$, in the units of gradients as if $v=s^2$; `kind` says "eps", or
-    "clip" where the corner is sharp: the step is the smaller of two. `scale` is where
+    where the corner is sharp, the step being the smaller of two, "clip"; "floor" if
+    that is far below the gradients of any training, at less than `FLOOR`. `scale` is where
     both parts are equal.
     """
 
@@ -162,7 +172,7 @@ def threshold(box: AbstractBox, found: Degree, seed: int, *, matrix: bool) -> Th
         return None
     ratio = inverse(scale) / (alpha * Q)
     if abs(ratio - 1.0) < 1e-6:
-        return Threshold("clip", scale, 0.0, 0.0)
+        return Threshold("clip" if scale > FLOOR else "floor", scale, 0.0, 0.0)
     most, least = max(2.0, 2.0**p), min(2.0, 2.0**p)
     if not least - 1e-6 <= ratio <= most + 1e-6:
         return None

@@ -20,6 +20,7 @@ from penchant.estimators.identification._memory import (
     Scalars,
     Sizes,
     first_kernel,
+    kernel_after,
     second_kernel,
 )
 from penchant.estimators.identification._replay import Fit, best
@@ -42,7 +43,10 @@ class Findings:
     `scale` is that of the gradients used, clear of ε. `rounding` is how far steps move
     when a gradient changes by 1e-9: what rounding inside the rule does. `spread` is
     the relative standard deviation of steps over fresh starts, 0 for a rule that makes
-    no draws. `updates` counts them all.
+    no draws. `drift` is the length of a step for a gradient of 0, as a share of that for one
+    of the tests' size. `warm` says what came before the steps of which the geometry was
+    read, where the very first are of another kind. `above` are the symmetries
+    above a break of the degree. `updates` counts them all.
     """
 
     degree: Degree
@@ -61,12 +65,15 @@ class Findings:
     formats: tuple[Format, ...] = ()
     off: float = math.nan
     updates: int = 0
+    drift: float = 0.0
+    warm: str = ""
+    above: Symmetry | None = None
     response: np.ndarray | None = None
 
     @property
     def tolerance(self) -> float:
         """Relative differences that rounding inside the rule explains."""
-        return max(1e-6, 10.0 * self.rounding)
+        return min(0.2, max(1e-6, 10.0 * self.rounding))
 
     @property
     def family(self) -> str:
@@ -132,15 +139,15 @@ def ask(box: AbstractBox, seed: int) -> Findings:
         StrangerError: If the rule can't be asked.
     """
     spread = first_look(box, seed)
+    box.warm = _warm(box, seed)
     found = degree(box, seed)
     scale = found.scale if math.isfinite(found.scale) else 1.0
     if spread > 1e-9 or not np.any(box.first(scale * generic(box.shape, seed))):
         return Findings(found, scale, math.nan, spread, updates=box.updates)
     G = generic(box.shape, seed)
-    touched = box.first(scale * G * (1.0 + 1e-9 * np.sign(generic(G.shape, seed + 5))))
-    plain = box.first(scale * G)
-    rounding = float(np.linalg.norm(touched - plain) / np.linalg.norm(plain))
-    rounding = rounding if rounding > 1e-7 else 0.0
+    rounding = _rounding(box, scale, seed)
+    still = float(np.linalg.norm(box.run(np.zeros((1, *box.shape)))))
+    drift = still / max(float(np.linalg.norm(box.first(G))), 1e-300)
     early = Findings(
         found,
         scale,
@@ -152,7 +159,7 @@ def ask(box: AbstractBox, seed: int) -> Findings:
     limit = threshold(box, found, seed, matrix=early.matrix)
     if limit is not None and limit.kind == "clip":
         # what clips is another rule below: that one is looked at
-        found = dataclasses.replace(found, degree=found.below, below=None, above=0.0)
+        found = dataclasses.replace(found, degree=found.below, below=None)
         scale = 1e-3 * limit.scale
         early = dataclasses.replace(
             early,
@@ -162,22 +169,24 @@ def ask(box: AbstractBox, seed: int) -> Findings:
             symmetry=symmetry(box, scale, seed),
         )
     scalars = Scalars(box, scale * G)
-    kernel = first_kernel(scalars)
-    sizes: dict[bool, Sizes] = {}
+    kernel = first_kernel(scalars, rounding)
+    orders: dict[bool, tuple[Kernel, Sizes]] = {}
     fit = None
-    if found.degree is not None and math.isfinite(kernel.decay):
-        none = Sizes(np.ones(1), "none", 0.0, 0.0)
-        divided = abs(found.degree - 1.0) > 1e-6 and kernel.how != "threshold"
-        for after in (False, True) if kernel.decay > 0 and divided else (False,):
-            sizes[after] = none
-            if divided:
-                sizes[after] = second_kernel(scalars, kernel, found.degree, after)
-        steps = 0.5 * (1.0 - found.degree)
-        if kernel.how == "threshold":
-            fit = None
-        elif 0.0 <= kernel.decay < 1.0 and math.isfinite(steps):
-            fit = best(scalars, kernel, sizes, found.degree, seed)
-    chosen = sizes.get(fit.form.after) if fit is not None else sizes.get(False)
+    if found.degree is not None and kernel.how != "threshold":
+        kernels = {False: kernel}
+        divided = abs(found.degree - 1.0) > 1e-6
+        if kernel.how == "linear" and divided:
+            kernels[True] = kernel_after(scalars)
+        for after, each in kernels.items():
+            sizes = Sizes(np.ones(1), "none", 0.0, 0.0)
+            if divided and math.isfinite(each.decay):
+                sizes = second_kernel(scalars, each, found.degree, after)
+            orders[after] = each, sizes
+        fit = best(scalars, orders, found.degree, seed)
+    if fit is not None:
+        kernel = orders[fit.form.after][0]
+    order = False if fit is None else fit.form.after
+    chosen = orders[order][1] if order in orders else None
     return dataclasses.replace(
         early,
         power=_power(box, early, seed),
@@ -185,13 +194,52 @@ def ask(box: AbstractBox, seed: int) -> Findings:
         kernel=kernel,
         sizes=chosen,
         fit=fit,
-        weights=of_weights(box, min(scale, 1e3), seed, early.tolerance),
+        weights=of_weights(
+            box, min(scale, 1e3), seed, early.tolerance, found.degree
+        ),
         dead=dead(box, scale, seed),
         formats=formats(box, scale, seed),
         off=scalars.off,
         response=scalars(np.eye(1, 24)[0]),
+        drift=drift,
+        warm=box.warm,
+        above=None if found.breaks is None else symmetry(box, 1e6 * found.breaks, seed),
         updates=box.updates,
     )
+
+
+def _warm(box: AbstractBox, seed: int) -> str:
+    """What has to come first for a step to be of the kind that later ones are.
+
+    Rules that warm up differ in degree; those that compare gradients need two.
+    """
+    G = generic(box.shape, seed)
+    length = lambda g: float(np.linalg.norm(box.first(g)))
+    slopes = {}
+    for warm in ("", "zeros", "again"):
+        box.warm = warm
+        one, ten = length(G), length(10.0 * G)
+        good = one > 0 and math.isfinite(one * ten) and ten > 0
+        slopes[warm] = math.log10(ten / one) if good else math.nan
+    box.warm = ""
+    if not math.isfinite(slopes[""]):
+        return next((w for w in ("zeros", "again") if math.isfinite(slopes[w])), "")
+    later = slopes["zeros"]
+    return "zeros" if abs(later - slopes[""]) > 0.3 else ""
+
+
+def _rounding(box: AbstractBox, scale: float, seed: int) -> float:
+    """How coarse a rule computes: second differences, which smooth maps do not have."""
+    G = scale * generic(box.shape, seed)
+    noise = np.random.default_rng(seed + 5).standard_normal(G.shape)
+    u = box.first(G)
+    size = float(np.linalg.norm(u))
+    coarse = 0.0
+    for step, smooth in ((1e-4, 1e-5), (1e-6, 1e-8)):
+        up, down = (box.first(G * (1.0 + s * step * noise)) for s in (1.0, -1.0))
+        second = float(np.linalg.norm(up + down - 2.0 * u)) / size
+        coarse = max(coarse, second if second > smooth else 0.0)
+    return coarse
 
 
 def _power(box: AbstractBox, tests: Findings, seed: int) -> Power | None:

@@ -66,7 +66,7 @@ class Scalars:
         return self._seen[key]
 
 
-def first_kernel(scalars: Scalars) -> Kernel:
+def first_kernel(scalars: Scalars, rounding: float = 0.0) -> Kernel:
     r"""Weights by age: one gradient of a constant series turned round.
 
     No second memory sees that, for squares stay what they are, and neither does a
@@ -83,13 +83,14 @@ def first_kernel(scalars: Scalars) -> Kernel:
         turned = ones.copy()
         turned[STEPS - 1 - age] = -1.0
         shares[age] = 0.5 * (1.0 - scalars(turned)[-1] / base[-1])
-    trivial = np.all((np.abs(shares) < 1e-12) | (np.abs(shares - 1.0) < 1e-12))
+    near = max(1e-12, 10.0 * rounding)
+    trivial = np.all((np.abs(shares) < near) | (np.abs(shares - 1.0) < near))
     if not trivial:
         return _read(shares / shares[0], "linear")
     # the newest alone, or a sign: louder gradients tell
     loud = ones.copy()
     loud[-1] = PULSE
-    if abs(scalars(loud)[-1] / base[-1] - 1.0) > 1e-9 or not np.isfinite(base).all():
+    if abs(scalars(loud)[-1] / base[-1] - 1.0) > max(1e-9, near) or not np.isfinite(base).all():
         return Kernel(shares, "none", 0.0, 0.0, 0.0)
     weights = np.array([1.0, *(_turning(scalars, age) for age in (1, 2, 4))])
     if not np.any(weights[1:] > 1e-11):
@@ -100,6 +101,19 @@ def first_kernel(scalars: Scalars) -> Kernel:
     fitted = c1 * decay ** np.array([0.0, 1.0, 3.0])
     misfit = float(np.max(np.abs(fitted - weights[1:])))
     return Kernel(weights, "threshold", decay, mix, misfit)
+
+
+def kernel_after(scalars: Scalars) -> Kernel:
+    r"""Weights by age of what has been divided by its own size first.
+
+    The first of a series of ones is turned: steps differ by $2c_kz_0$ at age $k$,
+    $z_0$ being what it was divided to.
+    """
+    ones = np.ones(STEPS)
+    turned = ones.copy()
+    turned[0] = -1.0
+    apart = scalars(ones) - scalars(turned)
+    return _read(apart / apart[0], "linear")
 
 
 def _turning(scalars: Scalars, age: int) -> float:

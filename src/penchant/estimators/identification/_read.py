@@ -8,6 +8,7 @@ import numpy as np
 
 from penchant.estimators.identification import _replay
 from penchant.estimators.identification._box import AbstractBox
+from penchant.estimators.identification._degree import SCALES
 from penchant.estimators.identification._findings import Findings
 from penchant.estimators.identification._gradients import generic
 from penchant.estimators.identification._replay import Form
@@ -38,6 +39,9 @@ from penchant.optimizers import (
 
 MEASURED, UNKNOWN = Evidence.MEASURED, Evidence.UNKNOWN
 
+LOOSE = ("length", "path", "other")
+"""Ways to depend on weights that leave open what steps are at others."""
+
 AGREES = 1e-6
 """Steps of a form that differ by no more, as a share, are the rule's own."""
 
@@ -51,14 +55,17 @@ def read(box: AbstractBox, name: str, found: Findings, seed: int) -> Identificat
     steps, between = _norm(box, found, normalised, seed)
     replay = _Replay(box, found, seed)
     first, second = replay.first, replay.second
-    grade = MEASURED if replay.agrees else UNKNOWN
+    moving = found.weights is not None and found.weights.kind in LOOSE
+    fixed = found.drift < AGREES and not found.warm
+    still = replay.agrees and not moving and fixed and not replay.divided_first
+    grade = MEASURED if still else UNKNOWN
     tight = None if steps is None else tightness(box, steps, found.scale, seed)
     steepest = (
         replay.agrees
         and second is None
         and tight is not None
         and tight.worst >= 1.0 - AGREES
-        and not (replay.form is not None and replay.form.after and first is not None)
+        and not replay.divided_first
     )
     factor = replay.factor
     if factor is None and tight is not None and tight.spread < 0.5 and normalised:
@@ -67,22 +74,27 @@ def read(box: AbstractBox, name: str, found: Findings, seed: int) -> Identificat
         factor = tight.gain
     if second is not None and second.over == "blocks":
         steps = None  # each block has its own length
-    decay, coupled, decay_grade = _decay(found, factor)
+    factor = factor if replay.agrees else None
+    unit = factor
+    if box.declares or (second is None and not steepest):
+        unit = box.declared  # a length that is none exactly is no step size
+    decay, coupled, decay_grade = _decay(found, unit if replay.agrees or box.declares else None)
+    seen = MEASURED if not moving and found.drift < AGREES else UNKNOWN
     grades = Grades(
-        steps=MEASURED if found.family != "unknown" else UNKNOWN,
-        normalised=UNKNOWN if normalised is None else MEASURED,
+        steps=seen if found.family != "unknown" else UNKNOWN,
+        normalised=UNKNOWN if normalised is None else seen,
         first=grade,
         second=grade,
         decay=decay_grade,
     )
     told = _tell(found, steps, between, tight, normalised, steepest, replay, decay, coupled)
     return Identification(
-        steps,
-        normalised,
-        first if replay.agrees else None,
-        second if replay.agrees else None,
+        steps if seen == MEASURED else None,
+        normalised if seen == MEASURED else None,
+        first if still else None,
+        second if still else None,
         decay,
-        steepest,
+        steepest and still,
         grades,
         name=name,
         family=found.family,
@@ -91,6 +103,7 @@ def read(box: AbstractBox, name: str, found: Findings, seed: int) -> Identificat
         step_size=factor,
         replayed=replay.misfit,
         coupled=coupled,
+        form=replay.form if replay.agrees else None,
         blocks=found.coupling.blocks,
         told=told,
         findings=found,
@@ -210,6 +223,12 @@ class _Replay:
         if self.form is not None:
             self.agrees = self.misfit <= max(AGREES, 10.0 * found.rounding)
             self._read()
+
+    @property
+    def divided_first(self) -> bool:
+        """Whether gradients are divided, and remembered then: no character says that."""
+        form = self.form
+        return form is not None and form.after and form.decay > 0
 
     def _choose(self) -> None:
         found, kernel = self.found, self.found.kernel
@@ -361,16 +380,18 @@ def _round(x: float) -> float:
 def _decay(
     found: Findings, factor: float | None
 ) -> tuple[float | None, float | None, Evidence]:
+    """Decay beside the step, decay through the gradient, and what that is worth."""
     of = found.weights
-    if of is None or of.kind in ("other", "length"):
+    if of is None or of.kind in LOOSE:
         return None, None, UNKNOWN
     if of.kind == "none":
         return None, None, MEASURED
     if of.kind == "coupled":
         return None, _round(of.rate), MEASURED
+    through = _round(of.through) if of.kind == "both" else None
     if factor is None or not factor > 0:
-        return None, None, UNKNOWN
-    return _round(of.rate / factor), None, MEASURED
+        return None, through, UNKNOWN
+    return _round(of.rate / factor), through, MEASURED
 
 
 def _tell(
@@ -393,6 +414,8 @@ def _tell(
     limit = found.threshold
     if limit is not None and limit.kind == "eps":
         head.append(f"ε matters below |g| = {limit.scale:.1g}")
+    elif limit is not None and limit.kind == "floor":
+        head.append(f"its divisor has a floor at |g| = {limit.scale:.1g}")
     elif limit is not None:
         head.append(f"clips gradients above |g| = {limit.scale:.3g}")
     if decay is not None:
@@ -425,6 +448,21 @@ def _tell(
         told.append("Steps are as long as the weights are.")
     elif of is not None and of.kind == "other":
         told.append("Steps depend on the weights, in no way known here.")
+    elif of is not None and of.kind == "path":
+        told.append("Steps depend on where the weights have been since the start.")
+    elif of is not None and of.kind == "decoupled" and decay is None:
+        told.append(f"Each step takes {of.rate:.4g} of the weights away.")
+    elif of is not None and of.kind == "both":
+        told.append("Decay is applied twice: beside the step and through the gradient.")
+    if found.drift >= AGREES:
+        told.append(
+            f"It moves weights whose gradients are 0, by {found.drift:.2g} of a step "
+            "for gradients of size 1: noise, or a drift."
+        )
+    if found.warm:
+        told.append("Its first steps are of another kind than those after them.")
+    if found.degree.breaks is not None:
+        told.append(_break(found))
     if found.dead == "moves":
         told.append("A coordinate whose gradient is always 0 moves.")
     elif found.dead.startswith("is not"):
@@ -439,12 +477,25 @@ def _tell(
             told.append(f"In {form.name} it can't step: {form.why}")
         elif math.isnan(form.low):
             told.append(f"In {form.name} its steps are others at every scale.")
-        elif form.low > 1e-20:
+        elif form.low > 2.0 * SCALES[0]:
             told.append(
                 f"In {form.name} steps are others below |g| = {form.low:.0g}: its "
                 "memory underflows."
             )
     return tuple(told)
+
+
+def _break(found: Findings) -> str:
+    """What changes where lengths leave one straight part for another."""
+    at = found.degree.breaks
+    above = found.above
+    told = f"Above |g| = {at:.2g} it is another rule"
+    if above is not None:
+        free = [n for n in ("row scales", "column scales") if above.holds(n)]
+        if free:
+            what = " and ".join(name.split()[0] for name in free)
+            told += f": the lengths of {what}s no longer count, as if they were clipped"
+    return told + "."
 
 
 def _geometry(
@@ -463,6 +514,8 @@ def _geometry(
     gap = math.nan if tight is None else 1.0 - tight.worst
     exact = "exactly" if gap < EXACT else f"to {gap:.1g}"
     kind = f"{steps.label} steepest descent ({exact})"
+    if not replay.agrees:
+        kind = f"first steps as of {kind}"
     if replay.agrees and replay.second is not None:
         kind = f"{steps.label} steps as long as the step size, not steepest"
     return kind if normalised else f"{kind}, as long as the gradient"
@@ -478,6 +531,8 @@ def _memories(replay: _Replay) -> list[str]:
         told.append(f"memory {1.0 / (1.0 - decay):.3g} steps (decay {decay:.6g})")
         if not first.plain:
             told.append("looking ahead" if first.nesterov else "mixed with the gradient")
+    if replay.divided_first:
+        told.append("gradients being normalised before they are remembered")
     if second is not None:
         whole = Character(second=second).told_second
         told.append(whole.split(", ")[0])

@@ -84,14 +84,14 @@ class Fit:
 
 def best(
     scalars: Scalars,
-    kernel: Kernel,
-    sizes: dict[bool, Sizes],
+    orders: dict[bool, tuple[Kernel, Sizes]],
     degree: float,
     seed: int,
 ) -> Fit | None:
     """Of all ways to remember and correct, the one nearest to random amplitudes.
 
-    None where none has a finite misfit.
+    `orders` has what was read if gradients are divided after they are remembered
+    (False) and before (True). None where nothing has a finite misfit.
     """
     rng = np.random.default_rng(seed)
     a = rng.choice([-1.0, 1.0], LONG) * 10.0 ** rng.uniform(-1.0, 1.0, LONG)
@@ -99,22 +99,24 @@ def best(
     if not np.isfinite(seen).all():
         return None
     power = 0.5 * (1.0 - degree)
-    mixes = [(kernel.mix, "")]
-    if kernel.decay > 0:
-        square = kernel.decay**2
-        mixes += [(kernel.mix, "one"), (square, "each"), (square, "")]
-    forms = []
-    for after, size in sizes.items():
+    fits = []
+    for after, (kernel, size) in orders.items():
+        if not 0.0 <= kernel.decay < 1.0:
+            continue
+        mixes = [(kernel.mix, "")]
+        if kernel.decay > 0:
+            square = kernel.decay**2
+            mixes += [(kernel.mix, "one"), (square, "each"), (square, "")]
         second = 0.0 if not math.isfinite(size.decay) else size.decay
         kinds = ["none"] if size.kind == "none" else ["mean", "sum"]
         for (mix, ahead), kind in itertools.product(mixes, kinds):
+            if kind == "mean" and not 0.0 <= second < 1.0:
+                continue
             for corrected in (False, True) if kind == "mean" else (False,):
-                if not 0.0 <= second < 1.0 and kind == "mean":
-                    continue
-                forms.append(
-                    Form(kernel.decay, mix, ahead, kind, second, corrected, power, after)
+                form = Form(
+                    kernel.decay, mix, ahead, kind, second, corrected, power, after
                 )
-    fits = [_fitted(form, a, seen) for form in forms]
+                fits.append(_fitted(form, a, seen))
     fits = [fit for fit in fits if math.isfinite(fit.misfit)]
     return min(fits, key=lambda fit: fit.misfit) if fits else None
 

@@ -13,6 +13,7 @@ from penchant import pages
 from penchant._files import replacing_in, write_text
 from penchant._plain import plain
 from penchant.estimators.identification._findings import Findings
+from penchant.estimators.identification._replay import Form
 from penchant.estimators.identification._tightness import Tightness
 from penchant.norms import AbstractNorm
 from penchant.optimizers import FIELDS, AbstractOptimizer, Character, Evidence
@@ -40,7 +41,8 @@ class Identification(Character):
     power to rounding. `step_size` is what unit steps are multiplied by, and `replayed`
     the largest error of a rule of this form over a dozen gradients that turn, as a
     share of its steps. `coupled` is the decay that goes through the gradient, None
-    without. `findings` are the tests themselves, and `told` the sentences they give.
+    without. `form` has the constants of the memories that make the rule's steps, those
+    too for which a character has no field. `findings` are the tests themselves, and `told` the sentences they give.
     """
 
     name: str = eqx.field(default="", static=True)
@@ -50,6 +52,7 @@ class Identification(Character):
     step_size: float | None = eqx.field(default=None, static=True)
     replayed: float = eqx.field(default=math.nan, static=True)
     coupled: float | None = eqx.field(default=None, static=True)
+    form: Form | None = eqx.field(default=None, static=True)
     blocks: Any = eqx.field(default=None, static=True)
     told: tuple[str, ...] = eqx.field(default=(), static=True)
     findings: Findings | None = eqx.field(default=None, static=True, repr=False)

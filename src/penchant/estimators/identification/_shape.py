@@ -52,8 +52,8 @@ class Power:
 
 
 def exponent(alpha: float) -> float:
-    r"""$p=1+1/\alpha$, to nine digits; $\infty$ from $\alpha=0$ downwards."""
-    return math.inf if alpha <= 1e-9 else float(f"{1.0 + 1.0 / alpha:.9g}")
+    r"""$p=1+1/\alpha$, to nine digits; $\infty$ from $\alpha=10^{-5}$ downwards."""
+    return math.inf if alpha <= 1e-5 else float(f"{1.0 + 1.0 / alpha:.9g}")
 
 
 def of_entries(

@@ -39,7 +39,7 @@ class TorchBox(AbstractBox):
         rate = groups[0].get("lr")
         if rate is None:
             rate = kwargs.get("lr", 1.0)
-        self.declared = float(rate)
+        self.declared, self.declares = float(rate), True
         if self.declared == 0:
             raise StrangerError("rule must have a learning rate above 0; got lr=0.")
 

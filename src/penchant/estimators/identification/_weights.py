@@ -18,17 +18,42 @@ class OfWeights:
 
     `kind`: "none"; "decoupled", $-\lambda w$ is added whatever the gradient, `rate`
     being $\lambda$ times the step size; "coupled", the gradient is $g+\lambda w$,
-    `rate` being $\lambda$; "length", steps keep their direction and are as long as
+    `rate` being $\lambda$; "both", the two at once, `through` being what goes through
+    the gradient; "length", steps keep their direction and are as long as
     the weights; or "other". `misfit` is what is left over, as a share.
     """
 
     kind: str
     rate: float
     misfit: float
+    through: float = 0.0
 
 
-def of_weights(box: AbstractBox, scale: float, seed: int, tolerance: float) -> OfWeights:
-    """Steps at random weights, beside those at 0."""
+def of_weights(
+    box: AbstractBox, scale: float, seed: int, tolerance: float, degree: float | None
+) -> OfWeights:
+    """Steps at random weights, beside those at 0; and along a path of weights."""
+    found = _at_once(box, scale, seed, tolerance, degree)
+    if found.kind in ("length", "other"):
+        return found
+    rng = np.random.default_rng(seed + 3)
+    gradients = scale * np.stack([generic(box.shape, seed + i) for i in range(5)])
+    size = max(1.0, float(np.sqrt(np.mean(box.run(gradients[:1]) ** 2))))
+    path = size * rng.standard_normal((5, *box.shape))
+    path[0] = 0.0
+    seen = box.run(gradients, path)
+    through = {"coupled": found.rate, "both": found.through}.get(found.kind, 0.0)
+    beside = found.rate if found.kind in ("decoupled", "both") else 0.0
+    made = box.run(gradients + through * path) - beside * path
+    error = float(np.linalg.norm(made - seen) / max(np.linalg.norm(seen), 1e-300))
+    if error <= max(SAME, tolerance):
+        return found
+    return OfWeights("path", math.nan, error)
+
+
+def _at_once(
+    box: AbstractBox, scale: float, seed: int, tolerance: float, degree: float | None
+) -> OfWeights:
     rng = np.random.default_rng(seed)
     G = scale * generic(box.shape, seed)
     gradients = [G, 3.0 * scale * generic(box.shape, seed + 1), np.zeros(box.shape)]
@@ -52,6 +77,10 @@ def of_weights(box: AbstractBox, scale: float, seed: int, tolerance: float) -> O
     coupled = _coupled(box, w, gradients, seen)
     if coupled is not None and coupled.misfit <= within:
         return coupled
+    if degree is not None and abs(degree) < 1e-6:
+        both = _both(box, w, scale)
+        if both is not None and both.misfit <= within:
+            return both
     twice = box.first(G, 2.0 * w)
     one = seen[0]
     ratio = float(np.sum(twice * one) / max(np.sum(one * one), 1e-300))
@@ -83,6 +112,29 @@ def _coupled(
     again = box.run([g + rate * w for g in gradients])
     size = float(np.linalg.norm(seen))
     return OfWeights("coupled", rate, float(np.linalg.norm(again - seen)) / size)
+
+
+def _both(box: AbstractBox, w: np.ndarray, scale: float) -> OfWeights | None:
+    r"""Decay beside the step and through the gradient, of a normalised rule.
+
+    Steps for gradients far larger than the weights, one way and the other, have what is
+    beside them as their mean; the rest turns where $\lambda w$ is cancelled.
+    """
+    far = 1e12 * max(scale, 1.0) * np.sign(w)
+    beside = -0.5 * (box.first(far, w) + box.first(-far, w))
+    rate = float(np.sum(beside * w) / np.sum(w * w))
+    left = float(np.linalg.norm(beside - rate * w) / max(np.linalg.norm(beside), 1e-300))
+
+    def towards(log_x: float) -> float:
+        return float(np.sum((box.first(-math.exp(log_x) * w, w) + rate * w) * w))
+
+    low, high = math.log(1e-12), math.log(1e6)
+    if not (towards(low) < 0 < towards(high)):
+        return None
+    for _ in range(48):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if towards(middle) < 0 else (low, middle)
+    return OfWeights("both", rate, left, through=math.exp(0.5 * (low + high)))
 
 
 def dead(box: AbstractBox, scale: float, seed: int) -> str:
