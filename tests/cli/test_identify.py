@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-RULE = '''
+RULE = """
 import numpy as np
 
 def init(w):
@@ -15,7 +15,7 @@ def update(g, m, w):
     return -np.sign(m), m
 
 rule = (init, update)
-'''
+"""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The command line: `penchant diagnose | compare | certify | identify | match | audit | …`."""
+"""The command line: `penchant diagnose | compare | certify | identify | …`."""
 
 from penchant.cli import (
     _audit as _audit,

@@ -116,15 +116,20 @@ def _made(value: Any, name: str, like: str | None) -> Any:
     """The rule itself, where the name is of what makes one."""
     if like is not None or not callable(value):
         return value
-    torch_like = "torch.optim" in {k.__module__[:11] for k in inspect.getmro(type(value))}
+    torch_like = "torch.optim" in {
+        k.__module__[:11] for k in inspect.getmro(type(value))
+    }
     is_class = inspect.isclass(value)
-    if torch_like or (is_class and any("torch.optim" in k.__module__ for k in value.__mro__)):
+    if torch_like or (
+        is_class and any("torch.optim" in k.__module__ for k in value.__mro__)
+    ):
         return value
     try:
         wanted = [
             p
             for p in inspect.signature(value).parameters.values()
-            if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+            if p.default is p.empty
+            and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
     except (TypeError, ValueError):
         return value
@@ -138,6 +143,4 @@ def _made(value: Any, name: str, like: str | None) -> Any:
     try:
         return value()
     except Exception as error:  # noqa: BLE001 - a stranger's code raises what it likes
-        raise ValueError(
-            f"{name}() raised {type(error).__name__} ({error})."
-        ) from None
+        raise ValueError(f"{name}() raised {type(error).__name__} ({error}).") from None

@@ -10,8 +10,8 @@ from penchant.optimizers._adam_mini import Adalayer as Adalayer, AdamMini as Ada
 from penchant.optimizers._as_rule import as_rule as as_rule
 from penchant.optimizers._base import AbstractOptimizer as AbstractOptimizer
 from penchant.optimizers._character import (
-    Blocks as Blocks,
     FIELDS as FIELDS,
+    Blocks as Blocks,
     Character as Character,
     Divisor as Divisor,
     Evidence as Evidence,

@@ -112,4 +112,3 @@ def _divided(first: Memory | None, second: Divisor) -> AbstractOptimizer | None:
         return Adam(*given)
     assert first is not None
     return NAdam(*given) if first.nesterov else None
-

@@ -2,8 +2,6 @@
 
 from typing import ClassVar
 
-import equinox as eqx
-
 from penchant._checks import check_instance
 from penchant._types import Parameters, Scalar
 from penchant.optimizers._base import AbstractOptimizer, Loss, State

@@ -106,7 +106,8 @@ def read(
         return FromOptax(optimizer)
     raise TypeError(
         "optimizer must be one of penchant.optimizers, the name of one, an optax "
-        f"transformation or what identify returns; got {optimizer!r} of type {type(optimizer).__name__}."
+        f"transformation or what identify returns; got {optimizer!r} of type "
+        f"{type(optimizer).__name__}."
     )
 
 

@@ -4,8 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant import norms
-from penchant import optimizers as o
+from penchant import norms, optimizers as o
 
 EXACT = 1e-6
 """To what constants are recovered."""
@@ -86,9 +85,8 @@ def differences(found, truth):
         wrong.append(f"steepest {found.steepest} for {truth.steepest}")
     wrong += _first(found.first, truth.first, linear=not truth.normalised)
     wrong += _second(found.second, truth.second)
-    if (found.decay is None) != (not truth.decays):
-        wrong.append(f"decay {found.decay} for {truth.decay}")
-    elif truth.decays and not near(found.decay, truth.decay):
+    decays = found.decay is not None
+    if decays != truth.decays or (decays and not near(found.decay, truth.decay)):
         wrong.append(f"decay {found.decay} for {truth.decay}")
     return wrong
 

@@ -14,7 +14,7 @@ def identify(update):
 
 
 def test_what_is_no_rule():
-    with pytest.raises(TypeError, match="rule must be one of penchant.optimizers"):
+    with pytest.raises(TypeError, match="rule must be one of penchant"):
         pn.identify(3)
     with pytest.raises(ValueError, match="no optimizer 'adm'"):
         pn.identify("adm")

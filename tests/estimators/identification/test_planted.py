@@ -21,7 +21,9 @@ def test_rows_that_are_normalised():
     assert found.second is None
     assert found.decay is None
     assert all(found.evidence[field] == "measured" for field in FIELDS)
-    assert found.headline.startswith("Row-wise ℓ2 steepest descent (exactly), memory 10")
+    assert found.headline.startswith(
+        "Row-wise ℓ2 steepest descent (exactly), memory 10"
+    )
 
 
 def test_schatten_4_whose_rows_are_clipped():

@@ -136,7 +136,7 @@ def asked(what: str, call: Callable[..., Any], *args: Any) -> Any:
         return call(*args)
     except StrangerError:
         raise
-    except Exception as error:  # noqa: BLE001 - a stranger's code raises what it likes
+    except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise StrangerError(
             f"rule could not {what}: it raised {type(error).__name__}"
@@ -194,8 +194,8 @@ class OptaxBox(AbstractBox):
         return asked("start", self.tx.init, jnp.asarray(w, self.dtype))
 
     def step(self, g: np.ndarray, state: Any, w: np.ndarray) -> tuple[np.ndarray, Any]:
-        g, w = jnp.asarray(g, self.dtype), jnp.asarray(w, self.dtype)
-        u, state = asked("step", self._go, g, state, w)
+        given = (jnp.asarray(g, self.dtype), state, jnp.asarray(w, self.dtype))
+        u, state = asked("step", self._go, *given)
         return self.check(u), state
 
 
@@ -273,4 +273,3 @@ class FunctionBox(AbstractBox):
                 f"to the weights; got {kind}."
             )
         return self.check(told[0]), told[1]
-

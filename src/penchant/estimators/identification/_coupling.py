@@ -1,4 +1,4 @@
-"""Which coordinates' gradients move which weights: the pattern of a rule's first step."""
+"""Which coordinates' gradients move which weights, in a rule's first step."""
 
 import dataclasses
 
@@ -21,8 +21,9 @@ class Coupling:
     `pattern` is "entries" (itself), "rows", "columns", "cross" (its row and column),
     "blocks" (some other partition: `blocks` numbers them), "all" or "irregular". It is
     of the step's *direction*: where all other entries change by one common factor,
-    such as a length, that is `factor` and not counted. `tried` entries were changed. `single` says that only one entry, row or
-    column moves, the one whose norm is largest.
+    such as a length, that is `factor` and not counted. `tried` entries were changed.
+    `single` says that only one entry, row or column moves, the one whose norm is
+    largest.
     """
 
     pattern: str

@@ -2,6 +2,7 @@ r"""How long a step is when the gradient is multiplied: degree, $\varepsilon$, c
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -29,11 +30,11 @@ class Degree:
     r"""$\|u(sG)\|$ over the scale $s$ of one gradient `(s,)`, on a fresh state.
 
     `degree` is the exponent in the widest straight part that is not the linear one
-    where $\varepsilon$ rules: None where no part of some four decades is straight. `error`
-    is the spread of local slopes in it. `low` and `high` are its ends; `below` is the
-    degree beneath it, None where there is no other part. `breaks` is the scale at which
-    lengths leave one straight part for another of the same degree: the rule is another
-    one above.
+    where $\varepsilon$ rules: None where no part of some four decades is straight.
+    `error` is the spread of local slopes in it. `low` and `high` are its ends; `below`
+    is the degree beneath it, None where there is no other part. `breaks` is the scale at
+    which lengths leave one straight part for another of the same degree: the rule is
+    another one above.
     """
 
     scales: np.ndarray
@@ -86,7 +87,9 @@ def read(scales: np.ndarray, lengths: np.ndarray) -> Degree:
     """The straight parts of a curve of lengths over scales, in logarithms."""
     good = np.isfinite(lengths) & (lengths > 0)
     logs = np.log10(np.where(good, lengths, 1.0))
-    slopes = np.where(good[1:] & good[:-1], np.diff(logs) / np.diff(np.log10(scales)), np.nan)
+    slopes = np.where(
+        good[1:] & good[:-1], np.diff(logs) / np.diff(np.log10(scales)), np.nan
+    )
     parts: list[tuple[int, int]] = []
     i = 0
     while i < len(slopes):
@@ -135,8 +138,8 @@ class Threshold:
     The gain of a step is $1/h(s)=\alpha\,[(s^2+E_1)^p+E_2]$: `inside` is $E_1$,
     `outside` $E_2$, in the units of gradients as if $v=s^2$; `kind` says "eps", or
     where the corner is sharp, the step being the smaller of two, "clip"; "floor" if
-    that is far below the gradients of any training, at less than `FLOOR`. `scale` is where
-    both parts are equal.
+    that is far below the gradients of any training, at less than `FLOOR`. `scale` is
+    where both parts are equal.
     """
 
     kind: str
@@ -145,8 +148,10 @@ class Threshold:
     outside: float
 
 
-def threshold(box: AbstractBox, found: Degree, seed: int, *, matrix: bool) -> Threshold | None:
-    r"""$\varepsilon$ inside and outside the power, or a clip; None where neither is seen.
+def threshold(
+    box: AbstractBox, found: Degree, seed: int, *, matrix: bool
+) -> Threshold | None:
+    r"""$\varepsilon$ inside and outside the power, or a clip; None without either.
 
     Three scales tell: far below, far above, and exactly where the two parts are equal,
     where $\varepsilon$ outside halves the step, inside divides it by $2^p$, and a clip
@@ -189,5 +194,5 @@ def threshold(box: AbstractBox, found: Degree, seed: int, *, matrix: bool) -> Th
     elif low * high > 0:
         return None
     else:
-        share = float(brentq(lambda x: at(x) - ratio, 0.0, 1.0, xtol=1e-14))
+        share: Any = brentq(lambda x: at(x) - ratio, 0.0, 1.0, xtol=1e-14)
     return Threshold("eps", scale, (share * Q) ** (1.0 / p), (1.0 - share) * Q)

@@ -40,11 +40,11 @@ REPLICATES = 8
 class Findings:
     """What each test of a black box found; None where one could not be made.
 
-    `scale` is that of the gradients used, clear of ε. `rounding` is how far steps move
-    when a gradient changes by 1e-9: what rounding inside the rule does. `spread` is
+    `scale` is that of the gradients used, clear of ε. `rounding` is how far steps are
+    from smooth in the gradient: what few digits inside the rule do. `spread` is
     the relative standard deviation of steps over fresh starts, 0 for a rule that makes
-    no draws. `drift` is the length of a step for a gradient of 0, as a share of that for one
-    of the tests' size. `warm` says what came before the steps of which the geometry was
+    no draws. `drift` is the length of a step for a gradient of 0, as a share of that
+    for one of size 1. `warm` says what came before the steps of which the geometry was
     read, where the very first are of another kind. `above` are the symmetries
     above a break of the degree. `updates` counts them all.
     """
@@ -148,6 +148,7 @@ def ask(box: AbstractBox, seed: int) -> Findings:
     rounding = _rounding(box, scale, seed)
     still = float(np.linalg.norm(box.run(np.zeros((1, *box.shape)))))
     drift = still / max(float(np.linalg.norm(box.first(G))), 1e-300)
+    drift = drift if math.isfinite(drift) else 0.0  # 0/0 is told apart, by `dead`
     early = Findings(
         found,
         scale,
@@ -183,9 +184,9 @@ def ask(box: AbstractBox, seed: int) -> Findings:
                 sizes = second_kernel(scalars, each, found.degree, after)
             orders[after] = each, sizes
         fit = best(scalars, orders, found.degree, seed)
-    if fit is not None:
-        kernel = orders[fit.form.after][0]
-    order = False if fit is None else fit.form.after
+    order = fit is not None and fit.form.after and fit.misfit < 1e-6
+    if order in orders:
+        kernel = orders[order][0]
     chosen = orders[order][1] if order in orders else None
     return dataclasses.replace(
         early,
@@ -194,9 +195,7 @@ def ask(box: AbstractBox, seed: int) -> Findings:
         kernel=kernel,
         sizes=chosen,
         fit=fit,
-        weights=of_weights(
-            box, min(scale, 1e3), seed, early.tolerance, found.degree
-        ),
+        weights=of_weights(box, min(scale, 1e3), seed, early.tolerance, found.degree),
         dead=dead(box, scale, seed),
         formats=formats(box, scale, seed),
         off=scalars.off,

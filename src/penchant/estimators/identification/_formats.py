@@ -48,7 +48,9 @@ def formats(box: AbstractBox, scale: float, seed: int) -> tuple[Format, ...]:
             found.append(Format(name, math.nan, math.nan, math.nan, str(failed)))
             continue
         box.updates += other.updates
-        good = np.array([_error(a, b) <= within for a, b in zip(seen, exact, strict=True)])
+        good = np.array([
+            _error(a, b) <= within for a, b in zip(seen, exact, strict=True)
+        ])
         if not good.any():
             found.append(Format(name, math.nan, math.nan, error))
             continue

@@ -25,7 +25,11 @@ MOST = 4096
 
 
 def identify(
-    rule: Any, *, shape: tuple[int, ...] = (16, 8), key: int = 0, like: str | None = None
+    rule: Any,
+    *,
+    shape: tuple[int, ...] = (16, 8),
+    key: int = 0,
+    like: str | None = None,
 ) -> Identification:
     r"""What an update rule is, by what it does: a character, measured on a black box.
 
@@ -108,14 +112,15 @@ def as_box(rule: Any, shape: tuple[int, ...], like: str | None = None) -> Abstra
     if is_torch_class(rule):
         return TorchBox(rule, {}, shape, "float64")
     if isinstance(rule, tuple) and len(rule) == 2:
-        one, two = rule
+        one, two = rule[0], rule[1]
         if is_torch_class(one) and isinstance(two, dict):
             return TorchBox(one, two, shape, "float64")
-        if hasattr(rule, "init") and hasattr(rule, "update"):
+        if {"init", "update"} <= set(getattr(rule, "_fields", ())):
             return OptaxBox(rule, shape, "float64")
         if callable(two) and (one is None or callable(one)):
             return FunctionBox(one, two, shape, "float64")
     elif hasattr(rule, "init") and hasattr(rule, "update"):
+        assert not isinstance(rule, tuple)
         if inspect.isclass(rule):
             raise TypeError(f"rule must be an instance; got the class {rule.__name__}.")
         return FunctionBox(rule.init, rule.update, shape, "float64")

@@ -90,7 +90,10 @@ def first_kernel(scalars: Scalars, rounding: float = 0.0) -> Kernel:
     # the newest alone, or a sign: louder gradients tell
     loud = ones.copy()
     loud[-1] = PULSE
-    if abs(scalars(loud)[-1] / base[-1] - 1.0) > max(1e-9, near) or not np.isfinite(base).all():
+    if (
+        abs(scalars(loud)[-1] / base[-1] - 1.0) > max(1e-9, near)
+        or not np.isfinite(base).all()
+    ):
         return Kernel(shares, "none", 0.0, 0.0, 0.0)
     weights = np.array([1.0, *(_turning(scalars, age) for age in (1, 2, 4))])
     if not np.any(weights[1:] > 1e-11):
@@ -154,19 +157,6 @@ def _read(weights: np.ndarray, how: str) -> Kernel:
     return Kernel(weights, how, decay, _mix(float(tail[0]), decay), misfit)
 
 
-    r"""Weights of squares by age in what divides, in shares of their sum.
-
-    `kind` is "mean", "sum", "max" (steps tell that the largest counts), or "none";
-    `decay` by least squares. `disagreement` is the largest difference between pulses of
-    two sizes: 0 where squares are added.
-    """
-
-    shares: np.ndarray
-    kind: str
-    decay: float
-    disagreement: float
-
-
 @dataclasses.dataclass(frozen=True)
 class Sizes:
     r"""Weights of squares by age in what divides, in shares of their sum.
@@ -182,7 +172,9 @@ class Sizes:
     disagreement: float
 
 
-def second_kernel(scalars: Scalars, kernel: Kernel, degree: float, after: bool) -> Sizes:
+def second_kernel(
+    scalars: Scalars, kernel: Kernel, degree: float, after: bool
+) -> Sizes:
     r"""Weights of squares: one gradient of a constant series made ten times as large.
 
     The step is $M/V^p$, $p=(1-\text{degree})/2$. $M$ is known from `kernel`, so that
@@ -206,7 +198,7 @@ def second_kernel(scalars: Scalars, kernel: Kernel, degree: float, after: bool) 
 
 
 def _is_max(loud: list[np.ndarray]) -> bool:
-    """Whether the ratio of sizes is that of the pulse times a decay: the largest rules."""
+    """Whether sizes grow as the pulse times a decay: the largest rules."""
     ratios = [
         np.sqrt(np.abs(1.0 + (amplitude**2 - 1.0) * shares[:6])) / amplitude
         for amplitude, shares in zip((PULSE, 3.0), loud, strict=True)

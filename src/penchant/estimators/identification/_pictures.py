@@ -89,7 +89,7 @@ def impulse(
 
 def figures(found: "Identification") -> list[dict[str, str]]:
     """The pictures of a page, wide and narrow, with headings and captions."""
-    wanted: "list[tuple[str, str, str, Callable[..., Axes]]]" = []
+    wanted: list[tuple[str, str, str, Callable[..., Axes]]] = []
     tests = _tests(found)
     wanted.append((
         "scale",

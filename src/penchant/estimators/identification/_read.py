@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from penchant.estimators.identification import _replay
@@ -16,15 +17,14 @@ from penchant.estimators.identification._result import EXACT, Identification
 from penchant.estimators.identification._shape import Power, exponent, fit
 from penchant.estimators.identification._tightness import Tightness, tightness
 from penchant.norms import (
+    L1,
     L2,
     AbstractLp,
     AbstractNorm,
     Columnwise,
-    L1,
     Linf,
     Nuclear,
     Rowwise,
-    Spectral,
     lp,
     schatten,
 )
@@ -47,7 +47,7 @@ AGREES = 1e-6
 
 
 def read(box: AbstractBox, name: str, found: Findings, seed: int) -> Identification:
-    """The character that the findings amount to; fields on which they disagree unknown."""
+    """The character that the findings amount to, unknown where they disagree."""
     if found.coupling is None:
         return _unreadable(box, name, found)
     degree = found.degree.degree
@@ -78,7 +78,9 @@ def read(box: AbstractBox, name: str, found: Findings, seed: int) -> Identificat
     unit = factor
     if box.declares or (second is None and not steepest):
         unit = box.declared  # a length that is none exactly is no step size
-    decay, coupled, decay_grade = _decay(found, unit if replay.agrees or box.declares else None)
+    decay, coupled, decay_grade = _decay(
+        found, unit if replay.agrees or box.declares else None
+    )
     seen = MEASURED if not moving and found.drift < AGREES else UNKNOWN
     grades = Grades(
         steps=seen if found.family != "unknown" else UNKNOWN,
@@ -87,7 +89,9 @@ def read(box: AbstractBox, name: str, found: Findings, seed: int) -> Identificat
         second=grade,
         decay=decay_grade,
     )
-    told = _tell(found, steps, between, tight, normalised, steepest, replay, decay, coupled)
+    told = _tell(
+        found, steps, between, tight, normalised, steepest, replay, decay, coupled
+    )
     return Identification(
         steps if seen == MEASURED else None,
         normalised if seen == MEASURED else None,
@@ -104,7 +108,6 @@ def read(box: AbstractBox, name: str, found: Findings, seed: int) -> Identificat
         replayed=replay.misfit,
         coupled=coupled,
         form=replay.form if replay.agrees else None,
-        blocks=found.coupling.blocks,
         told=told,
         findings=found,
         rule=box.rule,
@@ -176,7 +179,7 @@ def _lp(p: float) -> AbstractLp:
 
 
 def _exponent(power: Power) -> float:
-    """The exponent of a norm: of a map that is no power, the nearest round one in it."""
+    r"""The exponent of the norm; $\infty$ where the interval holds that."""
     low, high = power.interval
     if power.exact:
         near = power.p
@@ -187,7 +190,9 @@ def _exponent(power: Power) -> float:
     return power.p
 
 
-def _over(box: AbstractBox, found: Findings, inner: AbstractLp, seed: int) -> AbstractLp:
+def _over(
+    box: AbstractBox, found: Findings, inner: AbstractLp, seed: int
+) -> AbstractLp:
     """How lines are combined: each on its own, or by an ℓp norm of their norms."""
     assert found.coupling is not None
     if found.coupling.single:
@@ -200,9 +205,9 @@ def _over(box: AbstractBox, found: Findings, inner: AbstractLp, seed: int) -> Ab
             np.random.default_rng(seed + i).uniform(-2, 2, (box.shape[0], 1))
         )
         u = box.first(found.scale * g)
-        dual = jax.vmap(inner.dual)(g)
+        dual = jax.vmap(inner.dual)(jnp.asarray(g))
         xs.append(np.asarray(dual))
-        ys.append(np.asarray(jax.vmap(inner)(u)))
+        ys.append(np.asarray(jax.vmap(inner)(jnp.asarray(u))))
     power = fit(xs, ys, [np.full(len(x), i) for i, x in enumerate(xs)], 0.0)
     return _lp(max(1.0, exponent(power.alpha)))
 
@@ -226,7 +231,7 @@ class _Replay:
 
     @property
     def divided_first(self) -> bool:
-        """Whether gradients are divided, and remembered then: no character says that."""
+        """Whether gradients are divided first: no character says that."""
         form = self.form
         return form is not None and form.after and form.decay > 0
 
@@ -309,18 +314,24 @@ class _Replay:
 
     def _read(self) -> None:
         form, found = self.form, self.found
-        assert form is not None and found.coupling is not None
+        assert form is not None
+        assert found.coupling is not None
         if form.decay > 0:
             kind, self.factor = self._kind(form)
             mix = None if abs(form.mix - form.decay) < 1e-9 else form.mix
             self.first = Memory(
-                _round(form.decay), kind, None if mix is None else _round(mix), form.ahead != ""
+                _round(form.decay),
+                kind,
+                None if mix is None else _round(mix),
+                form.ahead != "",
             )
         if form.kind == "none":
             return
         inside = self.eps[0] > 0
         eps = self.eps[0] if inside else self.eps[1]
-        over: Any = {"entries": "entries", "factors": "factors"}.get(self.over, "blocks")
+        over: Any = {"entries": "entries", "factors": "factors"}.get(
+            self.over, "blocks"
+        )
         blocks = None
         if over == "blocks":
             blocks = self._blocks()
@@ -439,8 +450,10 @@ def _tell(
             f"{tight.median:.4f} in the median."
         )
     if not replay.agrees:
-        why = "none was found" if replay.form is None else (
-            f"the nearest is off by {replay.misfit:.2g} of a step"
+        why = (
+            "none was found"
+            if replay.form is None
+            else (f"the nearest is off by {replay.misfit:.2g} of a step")
         )
         told.append(f"No combination of memories makes its steps: {why}.")
     of = found.weights
@@ -469,8 +482,7 @@ def _tell(
         told.append("A coordinate whose gradient is always 0 gets 0/0.")
     if found.rounding > 0:
         told.append(
-            f"It computes in few digits: a change of 1e-9 moves steps by "
-            f"{found.rounding:.1g}."
+            f"It computes in few digits: steps are smooth to {found.rounding:.1g}."
         )
     for form in found.formats:
         if form.why:
@@ -530,7 +542,9 @@ def _memories(replay: _Replay) -> list[str]:
         decay = float(np.asarray(first.decay))
         told.append(f"memory {1.0 / (1.0 - decay):.3g} steps (decay {decay:.6g})")
         if not first.plain:
-            told.append("looking ahead" if first.nesterov else "mixed with the gradient")
+            told.append(
+                "looking ahead" if first.nesterov else "mixed with the gradient"
+            )
     if replay.divided_first:
         told.append("gradients being normalised before they are remembered")
     if second is not None:

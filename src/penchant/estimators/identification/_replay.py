@@ -55,10 +55,7 @@ class Form:
         """$v$ for a series of squares, along its leading axis."""
         out, v, b = np.empty_like(squares), np.zeros_like(squares[0]), self.second
         for t, s in enumerate(squares, start=1):
-            if self.kind == "sum":
-                v = v + s
-            else:
-                v = b * v + (1.0 - b) * s
+            v = v + s if self.kind == "sum" else b * v + (1.0 - b) * s
             out[t - 1] = v / (1.0 - b**t) if self.corrected else v
         return out
 

@@ -15,7 +15,6 @@ from penchant._plain import plain
 from penchant.estimators.identification._findings import Findings
 from penchant.estimators.identification._replay import Form
 from penchant.estimators.identification._tightness import Tightness
-from penchant.norms import AbstractNorm
 from penchant.optimizers import FIELDS, AbstractOptimizer, Character, Evidence
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ class Identification(Character):
     the largest error of a rule of this form over a dozen gradients that turn, as a
     share of its steps. `coupled` is the decay that goes through the gradient, None
     without. `form` has the constants of the memories that make the rule's steps, those
-    too for which a character has no field. `findings` are the tests themselves, and `told` the sentences they give.
+    too for which a character has no field. `findings` are the tests themselves, and
+    `told` the sentences they give.
     """
 
     name: str = eqx.field(default="", static=True)
@@ -53,7 +53,6 @@ class Identification(Character):
     replayed: float = eqx.field(default=math.nan, static=True)
     coupled: float | None = eqx.field(default=None, static=True)
     form: Form | None = eqx.field(default=None, static=True)
-    blocks: Any = eqx.field(default=None, static=True)
     told: tuple[str, ...] = eqx.field(default=(), static=True)
     findings: Findings | None = eqx.field(default=None, static=True, repr=False)
     rule: AbstractOptimizer | None = None
@@ -162,7 +161,11 @@ class Identification(Character):
             else f"{float(np.asarray(self.decay)):.7g}, beside the step",
         }
         return tuple(
-            (field, "–" if self.evidence[field] == unknown else words[field], str(grade))
+            (
+                field,
+                "–" if self.evidence[field] == unknown else words[field],
+                str(grade),
+            )
             for field in FIELDS
             for grade in (self.evidence[field],)
         )

@@ -40,7 +40,8 @@ class Symmetry:
 
 def symmetry(box: AbstractBox, scale: float, seed: int, tries: int = 3) -> Symmetry:
     """Every kind of change, so often, on a fresh state."""
-    defects = dict.fromkeys(NAMES if len(box.shape) == 2 else NAMES[:2], 0.0)
+    kinds = NAMES if len(box.shape) == 2 else NAMES[:2]
+    defects: dict[str, float] = {name: 0.0 for name in kinds}
     for i in range(tries):
         G = scale * generic(box.shape, seed + i)
         u = box.first(G)

@@ -31,12 +31,14 @@ class Tightness:
 def tightness(
     box: AbstractBox, norm: AbstractNorm, scale: float, seed: int
 ) -> Tightness:
-    """First steps, over a dozen gradients: low rank, low rank with noise, power laws."""
+    """First steps, over a dozen gradients with spectra as in training."""
     value = jax.jit(lambda g, u: (jnp.sum(g * u), norm(u), norm.dual(g)))
     shares, lengths, gains = [], [], []
     for g in as_in_training(box.shape, seed):
         u = -box.first(scale * g)
-        product, length, dual = (float(x) for x in value(jnp.asarray(g), jnp.asarray(u)))
+        product, length, dual = (
+            float(x) for x in value(jnp.asarray(g), jnp.asarray(u))
+        )
         if length > 0 and dual > 0:
             shares.append(product / (length * dual))
             lengths.append(length)

@@ -75,4 +75,3 @@ class TorchBox(AbstractBox):
 
 def _again(error: Exception) -> None:
     raise error
-

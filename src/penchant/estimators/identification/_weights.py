@@ -58,6 +58,9 @@ def _at_once(
     G = scale * generic(box.shape, seed)
     gradients = [G, 3.0 * scale * generic(box.shape, seed + 1), np.zeros(box.shape)]
     plain = box.run(gradients)
+    if not np.isfinite(plain).all():  # a rule that divides 0 by 0
+        gradients[-1] = scale * generic(box.shape, seed + 2)
+        plain = box.run(gradients)
     size = max(1.0, float(np.sqrt(np.mean(plain[0] ** 2))))
     w = size * rng.standard_normal(box.shape)
     seen = box.run(gradients, w)
@@ -68,7 +71,7 @@ def _at_once(
     within = max(SAME, tolerance)
     moved = max(float(np.linalg.norm(x)) for x in added)
     if moved <= max(floor, tolerance * float(np.linalg.norm(plain))):
-        return OfWeights("none", 0.0, moved / max(float(np.linalg.norm(plain)), floor))
+        return OfWeights("none", 0.0, float(moved / max(np.linalg.norm(plain), floor)))
     rates = -np.sum(added * w, axis=tuple(range(1, added.ndim))) / np.sum(w * w)
     rate = float(rates[0])
     left = max(float(np.linalg.norm(x + rate * w)) for x in added) / moved
@@ -123,7 +126,9 @@ def _both(box: AbstractBox, w: np.ndarray, scale: float) -> OfWeights | None:
     far = 1e12 * max(scale, 1.0) * np.sign(w)
     beside = -0.5 * (box.first(far, w) + box.first(-far, w))
     rate = float(np.sum(beside * w) / np.sum(w * w))
-    left = float(np.linalg.norm(beside - rate * w) / max(np.linalg.norm(beside), 1e-300))
+    left = float(
+        np.linalg.norm(beside - rate * w) / max(np.linalg.norm(beside), 1e-300)
+    )
 
     def towards(log_x: float) -> float:
         return float(np.sum((box.first(-math.exp(log_x) * w, w) + rate * w) * w))
