@@ -32,8 +32,8 @@ class Degree:
     `degree` is the exponent in the widest straight part that is not the linear one
     where $\varepsilon$ rules: None where no part of some four decades is straight.
     `error` is the spread of local slopes in it. `low` and `high` are its ends; `below`
-    is the degree beneath it, None where there is no other part. `breaks` is the scale at
-    which lengths leave one straight part for another of the same degree: the rule is
+    is the degree beneath it, None where there is no other part. `breaks` is the scale
+    at which lengths leave one straight part for another of the same degree: the rule is
     another one above.
     """
 

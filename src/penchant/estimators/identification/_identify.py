@@ -91,7 +91,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
     return axes
 
 
-def as_box(rule: Any, shape: tuple[int, ...], like: str | None = None) -> AbstractBox:
+def as_box(asked: Any, shape: tuple[int, ...], like: str | None = None) -> AbstractBox:
     """A rule of any kind as a black box.
 
     Raises:
@@ -101,45 +101,47 @@ def as_box(rule: Any, shape: tuple[int, ...], like: str | None = None) -> Abstra
     if like not in (None, "torch"):
         raise ValueError(f'like must be "torch" or None; got {like!r}.')
     if like == "torch":
-        make, kwargs = rule if isinstance(rule, tuple) else (rule, {})
+        make, kwargs = asked if isinstance(asked, tuple) else (asked, {})
         return TorchBox(make, dict(kwargs), shape, "float64")
-    if isinstance(rule, str):
-        rule = optimizers.read(rule)
-    if isinstance(rule, optimizers.FromOptax):
-        rule = rule.tx
-    if isinstance(rule, AbstractOptimizer):
-        return RuleBox(rule, shape, "float64")
-    if is_torch_class(rule):
-        return TorchBox(rule, {}, shape, "float64")
-    if isinstance(rule, tuple) and len(rule) == 2:
-        one, two = rule[0], rule[1]
+    if isinstance(asked, str):
+        asked = optimizers.read(asked)
+    if isinstance(asked, optimizers.FromOptax):
+        asked = asked.tx
+    if isinstance(asked, AbstractOptimizer):
+        return RuleBox(asked, shape, "float64")
+    if is_torch_class(asked):
+        return TorchBox(asked, {}, shape, "float64")
+    if isinstance(asked, tuple) and len(asked) == 2:
+        one, two = asked[0], asked[1]
         if is_torch_class(one) and isinstance(two, dict):
             return TorchBox(one, two, shape, "float64")
-        if {"init", "update"} <= set(getattr(rule, "_fields", ())):
-            return OptaxBox(rule, shape, "float64")
+        if {"init", "update"} <= set(getattr(asked, "_fields", ())):
+            return OptaxBox(asked, shape, "float64")
         if callable(two) and (one is None or callable(one)):
             return FunctionBox(one, two, shape, "float64")
-    elif hasattr(rule, "init") and hasattr(rule, "update"):
-        assert not isinstance(rule, tuple)
-        if inspect.isclass(rule):
-            raise TypeError(f"rule must be an instance; got the class {rule.__name__}.")
-        return FunctionBox(rule.init, rule.update, shape, "float64")
-    elif callable(rule) and not inspect.isclass(rule):
-        return FunctionBox(None, rule, shape, "float64")
+    elif hasattr(asked, "init") and hasattr(asked, "update"):
+        assert not isinstance(asked, tuple)
+        if inspect.isclass(asked):
+            raise TypeError(
+                f"rule must be an instance; got the class {asked.__name__}."
+            )
+        return FunctionBox(asked.init, asked.update, shape, "float64")
+    elif callable(asked) and not inspect.isclass(asked):
+        return FunctionBox(None, asked, shape, "float64")
     raise TypeError(
         "rule must be one of penchant.optimizers, an optax transformation, a torch "
         "optimizer class or (class, arguments), or functions (init, update); got "
-        f"{rule!r:.80} of type {type(rule).__name__}."
+        f"{asked!r:.80} of type {type(asked).__name__}."
     )
 
 
-def name_of(rule: Any) -> str:
+def name_of(asked: Any) -> str:
     """What a rule is called."""
-    if isinstance(rule, AbstractOptimizer):
-        return type(rule).__name__
-    if isinstance(rule, tuple) and rule and inspect.isclass(rule[0]):
-        given = ", ".join(f"{k}={v}" for k, v in rule[1].items())
-        return f"{rule[0].__name__}({given})"
-    if inspect.isclass(rule) or inspect.isfunction(rule):
-        return rule.__name__
-    return str(rule) if isinstance(rule, str) else ""
+    if isinstance(asked, AbstractOptimizer):
+        return type(asked).__name__
+    if isinstance(asked, tuple) and asked and inspect.isclass(asked[0]):
+        given = ", ".join(f"{k}={v}" for k, v in asked[1].items())
+        return f"{asked[0].__name__}({given})"
+    if inspect.isclass(asked) or inspect.isfunction(asked):
+        return asked.__name__
+    return str(asked) if isinstance(asked, str) else ""
