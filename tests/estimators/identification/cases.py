@@ -38,7 +38,7 @@ OURS = (
     o.Muon(0.95),
     o.Muon(0.9, nesterov=True),
     o.Muon(0.95, o.NewtonSchulz(5)),
-    o.Muon(0.95, o.PolarExpress(8)),
+    o.Muon(0.95, o.PolarExpress(6)),
     o.Shampoo(),
     o.Shampoo(0.95, eps=1e-4),
     o.Shampoo(exponent=0.5),

@@ -110,6 +110,8 @@ def read(scales: np.ndarray, lengths: np.ndarray) -> Degree:
     main = parts[-1]
     breaks = None
     while len(parts) > 1 and abs(value(parts[-2]) - value(main)) <= 1e-3:
+        if scales[parts[-2][1] + 1] < FLOOR:
+            break  # below the gradients of any training
         breaks = float(scales[parts[-2][1] + 1])
         main = parts[-2]
         parts = parts[:-1]

@@ -116,6 +116,8 @@ def kernel_after(scalars: Scalars) -> Kernel:
     turned = ones.copy()
     turned[0] = -1.0
     apart = scalars(ones) - scalars(turned)
+    if not np.isfinite(apart).all() or apart[0] == 0:
+        return Kernel(apart, "linear", math.nan, math.nan, math.inf)
     return _read(apart / apart[0], "linear")
 
 
@@ -149,7 +151,7 @@ def _read(weights: np.ndarray, how: str) -> Kernel:
         return Kernel(weights, how, 0.0, 0.0, float(np.max(np.abs(tail))))
     good = tail > 0
     ages = np.arange(len(tail))
-    if good.sum() < 2:
+    if good.sum() < 2 or not np.isfinite(tail).all():
         return Kernel(weights, how, math.nan, math.nan, math.inf)
     # least squares of c_{k+1} = decay c_k: the large weights count
     decay = float(tail[:-1] @ tail[1:] / (tail[:-1] @ tail[:-1]))
