@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from penchant.studies import (
         adam_sharpness as adam_sharpness,
         backward_error as backward_error,
+        geometries as geometries,
         gradient_matching as gradient_matching,
         homogeneous_networks as homogeneous_networks,
         per_sample_adam as per_sample_adam,

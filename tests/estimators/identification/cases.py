@@ -54,7 +54,7 @@ OURS = (
     o.SteepestDescent(norms.Spectral(), normalized=False),
     o.SteepestDescent(norms.Rowwise(), 0.9),
     o.SteepestDescent(norms.Rowwise(norms.L2(), norms.L1())),
-    o.SteepestDescent(norms.Rowwise(norms.Lp(3.0), norms.Lp(3.0))),
+    o.SteepestDescent(norms.Rowwise(norms.Lp(3.0), norms.L2())),
     o.SteepestDescent(norms.Columnwise(norms.Lp(4.0)), 0.5),
     o.WeightDecay(o.Lion(), 0.1),
     o.WeightDecay(o.GradientDescent(0.9), 0.01),

@@ -136,7 +136,11 @@ def torch_rules():
             {"b1": 0.8, "b2": None, "mix": 0.64},
         ),
         "Adam": (optim.Adam, ENTRIES, ADAM),
-        "Adam, L2": ((optim.Adam, {"lr": 0.1, **w}), ENTRIES, {**ADAM, "coupled": 0.01}),
+        "Adam, L2": (
+            (optim.Adam, {"lr": 0.1, **w}),
+            ENTRIES,
+            {**ADAM, "coupled": 0.01},
+        ),
         "AdamW": (optim.AdamW, ENTRIES, {**ADAM, "decay": 0.01}),
         "RMSprop": (
             optim.RMSprop,

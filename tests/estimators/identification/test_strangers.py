@@ -32,9 +32,9 @@ def differences(found, family, wanted):
             same = abs(got - asked) <= EXACT * abs(asked)
         if not same:
             wrong.append(f"{name} {got} for {asked}")
-    if "inside" in wanted and second is not None:
-        if second.eps_inside != wanted["inside"]:
-            wrong.append(f"eps inside: {second.eps_inside}")
+    inside = None if second is None else second.eps_inside
+    if inside != wanted.get("inside", inside):
+        wrong.append(f"eps inside: {inside}")
     return wrong
 
 

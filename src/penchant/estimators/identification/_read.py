@@ -53,7 +53,7 @@ def read(box: AbstractBox, name: str, found: Findings, seed: int) -> Identificat
     degree = found.degree.degree
     normalised = None if degree is None else abs(degree) < 1e-6
     steps, between = _norm(box, found, normalised, seed)
-    replay = _Replay(box, found, seed)
+    replay = _Replay(box, found, steps, seed)
     first, second = replay.first, replay.second
     moving = found.weights is not None and found.weights.kind in LOOSE
     fixed = found.drift < AGREES and not found.warm
@@ -215,8 +215,11 @@ def _over(
 class _Replay:
     """The form of the rule's memories, and whether it makes the rule's steps."""
 
-    def __init__(self, box: AbstractBox, found: Findings, seed: int):
+    def __init__(
+        self, box: AbstractBox, found: Findings, norm: AbstractNorm | None, seed: int
+    ):
         self.box, self.found, self.seed = box, found, seed
+        self.norm = L2() if norm is None else norm
         self.first: Memory | None = None
         self.second: Divisor | None = None
         self.form: Form | None = None
@@ -360,9 +363,10 @@ class _Replay:
         return Blocks.read(row if self.over == "rows" else column)
 
     def _gain(self) -> float:
-        """The length of a first step as a share of the gradient's."""
+        """The length of a first step as a share of the gradient's dual norm."""
         G = self.found.scale * generic(self.box.shape, self.seed)
-        return float(np.linalg.norm(self.box.first(G)) / np.linalg.norm(G))
+        u = jnp.asarray(self.box.first(G))
+        return float(self.norm(u) / self.norm.dual(jnp.asarray(G)))
 
     def _kind(self, form: Form) -> tuple[Any, float | None]:
         """Mean or sum of linear rules, by the step size declared; else a mean.
