@@ -168,7 +168,7 @@ def test_momentum_of_steps_that_were_normalised_first():
     assert found.evidence["second"] == "unknown"
 
 
-def test_noise_is_not_taken_for_the_rule():
+def test_noise_is_not_taken_for_the_rule(tmp_path):
     rng = np.random.default_rng(0)
 
     def random(g, state, w):
@@ -177,4 +177,5 @@ def test_noise_is_not_taken_for_the_rule():
     found = pn.identify(random, shape=SMALL)
     assert found.family == "random"
     assert found.findings.spread == pytest.approx(0.1, rel=0.5)
+    assert found.save(tmp_path / "report").is_file()
     assert all(found.evidence[field] == "unknown" for field in FIELDS)

@@ -90,6 +90,8 @@ def impulse(
 def figures(found: "Identification") -> list[dict[str, str]]:
     """The pictures of a page, wide and narrow, with headings and captions."""
     wanted: list[tuple[str, str, str, Callable[..., Axes]]] = []
+    if found.findings is None or found.findings.coupling is None:
+        return []  # nothing was read of it
     tests = _tests(found)
     wanted.append((
         "scale",
