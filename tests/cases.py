@@ -30,11 +30,12 @@ WEIGHTED = (
     norms.Mahalanobis(jnp.array([[0.5, 1.0, 4.0], [2.0, 0.1, 1.0]])),
     norms.Mahalanobis(jnp.eye(6) + 0.3 * jnp.ones((6, 6))),
 )
-NORMS = (*ENTRYWISE, *SCHATTEN, *WEIGHTED)
+LINES = (norms.Rowwise(), norms.Columnwise(norms.L2(), norms.Lp(3.0)))
+NORMS = (*ENTRYWISE, *SCHATTEN, *WEIGHTED, *LINES)
 """Norms of weights of shape (2, 3)."""
 
 
-RARE = (norms.Lp(8.0), norms.Schatten(5.0), WEIGHTED[1])
+RARE = (norms.Lp(8.0), norms.Schatten(5.0), WEIGHTED[1], LINES[1])
 """Whose tests run with the slow ones: others of their kind are in every run."""
 
 

@@ -36,7 +36,11 @@ if TYPE_CHECKING:
         diagnose as diagnose,
         examine as examine,
     )
-    from penchant.estimators import penalties as penalties
+    from penchant.estimators import (
+        Identification as Identification,
+        identify as identify,
+        penalties as penalties,
+    )
     from penchant.flows import (
         Correction as Correction,
         Limit as Limit,
@@ -91,7 +95,7 @@ _NAMES = {
     "penchant.diagnosis": (
         "Comparison Diagnosis Examination NetworkDiagnosis compare diagnose examine"
     ),
-    "penchant.estimators": "penalties",
+    "penchant.estimators": "Identification identify penalties",
     "penchant.flows": "Correction Limit correction limit",
     "penchant.margins": (
         "KKT Certificate MaxMargin NoMarginError NotSeparableError NotSeparatedError "

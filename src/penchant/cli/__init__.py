@@ -1,4 +1,4 @@
-"""The command line: `penchant diagnose | compare | certify | match | audit | …`."""
+"""The command line: `penchant diagnose | compare | certify | identify | …`."""
 
 from penchant._engine import keep_programs
 from penchant.cli import (
@@ -6,6 +6,7 @@ from penchant.cli import (
     _certify as _certify,
     _compare as _compare,
     _diagnose as _diagnose,
+    _identify as _identify,
     _match as _match,
     _predict as _predict,
     _studies as _studies,

@@ -89,7 +89,8 @@ def complain(message: str) -> None:
 
 
 def written(
-    result: "pn.diagnosis.AbstractDiagnosis | pn.studies.Result", out: Path
+    result: "pn.diagnosis.AbstractDiagnosis | pn.studies.Result | pn.Identification",
+    out: Path,
 ) -> Path | None:
     """The page of a result that was saved; None, with an error told, where it wasn't.
 

@@ -25,6 +25,12 @@ from penchant.estimators._staleness import (
     Staleness as Staleness,
     staleness as staleness,
 )
+from penchant.estimators.identification import (
+    Findings as Findings,
+    Identification as Identification,
+    Tightness as Tightness,
+    identify as identify,
+)
 from penchant.estimators.matching import (
     AbstractResidual as AbstractResidual,
     Curl as Curl,

@@ -18,6 +18,11 @@ from penchant.norms._lp import (
 )
 from penchant.norms._mahalanobis import Mahalanobis as Mahalanobis
 from penchant.norms._read import read as read
+from penchant.norms._rowwise import (
+    AbstractLines as AbstractLines,
+    Columnwise as Columnwise,
+    Rowwise as Rowwise,
+)
 from penchant.norms._schatten import (
     AbstractSchatten as AbstractSchatten,
     Frobenius as Frobenius,

@@ -7,8 +7,10 @@ from penchant.optimizers._adagrad import (
 from penchant.optimizers._adam import Adam as Adam
 from penchant.optimizers._adam_e import AdamE as AdamE
 from penchant.optimizers._adam_mini import Adalayer as Adalayer, AdamMini as AdamMini
+from penchant.optimizers._as_rule import as_rule as as_rule
 from penchant.optimizers._base import AbstractOptimizer as AbstractOptimizer
 from penchant.optimizers._character import (
+    FIELDS as FIELDS,
     Blocks as Blocks,
     Character as Character,
     Divisor as Divisor,
@@ -24,6 +26,10 @@ from penchant.optimizers._like import (
     like as like,
 )
 from penchant.optimizers._lion import Lion as Lion
+from penchant.optimizers._measured import (
+    Described as Described,
+    Measured as Measured,
+)
 from penchant.optimizers._muon import Muon as Muon
 from penchant.optimizers._nadam import NAdam as NAdam
 from penchant.optimizers._polar import (

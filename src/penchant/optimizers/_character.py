@@ -329,7 +329,7 @@ class Character(eqx.Module):
             memory = 1.0 / (1.0 - self.b1)
             parts.append(f"memory {memory:.3g} steps (decay {self.b1:g})")
         if self.second is not None:
-            parts.append(self._second(self.second))
+            parts.append(self.told_second)
         if self.decays:
             parts.append(f"decoupled decay {float(np.asarray(self.decay)):g}")
         grades = {str(self.evidence[field]) for field in FIELDS}
@@ -342,7 +342,12 @@ class Character(eqx.Module):
         length = "normalised" if self.normalised else "as long as the gradient"
         return f"{self.steps.label} steps, {kind}, {length}"
 
-    def _second(self, second: Divisor) -> str:
+    @property
+    def told_second(self) -> str:
+        """What the rule divides by, in words; empty without."""
+        second = self.second
+        if second is None:
+            return ""
         eps = float(np.asarray(second.eps))
         told = f"divides by a {second.kind} of squares of {second.over}"
         if second.kind == "mean":

@@ -11,7 +11,9 @@ from penchant.optimizers._adagrad import AdaGrad
 from penchant.optimizers._adam import Adam
 from penchant.optimizers._adam_e import AdamE
 from penchant.optimizers._adam_mini import Adalayer
+from penchant.optimizers._as_rule import as_rule
 from penchant.optimizers._base import AbstractOptimizer
+from penchant.optimizers._character import Character
 from penchant.optimizers._from_optax import FromOptax
 from penchant.optimizers._gradient_descent import GradientDescent
 from penchant.optimizers._lion import Lion
@@ -73,6 +75,9 @@ def read(
 ) -> AbstractOptimizer:
     """A rule itself, by name with options, or an optax transformation as `FromOptax`.
 
+    A [`Character`][penchant.optimizers.Character], such as `identify` returns, stands
+    for the rule that it was read from, or for one of that form.
+
     Options that are None count as not given. Names are those of the command line.
     `weight_decay` goes with every name: decoupled, by `WeightDecay`. `sgd` is the rule
     of gradient descent; that its batches hold 32 samples, `batching.of_rule` says.
@@ -95,11 +100,14 @@ def read(
         raise TypeError(f"options go with a name; got {optimizer!r} and {given}.")
     if isinstance(optimizer, AbstractOptimizer):
         return optimizer
+    if isinstance(optimizer, Character):
+        return as_rule(optimizer)
     if hasattr(optimizer, "init") and hasattr(optimizer, "update"):
         return FromOptax(optimizer)
     raise TypeError(
-        "optimizer must be one of penchant.optimizers, the name of one, or an optax "
-        f"transformation; got {optimizer!r} of type {type(optimizer).__name__}."
+        "optimizer must be one of penchant.optimizers, the name of one, an optax "
+        f"transformation or what identify returns; got {optimizer!r} of type "
+        f"{type(optimizer).__name__}."
     )
 
 

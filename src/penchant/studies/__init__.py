@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         adam_sharpness as adam_sharpness,
         backward_error as backward_error,
         benign_overfitting as benign_overfitting,
+        geometries as geometries,
         gradient_matching as gradient_matching,
         homogeneous_networks as homogeneous_networks,
         per_sample_adam as per_sample_adam,

@@ -109,6 +109,13 @@ CATALOGUE: dict[str, About] = {
             "which penalty acted on a run: elastic nets, early stopping, "
             "dropout, finite steps, averaging and decay, by exact estimators",
         ),
+        About(
+            "geometries",
+            ("fan2025spectral", "jordan2024muon", "loshchilov2019decoupled"),
+            "Fan, Schmidt, Thrampoulidis (2025)",
+            "what popular optimizers are, read off their steps as black boxes, and "
+            "whether their runs maximise what that foretells",
+        ),
     )
 }
 """The title pages, by name."""

@@ -17,6 +17,7 @@ from penchant.problems import (
     sort_out,
 )
 from penchant.problems.models import ssm
+from penchant.theory._measured import marked
 from penchant.theory._prediction import Prediction
 from penchant.theory._setting import Setting, canonical
 from penchant.theory.descent._rules import Descent, as_descent
@@ -101,7 +102,9 @@ def predict(
     | any of these with decoupled decay | none: a point of the regularisation path | `dunn1978conditional` |
     | anything else | by its [character][penchant.optimizers.Character]; unknown where that is | |
 
-    A rule of one's own is asked for its character: one that says it takes normalised
+    What [`identify`][penchant.identify] returns goes in a rule's place; an assumption
+    then says that the character was measured. A rule of one's own is asked for its
+    character: one that says it takes normalised
     steepest steps in a norm gets the theorem for these. `predict.register(MyRule)`
     registers a prediction for a class of rules and its subclasses, a function of the
     [`Setting`][penchant.theory.Setting]; the most special one is taken.
@@ -166,12 +169,14 @@ def predict(
         if trajectory is not None:
             check_instance("trajectory", trajectory, Trajectory, "what train returns")
             trajectory.require_problem(problem)
-        return foretell_state_space(
+        named = optimizers.read(rule)
+        foretold = foretell_state_space(
             problem,
-            optimizers.read(rule),
+            named,
             full_batch=chosen.covers(problem.samples) is True,
             start=init,  # type: ignore[arg-type]
         )
+        return marked(foretold, named)
     if isinstance(problem, AbstractObjective):
         rule = optimizers.only(given, optimizer)
         if trajectory is not None:
@@ -179,14 +184,16 @@ def predict(
             steps = int(trajectory.steps[-1]) if steps is None else steps
         if batching is None:
             batching = of_rule(rule, problem.samples)
-        return foretell_sharpness(
+        named = optimizers.read(rule)
+        lowered = foretell_sharpness(
             problem,
-            rule,
+            named,
             batching=batching,
             step_size=step_size,
             steps=steps,
             weights=None if trajectory is None else trajectory.last,
         )
+        return marked(lowered, named)
     problem, rest = sort_out(problem, given)
     optimizer = optimizers.only(rest, optimizer)
     check_instance(
@@ -239,7 +246,7 @@ def predict_from(
     setting = Setting(problem, rule, batching, schedule, trajectory, best, init)
     if isinstance(problem, LinearClassification):
         best(canonical(Linf(), problem))  # data that no weights separate stop here
-    found = foretell(rule, setting)
+    found = marked(foretell(rule, setting), rule)
     if trajectory is not None:
         return dataclasses.replace(found, asked=StepAt.of(trajectory))
     if schedule is None:

@@ -1,0 +1,89 @@
+"""What was identified goes in a rule's place, marked as measured."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import penchant as pn
+from tests.estimators.identification import cases
+
+SMALL = (4, 3)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return pn.datasets.gaussian(8, 12, seed=0).problem()
+
+
+@pytest.fixture(scope="module")
+def sign():
+    """Signs of momentum, in optax."""
+    return pn.identify(optax.chain(optax.ema(0.5), optax.sign_sgd(1.0)), shape=SMALL)
+
+
+def test_predictions_say_that_the_rule_was_measured(problem, sign):
+    told = pn.predict(problem, sign)
+    ours = pn.predict(problem, pn.optimizers.Signum(0.5))
+    assert told.norm.same(ours.norm)
+    assert float(told.margin) == pytest.approx(float(ours.margin), rel=1e-6)
+    marks = [a for a in told.assumptions if "measured" in a.statement]
+    assert [mark.verdict for mark in marks] == [pn.Verdict.UNKNOWN]
+    assert not any("measured" in a.statement for a in ours.assumptions)
+
+
+def test_it_runs_as_the_rule_itself(problem, sign):
+    steps = {"steps": 40, "step_size": 0.01}
+    run = pn.train(problem, sign, **steps)
+    bare = pn.train(problem, optax.chain(optax.ema(0.5), optax.sign_sgd(1.0)), **steps)
+    assert np.allclose(run.last, bare.last, atol=1e-12)
+
+
+def test_diagnose_and_compare(problem, sign):
+    says = pn.diagnose(problem, sign, steps=300, step_size=0.01)
+    assert says.prediction.norm.same(pn.norms.Linf())
+    assert any("measured" in a.statement for a in says.prediction.assumptions)
+    both = pn.compare(problem, {"mine": sign, "gd": "gd"}, steps=100)
+    assert both["mine"].name == "mine"
+
+
+def test_limit_reads_the_character(problem, sign):
+    run = pn.train(problem, sign, steps=300, step_size=0.01)
+    bare = pn.train(problem, pn.optimizers.Signum(0.5), steps=300, step_size=0.01)
+    found, known = pn.limit(problem, run), pn.limit(problem, bare)
+    assert float(found.margin) == pytest.approx(float(known.margin), rel=1e-3)
+
+
+def test_a_rule_in_numpy_runs_by_its_form(problem):
+    found = pn.identify(cases.adamw(b2=0.95, lr=1.0), shape=SMALL)
+    rule = pn.optimizers.read(found)
+    ours = pn.optimizers.Adam(0.9, 0.95, bias_correction=True)
+    run = pn.train(problem, rule, steps=30, step_size=0.01)
+    known = pn.train(problem, ours, steps=30, step_size=0.01)
+    assert np.allclose(run.last, known.last, atol=1e-8)
+
+
+def test_a_form_without_a_rule_is_for_predictions_alone(problem):
+    found = pn.identify(cases.soft_polar(), shape=SMALL)
+    assert pn.predict(problem, found).norm is None
+    with pytest.raises(TypeError, match="only the character is known"):
+        pn.train(problem, found, steps=3, step_size=0.1)
+
+
+@pytest.mark.parametrize("rule", cases.OURS, ids=lambda rule: repr(rule)[:60])
+def test_what_a_character_says_makes_a_rule_that_says_it(rule):
+    what = rule.character()
+    made = pn.optimizers.as_rule(what)
+    assert made.character().evidence == what.evidence
+    if isinstance(made, pn.optimizers.Described):
+        exact = what.steepest or what.second is not None
+        mixed = what.steps is not None and not what.steps.same(pn.norms.Linf())
+        assert not exact or mixed
+        return
+    assert cases.differences(made.rule.character(), what) == []
+
+
+def test_a_character_needs_no_black_box(problem):
+    what = pn.optimizers.Adam(b2=0.95, eps=0.0).character()
+    assert pn.predict(problem, what).norm.same(pn.norms.Linf())
+    assert jnp.isfinite(pn.train(problem, what, steps=3, step_size=0.1).last).all()
