@@ -7,6 +7,7 @@ from penchant.cli import (
     _diagnose as _diagnose,
     _match as _match,
     _predict as _predict,
+    _probe as _probe,
     _studies as _studies,
 )
 from penchant.cli._app import app as app
