@@ -9,7 +9,7 @@ from penchant.measures import Estimate
 
 
 def applied_decay(residual: Numbers, weights: Numbers) -> Estimate:
-    r"""$\hat\lambda=\langle r,w\rangle/\|w\|^2$, what is left of a step, on the weights.
+    r"""$\hat\lambda=\langle r,w\rangle/\|w\|^2$: what a step has left, on the weights.
 
     For decoupled decay $r=-\Delta w/\eta-F$ with the rule's own step $F$; for decay in
     the gradient $r$ is what entered the memory less the gradient, $(m-\beta m_-)/

@@ -1,4 +1,4 @@
-"""What divides an adaptive rule's steps: ε or gradients, and how much signal is left."""
+"""What divides an adaptive rule's steps, ε or gradients; how much signal is left."""
 
 import dataclasses
 import math
@@ -64,8 +64,9 @@ def divisors(roots: Numbers, eps: float) -> Divisors:
 def signal(first: Numbers, roots: Numbers, eps: float) -> Estimate:
     r"""$\overline{|\hat m|/(\sqrt{\hat v}+\varepsilon)}$ over the live coordinates.
 
-    1 where gradients stay as they are; [`noise_signal`][penchant.estimators.noise_signal]
-    where they are noise alone; below that $v$ remembers larger gradients.
+    1 where gradients stay as they are, that of
+    [`noise_signal`][penchant.estimators.noise_signal] where they are noise alone; below
+    that $v$ remembers larger gradients.
     """
     m, r = np.asarray(first, float), np.asarray(roots, float)
     live = r > 0
@@ -78,7 +79,9 @@ def signal(first: Numbers, roots: Numbers, eps: float) -> Estimate:
 
 
 def noise_signal(decay: float) -> float:
-    r"""$\sqrt{\tfrac2\pi}\sqrt{\tfrac{1-\beta_1}{1+\beta_1}}$: the signal of Gaussian noise.
+    r"""$\sqrt{\tfrac2\pi}\sqrt{\tfrac{1-\beta_1}{1+\beta_1}}$: the signal of noise.
+
+    Of Gaussian gradients without a mean, independent from step to step.
 
     >>> import penchant as pn
     >>> round(pn.estimators.noise_signal(0.9), 3)

@@ -141,7 +141,8 @@ def never_forgets(decay: float, stored: str | Format) -> bool:
     So where $1-\beta<2^{-(t+1)}$: what a step takes off $v$ is below its last digit.
 
     >>> import penchant as pn
-    >>> [pn.estimators.rounding.never_forgets(0.999, f) for f in ("float32", "bfloat16")]
+    >>> forms = ("float32", "bfloat16")
+    >>> [pn.estimators.rounding.never_forgets(0.999, f) for f in forms]
     [False, True]
     """
     check_number("decay", decay, least=0.0, most=1.0)

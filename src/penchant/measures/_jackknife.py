@@ -14,8 +14,8 @@ from penchant.measures._estimate import Estimate
 def jackknife(whole: float, left_out: Sequence[float], how: str = "") -> Estimate:
     r"""A function of the mean of $k$ parts, its bias of order $1/k$ removed.
 
-    With $\theta$ of all and $\theta_{-i}$ without part $i$: $k\theta-(k-1)\bar\theta_-$,
-    and its standard error $\sqrt{\frac{k-1}k\sum_i(\theta_{-i}-\bar\theta_-)^2}$.
+    With $\theta$ of all and $\theta_{-i}$ without part $i$:
+    $k\theta-(k-1)\bar\theta_-$, and its standard error $\sqrt{\frac{k-1}k\sum_i(\theta_{-i}-\bar\theta_-)^2}$.
 
     >>> import penchant as pn
     >>> x = [1.0, 2.0, 6.0]  # of a plain mean it is the mean and its standard error
@@ -52,7 +52,7 @@ def root_factor(draws: int) -> float:
 
 
 def root_trace(parts: Numbers, draws: int = 1, scale: float = 1.0) -> Estimate:
-    r"""$\operatorname{tr}\operatorname{Diag}(G)^{1/2}$ from draws of the diagonal of $G$.
+    r"""$\operatorname{tr}\operatorname{Diag}(G)^{1/2}$ from draws of $G$'s diagonal.
 
     $\sum_j\sqrt{\bar h_j}$ of the mean over parts, pooled before the root is taken, and
     corrected by the delete-one-part jackknife, which removes the bias of few examples

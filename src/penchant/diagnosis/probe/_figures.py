@@ -269,6 +269,6 @@ def _probe_set(run: dict[str, Any]) -> str | None:
     if "probe_hash" not in run:
         return None
     return (
-        f"{run['probe_examples']:,} examples in {run['probe_parts']} parts, the same at "
-        f"every probe; hash {run['probe_hash']}"
+        f"{run['probe_examples']:,} examples in {run['probe_parts']} parts, the same "
+        f"at every probe; hash {run['probe_hash']}"
     )

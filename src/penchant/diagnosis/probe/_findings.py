@@ -93,8 +93,8 @@ def _broken(seen: Recording, name: str, about: Line) -> Iterator[Finding]:
         yield Finding(
             Kind.DIVERGED,
             f"{bad.value:.0%} of the sampled weights moved by inf or nan.",
-            "Nothing else in this report can be relied on for them; look at the records "
-            "before the first such step.",
+            "Nothing else in this report can be relied on for them; look at the "
+            "records before the first such step.",
             bad,
             name,
             "rounding",
@@ -145,8 +145,8 @@ def _decay(seen: Recording, name: str, about: Line) -> Iterator[Finding]:
             Kind.DECAY,
             f"The weight decay applied is {applied.value:.4g} ± {applied.error:.1g}, "
             f"where the optimizer's is {nominal:.4g}.",
-            "Look for a second penalty in the loss, a decay applied twice, or gradients "
-            "that were changed before the step.",
+            "Look for a second penalty in the loss, a decay applied twice, or "
+            "gradients that were changed before the step.",
             applied,
             name,
             "rounding",
@@ -192,8 +192,8 @@ def _second_moment(seen: Recording, name: str, about: Line) -> Iterator[Finding]
         yield Finding(
             Kind.SECOND_MOMENT,
             f"The second moment is lost: it is 0 for {dead.value:.0%} of the weights, "
-            f"since gradients below {rounding.least_seen(b2, stored):.1g} leave none in "
-            "float16.",
+            f"since gradients below {rounding.least_seen(b2, stored):.1g} leave none "
+            "in float16.",
             "Keep the state in float32; ε = 1e-8 is 0 in float16 too.",
             dead,
             name,
@@ -269,7 +269,7 @@ def _edge(seen: Recording, side: str | None) -> Iterator[Finding]:
             "edge",
             35.0,
         )
-    elif top.wide:
+    elif top.wide and top.upper > FELT * threshold:  # else it makes no difference
         yield Finding(
             Kind.PROBE_SIZE,
             f"The probe is too small for the curvature now: [{top.lower:.3g}, "
@@ -295,8 +295,8 @@ def _stale(seen: Recording, side: str | None) -> Iterator[Finding]:
         if value is not None and value.value - 2 * value.error > STALE:
             yield Finding(
                 Kind.STALE,
-                f"A gradient is stale after {lag} step{'s' * (lag > 1)}: it has changed "
-                f"by {value.value:.2g} of itself; β₁ = {b1:g} averages {memory:.3g}.",
+                f"A gradient is stale after {lag} step{'s' * (lag > 1)}: it has "
+                f"changed by {value.value:.2g} of itself; β₁ = {b1:g} averages {memory:.3g}.",
                 "Expansions in memory do not hold for this run. A smaller β₁ or step "
                 "size makes the mean one of gradients of here.",
                 value,

@@ -169,7 +169,7 @@ class Reading:
         })
 
     def to_xarray(self) -> "xarray.Dataset":
-        """Records by group and step; the attribute `groups` has the names, "" the whole."""
+        """Records by group and step; the attribute `groups` names them, "" is all."""
         import xarray
 
         seen = self.recording
@@ -202,7 +202,7 @@ class Reading:
         )
 
     def save(self, folder: str | Path) -> Path:
-        """Write `report.html`, `result.json` and `reading.zarr`; returns the page's path.
+        """Write `report.html`, `result.json` and `reading.zarr`; returns the page.
 
         Raises:
             OSError: If they can't be written; the folder is then as it was.

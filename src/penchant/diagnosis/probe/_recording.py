@@ -36,7 +36,7 @@ class Recording:
     def series(
         self, name: str, group: str | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Steps, values and errors of a record's name; of one step the last line counts.
+        """Steps, values and errors of a name; of one step the last line counts.
 
         Errors are NaN where there is none. A bracket's value is its upper end, and its
         error the width.

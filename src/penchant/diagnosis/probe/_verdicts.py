@@ -195,14 +195,15 @@ def _noise(seen: Recording, side: str | None) -> Iterator[Said]:
             what = "a batch's gradient is mostly signal"
         yield Said(
             "memory",
-            f"Noise over signal of a batch's gradient is {value:.2g} ± {error:.1g}: {what}.",
+            f"Noise over signal of a batch's gradient is {value:.2g} ± {error:.1g}: "
+            f"{what}.",
             Estimate(value, math.nan if error is None else error),
         )
     elif least is not None:
         yield Said(
             "memory",
-            f"Noise over signal of a batch's gradient is above {least:.2g}: the gradient "
-            "itself is not resolved by this probe set.",
+            f"Noise over signal of a batch's gradient is above {least:.2g}: the "
+            "gradient itself is not resolved by this probe set.",
         )
 
 
@@ -261,8 +262,8 @@ def _endpoint(seen: Recording, side: str | None) -> Iterator[Said]:
     if gap >= GAP or error >= abs(value):
         yield Said(
             "decay",
-            f"A ridge penalty read off the last gradient: not identifiable, since the run "
-            f"is not stationary (gap {gap:.2f}; it must be below {GAP}).",
+            f"A ridge penalty read off the last gradient: not identifiable, since the "
+            f"run is not stationary (gap {gap:.2f}; it must be below {GAP}).",
             Estimate(math.nan, math.nan, valid=False, why="the run is not stationary"),
             valid=False,
         )

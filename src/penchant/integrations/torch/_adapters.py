@@ -50,7 +50,7 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    r"""What a row says of a step: $\hat m$, $r$, $\varepsilon$ and $F$, None if unknown.
+    r"""What a row says of a step: $\hat m$, $r$, $\varepsilon$, $F$; None if unknown.
 
     The step is $-\eta F$, decoupled decay apart.
     """
@@ -63,11 +63,11 @@ class Moments:
 
 @dataclasses.dataclass(frozen=True)
 class Adapter:
-    """What is known of an optimizer.
+    r"""What is known of an optimizer.
 
     `first` and `second` are keys of its state; `keys` others that are read; `mean` is
-    whether the first moment is one (else a sum); `decays` gives $\\beta_1$ and
-    $\\beta_2$ of a group, `decoupled` whether decay is beside the step.
+    whether the first moment is one (else a sum); `decays` gives $\beta_1$ and
+    $\beta_2$ of a group, `decoupled` whether decay is beside the step.
     """
 
     name: str

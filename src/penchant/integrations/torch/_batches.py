@@ -1,4 +1,4 @@
-"""The probe set: the same examples at every probe, in parts, with a hash that is printed."""
+"""The probe set: the same examples at every probe, in parts, with a hash."""
 
 import dataclasses
 import hashlib
@@ -95,8 +95,8 @@ def _of_loader(
     data: Any = loader.dataset
     if isinstance(data, IterableDataset) or not hasattr(data, "__getitem__"):
         raise TypeError(
-            "batches must have a dataset that can be indexed, so that reading it leaves "
-            "the run's order as it is; give probe_batches=[…] for an iterable one."
+            "batches must have a dataset that can be indexed, so that reading it "
+            "leaves the run's order as it is; give probe_batches=[…] for an iterable one."
         )
     n = len(data)
     if not n:

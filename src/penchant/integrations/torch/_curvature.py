@@ -1,4 +1,4 @@
-"""The curvature tier: one optimizer's read-outs on the probe set, at the weights of now."""
+"""The curvature tier: one optimizer's read-outs on the probe set."""
 
 import dataclasses
 import math
@@ -89,7 +89,7 @@ class Curvature:
     # read-outs: each is called within `isolated`
 
     def sharpness(self, bare: torch.nn.Module) -> list[tuple[str | None, Values]]:
-        """Tr G and tr Diag(G)^½ of all, and of each group."""
+        """Traces: tr G and tr Diag(G)^½ of all, and of each group."""
         if self.logits is None:
             raise LookupError("logits are needed: labels are drawn from them")
         logits = self.logits
@@ -131,7 +131,7 @@ class Curvature:
         return found
 
     def hessian_trace(self, bare: torch.nn.Module) -> list[tuple[str | None, Values]]:
-        """Tr H by random signs."""
+        """Trace of H by random signs."""
         H = self._graphs(bare)
         generator = torch.Generator().manual_seed(self.key + 7 + self._done)
         seen = []
@@ -143,7 +143,7 @@ class Curvature:
         return [(None, {"hessian_trace": [float(np.mean(seen)), error]})]
 
     def edge(self, bare: torch.nn.Module) -> list[tuple[str | None, Values]]:
-        r"""$\lambda_1$ in the rule's own geometry, between two ends, and its threshold."""
+        r"""$\lambda_1$ in the rule's own geometry, in a bracket; its threshold."""
         H = self._graphs(bare)
         values: Values = {}
         scale, threshold, why = self._geometry()
@@ -207,7 +207,7 @@ class Curvature:
     def _along_batches(
         self, bare: torch.nn.Module, scale: Tensor | None
     ) -> list[float]:
-        r"""$g^\top H_Bg/g^\top g$ of batches of the run's size; of $P^{-1/2}g$ with $P$."""
+        r"""$g^\top H_Bg/g^\top g$ of batches of the run's size; in $P$ with one."""
         seen = []
         for batch in self.probe.training:
             H = Hessian(lambda b: self.loss(bare, b), [batch], self.side.parameters)
@@ -225,7 +225,7 @@ class Curvature:
         return [float(np.mean(seen)), spread / math.sqrt(len(seen))]
 
     def memory(self, bare: torch.nn.Module) -> list[tuple[str | None, Values]]:
-        """Noise of a batch, the validity of memory's corrections, and fresh gradients."""
+        """Noise of a batch, validity of memory's corrections, fresh gradients."""
         H = self._graphs(bare)
         values: Values = self._noise(H)
         values |= self._corrections(H)
@@ -235,7 +235,7 @@ class Curvature:
         return [(None, values)]
 
     def staleness(self, bare: torch.nn.Module) -> tuple[int, list[float]]:
-        """The lag since gradients were kept, and by how much of themselves they moved."""
+        """The lag since gradients were kept, and how much they have moved."""
         assert self.stale is not None
         ratios = []
         batches = self.probe.training[: len(self.stale.gradients)]
@@ -289,7 +289,7 @@ class Curvature:
         ])
 
     def _noise(self, H: Hessian) -> Values:
-        r"""$\operatorname{tr}\operatorname{Cov}(g_B)/\|g\|^2$ at the run's batch size."""
+        r"""$\operatorname{tr}\operatorname{Cov}(g_B)/\|g\|^2$ at the run's size."""
         k = H.count
         if k < 2:
             return {}

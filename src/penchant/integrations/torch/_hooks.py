@@ -1,4 +1,4 @@
-"""Where the probe stands in a training loop: about an optimizer's step, and never in it."""
+"""Where the probe stands in a training loop: about a step, never in it."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Work on a user's model that leaves no trace: numbers drawn, buffers, modes, gradients."""
+"""Work on a user's model that leaves no trace: draws, buffers, modes, gradients."""
 
 import contextlib
 import random
@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 @contextlib.contextmanager
 def same_draws(key: int | None = None) -> Iterator[None]:
-    """Put the state of every generator back: Python's, NumPy's, PyTorch's on each device.
+    """Put every generator back: Python's, NumPy's, PyTorch's on each device.
 
     Args:
         key: What PyTorch's are seeded with meanwhile; None to leave them.

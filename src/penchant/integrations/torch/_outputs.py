@@ -59,8 +59,8 @@ def flat_outputs(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         moved = logits.movedim(1, -1) if logits.ndim > 2 else logits
         if moved.shape[:-1] != labels.shape:
             raise TypeError(
-                f"logits of shape {tuple(logits.shape)} do not belong to labels of shape "
-                f"{tuple(labels.shape)}"
+                f"logits of shape {tuple(logits.shape)} do not belong to labels "
+                f"of shape {tuple(labels.shape)}"
             )
         logits = moved
     rows, y = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)

@@ -156,8 +156,8 @@ def make_plan(
         count = FEWEST
         share = FEWEST * each / (total * unit)
         why = (
-            f"the run is short for what a probe costs: start, middle and end take about "
-            f"{100 * share:.0f} % of its time"
+            f"the run is short for what a probe costs: start, middle and end take "
+            f"about {100 * share:.0f} % of its time"
         )
     places = [round(i * (n - 1) / max(count - 1, 1)) for i in range(count)]
     steps = [wanted[i] for i in sorted(set(places))]

@@ -25,7 +25,7 @@ SAMPLE = 2000
 
 @dataclasses.dataclass
 class Watched:
-    """A tensor of a group: its sampled coordinates, and what they were before a step."""
+    """A tensor of a group: its sampled coordinates, and those before a step."""
 
     name: str
     tensor: Tensor
@@ -344,10 +344,7 @@ def _factored(state: Any, watched: Watched) -> np.ndarray | None:
 
 def _sampled(p: Tensor, draws: np.random.Generator) -> Tensor:
     n = p.numel()
-    if n <= SAMPLE:
-        at = np.arange(n)
-    else:
-        at = np.unique(draws.integers(0, n, SAMPLE))
+    at = np.arange(n) if n <= SAMPLE else np.unique(draws.integers(0, n, SAMPLE))
     return torch.as_tensor(at, dtype=torch.long, device=p.device)
 
 

@@ -74,9 +74,9 @@ def watch(
     wrong with an argument raises here; what fails later is switched off, with one
     [`ProbeWarning`][penchant.torch.ProbeWarning], and never ends a training.
 
-        watch = pn.torch.watch(model, optimizer, loss=loss, batches=loader, folder="probe")
+        watch = pn.torch.watch(model, optimizer, loss=loss, batches=loader, folder="out")
         ...                                  # the loop
-        says = watch.finish()                # a Reading, and probe/report.html
+        says = watch.finish()                # a Reading, and out/report.html
 
     Args:
         model: The model; of a compiled one the module inside is probed.
@@ -206,8 +206,8 @@ class Watch:
         """Hand every record to a logger too; returns the watch itself.
 
         Args:
-            writer: Something with `add_scalar(name, x, step)`, `log_metrics({…}, step=)`
-                or `log({…}, step=)`.
+            writer: Something with `add_scalar(name, x, step)`,
+                `log_metrics({…}, step=)` or `log({…}, step=)`.
 
         Raises:
             TypeError: If it has none of them.
@@ -437,8 +437,8 @@ class Watch:
         if _progress.is_shown(None):
             shown = [f"{s:,}" for s in plan.to_dict()["steps"][:8]]
             _progress.say(
-                f"probe: {of.probe.examples} examples after {', '.join(shown)} … steps; "
-                f"{plan.why}"
+                f"probe: {of.probe.examples} examples after {', '.join(shown)} … "
+                f"steps; {plan.why}"
             )
 
     def step(self) -> None:
@@ -509,7 +509,8 @@ class Watch:
                 value = loss(bare, probe.parts[0])
             if not isinstance(value, Tensor) or value.numel() != 1:
                 raise ValueError(
-                    f"loss must return one number, the mean over examples; got {value!r:.80}."
+                    "loss must return one number, the mean over examples; got "
+                    f"{value!r:.80}."
                 )
             reason = _disagreement(bare, outputs, probe, float(value), logits is None)
         if reason:
@@ -605,8 +606,8 @@ def _checked(optimizer: Optimizers) -> list[torch.optim.Optimizer]:
             )
         if isinstance(one, torch.optim.LBFGS):
             raise ValueError(
-                "optimizer must take its gradients before its step; LBFGS asks a closure "
-                "for them within, several times."
+                "optimizer must take its gradients before its step; LBFGS asks a "
+                "closure for them within, several times."
             )
     return given
 
