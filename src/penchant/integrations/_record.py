@@ -216,7 +216,13 @@ def listener_of(writer: object) -> Callable[[int, Mapping[str, float]], None]:
     for name in ("log_metrics", "log"):
         many = getattr(writer, name, None)
         if callable(many):
-            return lambda step, numbers, many=many: many(dict(numbers), step=step)
+
+            def all_at_once(
+                step: int, numbers: Mapping[str, float], many: Callable[..., Any] = many
+            ) -> None:
+                many(dict(numbers), step=step)
+
+            return all_at_once
     raise TypeError(
         "writer must have add_scalar(name, x, step), log_metrics({…}, step=…) or "
         f"log({{…}}, step=…); got {writer!r:.100} of type {type(writer).__name__}."

@@ -15,7 +15,8 @@ def jackknife(whole: float, left_out: Sequence[float], how: str = "") -> Estimat
     r"""A function of the mean of $k$ parts, its bias of order $1/k$ removed.
 
     With $\theta$ of all and $\theta_{-i}$ without part $i$:
-    $k\theta-(k-1)\bar\theta_-$, and its standard error $\sqrt{\frac{k-1}k\sum_i(\theta_{-i}-\bar\theta_-)^2}$.
+    $k\theta-(k-1)\bar\theta_-$, and its standard error
+    $\sqrt{\frac{k-1}k\sum_i(\theta_{-i}-\bar\theta_-)^2}$.
 
     >>> import penchant as pn
     >>> x = [1.0, 2.0, 6.0]  # of a plain mean it is the mean and its standard error

@@ -296,7 +296,8 @@ def _stale(seen: Recording, side: str | None) -> Iterator[Finding]:
             yield Finding(
                 Kind.STALE,
                 f"A gradient is stale after {lag} step{'s' * (lag > 1)}: it has "
-                f"changed by {value.value:.2g} of itself; β₁ = {b1:g} averages {memory:.3g}.",
+                f"changed by {value.value:.2g} of itself, and β₁ = {b1:g} averages "
+                f"{memory:.3g}.",
                 "Expansions in memory do not hold for this run. A smaller β₁ or step "
                 "size makes the mean one of gradients of here.",
                 value,

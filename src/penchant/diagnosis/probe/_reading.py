@@ -113,12 +113,12 @@ class Reading:
     def not_measured(self) -> list[tuple[str, str]]:
         """What is missing, in words, and why."""
         seen = self.recording
-        missing = [
-            (OFF.get(name, name), why)
+        missing: list[tuple[str, str]] = [
+            (OFF.get(name, name), str(why))
             for name, why in (seen.run.get("missing") or {}).items()
         ]
         for event in seen.happened("failed"):
-            name = event.get("what", "a read-out")
+            name = str(event.get("what", "a read-out"))
             why = f"it failed at step {event['step']:,}: {event.get('why')}"
             missing.append((OFF.get(name, name), why))
         for group in seen.run.get("groups", ()):
@@ -132,7 +132,7 @@ class Reading:
         for side in seen.run.get("sides", [None]):
             why = seen.last("threshold_why", side)
             if why and seen.last("threshold", side) is None:
-                missing.append(("the threshold of stability", why))
+                missing.append(("the threshold of stability", str(why)))
         return list(dict.fromkeys(missing))
 
     def plot(self, *, width: float = 7.2) -> "Axes":

@@ -139,7 +139,7 @@ def adapter_of(optimizer: torch.optim.Optimizer) -> Adapter:
         return LION
     for known, row in ROWS.items():
         # a subclass counts as its parent if it steps as the parent does
-        if isinstance(optimizer, known) and (
+        if issubclass(kind, known) and (
             inspect.unwrap(kind.step) is inspect.unwrap(known.step)
         ):
             return row

@@ -96,7 +96,8 @@ def _of_loader(
     if isinstance(data, IterableDataset) or not hasattr(data, "__getitem__"):
         raise TypeError(
             "batches must have a dataset that can be indexed, so that reading it "
-            "leaves the run's order as it is; give probe_batches=[…] for an iterable one."
+            "leaves the run's order as it is; for an iterable one give "
+            "probe_batches=[…]."
         )
     n = len(data)
     if not n:

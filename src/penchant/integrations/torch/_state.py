@@ -113,7 +113,7 @@ class Side:
             moving = [t for t in group.tensors if t.gradient_there]
             sign = -1.0 if self.group_of(group).get("maximize") else 1.0
             wanted = [t.tensor for t in moving]
-            wanted += [t.tensor.grad for t in moving]  # type: ignore[misc]
+            wanted += [t.tensor.grad for t in moving]
             olds = [self.optimizer.state.get(t.tensor, {}).get(first) for t in moving]
             there = [i for i, old in enumerate(olds) if isinstance(old, Tensor)]
             index = [t.index for t in moving]

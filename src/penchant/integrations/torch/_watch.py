@@ -74,7 +74,7 @@ def watch(
     wrong with an argument raises here; what fails later is switched off, with one
     [`ProbeWarning`][penchant.torch.ProbeWarning], and never ends a training.
 
-        watch = pn.torch.watch(model, optimizer, loss=loss, batches=loader, folder="out")
+        watch = pn.torch.watch(model, optimizer, loss=f, batches=loader, folder="out")
         ...                                  # the loop
         says = watch.finish()                # a Reading, and out/report.html
 
@@ -594,7 +594,8 @@ def _named(watch: Watch, i: int) -> str | None:
 
 
 def _checked(optimizer: Optimizers) -> list[torch.optim.Optimizer]:
-    given = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+    several: Any = optimizer
+    given = list(several) if isinstance(several, (list, tuple)) else [several]
     if not given:
         raise ValueError("optimizer must be at least one; got none.")
     for one in given:
