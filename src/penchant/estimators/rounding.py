@@ -44,7 +44,7 @@ class Format:
         ulp = np.ldexp(1.0, np.maximum(exponent - self.digits, least))
         with np.errstate(invalid="ignore"):
             near = np.rint(x / ulp) * ulp
-        return np.where(np.abs(near) > self.largest, np.sign(x) * np.inf, near)
+        return np.where(np.abs(near) > self.largest, np.copysign(np.inf, x), near)
 
 
 FORMATS = {

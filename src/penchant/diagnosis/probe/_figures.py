@@ -66,9 +66,16 @@ def draw(ax: "Axes", panel: Panel) -> None:
         for name, (x, y) in panel.lines.items()
     }
     positive = any(np.any(y > 0) for _, y in drawn.values())
+    bands = panel.bands
+    if panel.logy and positive:
+        # a band that reaches 0 has no lower end on a logarithmic axis
+        least = 0.1 * min(
+            float(np.min(y[y > 0], initial=np.inf)) for _, y in drawn.values()
+        )
+        bands = {k: (np.maximum(low, least), high) for k, (low, high) in bands.items()}
     plotting.curves(
         drawn,
-        bands=panel.bands or None,
+        bands=bands or None,
         levels={k: v for k, v in panel.levels.items() if math.isfinite(v)} or None,
         xlabel="step",
         ylabel=panel.ylabel,
@@ -139,7 +146,7 @@ def _edge(seen: Recording, side: str | None, of: str) -> Panel | None:
         f"Curvature over the edge's{of}",
         "λ₁ / threshold",
         {"": (x, high / at)},
-        {"": (np.maximum(low, 1e-12) / at, high / at)},
+        {"": (low / at, high / at)},
         {"edge": 1.0},
     )
 
@@ -151,7 +158,7 @@ def _sharpness(seen: Recording, side: str | None, of: str) -> Panel | None:
         if found is not None:
             x, y, e = found
             lines[words] = (x, y)
-            bands[words] = (np.maximum(y - 2 * e, 1e-12), y + 2 * e)
+            bands[words] = (y - 2 * e, y + 2 * e)
     return Panel(f"Which sharpness{of}", "± 2 s.e.", lines, bands) if lines else None
 
 
@@ -184,7 +191,7 @@ def _validity(seen: Recording, side: str | None, of: str) -> Panel | None:
         f"Validity of memory's correction{of}",
         "V, 5 to 95 %",
         {"": (steps, table[:, middle])},
-        {"": (np.maximum(table[:, 0], 1e-12), table[:, -1])},
+        {"": (table[:, 0], table[:, -1])},
         {f"{VALID}": VALID},
     )
 

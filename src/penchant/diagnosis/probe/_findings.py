@@ -328,7 +328,7 @@ def _small(seen: Recording, side: str | None) -> Iterator[Finding]:
         if value[1] > 0.2 * value[0]:
             yield Finding(
                 Kind.PROBE_SIZE,
-                f"The probe is too small for {words}: {value[0]:.3g} ± {value[1]:.2g}.",
+                f"The probe is too small for {words}: its error is more than 20 %.",
                 "Give a larger probe_size.",
                 Estimate(value[0], value[1]),
                 side,

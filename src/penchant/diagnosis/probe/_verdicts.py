@@ -138,7 +138,8 @@ def _edge(seen: Recording, side: str | None) -> Iterator[Said]:
         what = "not at the edge, though the step size is felt"
     yield Said(
         "edge",
-        f"The curvature is {low:.2f} to {high:.2f} of the largest stable one: {what}.",
+        f"The curvature is {max(low, 0.0):.2g} to {high:.2g} of the largest stable "
+        f"one: {what}.",
         Estimate(0.5 * (low + high), 0.5 * (high - low), how="bracket"),
         valid="undecided" not in what,
     )

@@ -79,7 +79,7 @@ class Adapter:
     keys: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
     mean: bool = True
-    nesterov: Callable[[Group], bool] = lambda group: False
+    look: Callable[[Group, float], tuple[float, float]] = lambda group, n: (0.0, 1.0)
     curved: bool = True
 
     @property
@@ -87,8 +87,8 @@ class Adapter:
         """Whether the step is divided by a second moment."""
         return self.second is not None
 
-    def threshold(self, group: Group) -> float | None:
-        """The largest stable curvature; None where the rule has none."""
+    def threshold(self, group: Group, n: float = math.inf) -> float | None:
+        """The largest stable curvature after `n` steps; None where there is none."""
         lr = number(group["lr"])
         if not self.curved or lr <= 0:
             return None
@@ -102,7 +102,7 @@ class Adapter:
             lr,
             momentum=b1,
             gain=gain,
-            nesterov=self.nesterov(group),
+            look=self.look(group, n),
             decoupled=decay if beside else 0.0,
             coupled=inside,
         )
@@ -182,15 +182,27 @@ def _adam(seen: Seen) -> Moments:
 
 def _nadam(seen: Seen) -> Moments:
     b1, b2 = map(number, seen.group["betas"])
-    n, fall = seen.n, number(seen.group["momentum_decay"])
-    decay = lambda t: b1 * (1.0 - 0.5 * 0.96 ** (t * fall))
-    done, ahead = seen.scalars["mu_product"], decay(n + 1)
+    n, done = seen.n, seen.scalars["mu_product"]
+    fresh, ahead = _nadam_look(seen.group, n)
     m, r = seen.state["exp_avg"], np.sqrt(seen.state["exp_avg_sq"] / (1.0 - b2**n))
     coupled = 0.0 if _flag(seen.group) else seen.decay
     g = seen.gradient + coupled * seen.before
-    mixed = (1.0 - decay(n)) / (1.0 - done) * g + ahead / (1.0 - done * ahead) * m
+    mixed = fresh / (1.0 - done) * g + ahead / (1.0 - done * ahead) * m
     eps = number(seen.group["eps"])
     return Moments(m / (1.0 - b1**n), r, eps, _over(mixed, r + eps))
+
+
+def _nadam_look(group: Group, n: float) -> tuple[float, float]:
+    """Its decay rises to β₁ over thousands of steps."""
+    b1, fall = number(group["betas"][0]), number(group["momentum_decay"])
+    decay = lambda t: b1 * (1.0 - 0.5 * 0.96 ** (t * fall))
+    return 1.0 - decay(n), decay(n + 1)
+
+
+def _sgd_look(group: Group, n: float) -> tuple[float, float]:
+    if group.get("nesterov"):
+        return 1.0, number(group["momentum"])
+    return 0.0, 1.0
 
 
 def _radam(seen: Seen) -> Moments:
@@ -277,7 +289,7 @@ ROWS: dict[type[torch.optim.Optimizer], Adapter] = {
     torch.optim.AdamW: dataclasses.replace(_ADAM, name="AdamW", decoupled=_always),
     torch.optim.Adam: _ADAM,
     torch.optim.NAdam: dataclasses.replace(
-        _ADAM, name="NAdam", moments=_nadam, scalars=("mu_product",), nesterov=_always
+        _ADAM, name="NAdam", moments=_nadam, scalars=("mu_product",), look=_nadam_look
     ),
     torch.optim.RAdam: dataclasses.replace(_ADAM, name="RAdam", moments=_radam),
     torch.optim.SGD: Adapter(
@@ -288,7 +300,7 @@ ROWS: dict[type[torch.optim.Optimizer], Adapter] = {
         _momentum,
         _never,
         mean=False,
-        nesterov=lambda group: bool(group.get("nesterov", False)),
+        look=_sgd_look,
     ),
     torch.optim.RMSprop: Adapter(
         "RMSprop",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -73,6 +74,7 @@ class Curvature:
         self.probe, self.mode, self.key = probe, mode, key
         self.warm: dict[str, Tensor] = {}
         self.stale: Stale | None = None
+        self.look = 0.0  # seconds that one look at the kept batches takes
         self._hessian: Hessian | None = None
         self._bare = model
         self._done = 0
@@ -230,7 +232,9 @@ class Curvature:
         values: Values = self._noise(H)
         values |= self._corrections(H)
         values |= self._endpoint(H)
+        begun = time.perf_counter()
         kept = [self._gradient(bare, b) for b in self.probe.training[:FRESH]]
+        self.look = time.perf_counter() - begun
         self.stale = Stale(self.side.step, kept)
         return [(None, values)]
 
@@ -404,7 +408,7 @@ class Curvature:
             # steps of several sizes: measured in those of the largest
             share = self._spread([math.sqrt(r / top) for r in rates])
             scales = share if scales is None else scales * share
-        threshold = row.threshold({**entries[0], "lr": top})
+        threshold = row.threshold({**entries[0], "lr": top}, side.step)
         why = "" if threshold is not None else "no threshold is known for this rule"
         return scales, threshold, why
 

@@ -376,6 +376,8 @@ class Watch:
                         place = _named(self, i) if group is None else group
                         self.recorder.record(side.step, "curvature", place, values)
                 self.seconds[name] = time.perf_counter() - begun
+            if "memory" in self.seconds:
+                self.seconds["lags"] = len(LAGS) * of.look
             with self.guard("loss", side.step):
                 self.recorder.record(
                     side.step, "curvature", _named(self, i), {"loss": of.losses(bare)}
