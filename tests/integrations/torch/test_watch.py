@@ -117,13 +117,15 @@ def test_the_command_reads_a_folder_and_compares_two(made, tmp_path):
     told = CliRunner().invoke(app, ["probe", str(folder)])
     assert told.exit_code == 0
     assert (folder / "report.html").exists()
-    told = CliRunner().invoke(app, ["probe", str(folder), "--json"])
-    assert json.loads(told.stdout)["headline"] == says.headline
+    assert says.headline.split(":")[0] in told.stdout.replace("\n", " ")
     other = tmp_path / "b"
     watch, _ = watched(
-        other, rule=lambda p: torch.optim.AdamW(p, lr=1e-5, weight_decay=1e-3)
+        other,
+        rule=lambda p: torch.optim.AdamW(p, lr=1e-5, weight_decay=1e-3),
+        steps=12,
+        loss=None,
     )
-    watch.finish()
+    watch.recorder.close()  # as a run that was killed leaves it
     told = CliRunner().invoke(app, ["probe", str(folder), str(other), "--json"])
     found = {
         one["what"]: (one["first"], one["second"]) for one in json.loads(told.stdout)
@@ -272,7 +274,8 @@ def test_a_torn_line_is_left_out_and_a_run_goes_on(tmp_path):
     assert again.now == 12
     assert again.plan.steps[:6] == plan.steps[:6]
     train(model, optimizer, loader(), 10)
-    says = again.finish()
+    says = again.reading()
+    again.recorder.close()
     assert list(says.recording.happened("resumed"))
     assert says.recording.run["probe_hash"] == hash_
     steps = says.recording.series("lr", says.recording.groups[0])[0]
@@ -295,7 +298,7 @@ def test_two_processes_do_not_write_one_folder(tmp_path):
     first, _ = watched(tmp_path, steps=2)
     with pytest.raises(ValueError, match="in use"):
         watched(tmp_path, steps=1)
-    first.finish()
+    first.recorder.close()
 
 
 class Scalars:
@@ -327,7 +330,7 @@ def test_snapshots_are_the_weights(tmp_path):
     with np.load(tmp_path / "snapshots" / "20.npz") as stored:
         for name, p in model.named_parameters():
             np.testing.assert_array_equal(stored[name], p.detach().numpy())
-    watch.finish()
+    watch.recorder.close()
 
 
 BAD = {

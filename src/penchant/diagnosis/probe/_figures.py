@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from penchant import pages, plotting
-from penchant.diagnosis._figures import NARROW, WIDE
+from penchant.diagnosis._figures import NARROW
 from penchant.diagnosis.probe._findings import lags
 from penchant.diagnosis.probe._recording import Recording
 from penchant.flows.modified import LEVELS, VALID
@@ -59,6 +59,17 @@ def panels(seen: Recording, width: float) -> "Axes":
     return grid[0, 0]
 
 
+def _alone(panel: Panel) -> str:
+    """A panel as a picture of its own: pages lay them out in columns."""
+    with plotting.house_style(8.5):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(NARROW, 2.25), layout="constrained")
+        ax = figure.subplots()
+        draw(ax, panel)
+    return plotting.themed_svg(ax, f"{panel.title}: {panel.ylabel}")
+
+
 def draw(ax: "Axes", panel: Panel) -> None:
     """A panel on its axes."""
     drawn = {
@@ -83,6 +94,12 @@ def draw(ax: "Axes", panel: Panel) -> None:
         dots=all(len(x) < 12 for x, _ in drawn.values()),
         ax=ax,
     )
+    from matplotlib.ticker import NullLocator
+
+    ax.xaxis.set_minor_locator(NullLocator())
+    low, high = ax.get_ylim()
+    if ax.get_yscale() == "log" and high > 30 * low:
+        ax.yaxis.set_minor_locator(NullLocator())
     ax.set_title(panel.title, fontsize="medium", loc="left")
     legend = ax.get_legend()
     if legend is not None:
@@ -239,14 +256,7 @@ def _groups(
 
 def page(says: "Reading") -> str:
     """The report of a reading."""
-    drawn = None
-    if all_panels(says.recording):
-        drawn = {
-            name: plotting.themed_svg(
-                panels(says.recording, inches), "What was measured"
-            )
-            for name, inches in (("wide", WIDE), ("narrow", NARROW))
-        }
+    drawn = [_alone(panel) for panel in all_panels(says.recording)]
     run = says.recording.run
     spent = run.get("measured_overhead") or {}
     plan = run.get("plan") or {}

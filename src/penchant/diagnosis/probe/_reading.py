@@ -114,7 +114,7 @@ class Reading:
         """What is missing, in words, and why."""
         seen = self.recording
         missing: list[tuple[str, str]] = [
-            (OFF.get(name, name), str(why))
+            (OFF.get(str(name), str(name)), str(why))
             for name, why in (seen.run.get("missing") or {}).items()
         ]
         for event in seen.happened("failed"):
