@@ -214,6 +214,34 @@ def test_importing_turns_on_double_precision(first):
     assert told.stdout.strip() == "float64"
 
 
+KEEP = """
+import os
+from penchant._engine import keep_programs
+keep_programs()
+import jax
+jax.jit(lambda x: x + 1)(1.0).block_until_ready()
+print(os.environ.get("JAX_COMPILATION_CACHE_DIR"))
+"""
+
+
+def test_compiled_programs_are_kept_where_the_user_wants_them(monkeypatch, tmp_path):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", raising=False)
+    monkeypatch.setenv("PENCHANT_CACHE", str(tmp_path / "here"))
+    assert run(KEEP).stdout.strip() == str(tmp_path / "here")
+    assert any((tmp_path / "here").iterdir())
+    monkeypatch.setenv("PENCHANT_CACHE", "off")
+    assert run(KEEP).stdout.strip() == "None"
+    monkeypatch.delenv("PENCHANT_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    kept = Path(run(KEEP).stdout.strip())
+    assert kept.name == "programs"
+    assert tmp_path in kept.parents
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "own"))
+    assert run(KEEP).stdout.strip() == str(tmp_path / "own")
+
+
 def test_fixed_names_of_the_face_are_there():
     for name in (
         "LinearClassification", "NetworkClassification", "NotSeparableError",
@@ -253,6 +281,18 @@ def test_the_first_import_needs_no_engine():
     loaded, version = told.stdout.split()
     assert loaded == "False"
     assert version[0].isdigit()
+
+
+def test_studies_are_listed_without_the_engine_and_found_as_modules():
+    told = run(
+        "import sys; from penchant.cli import app\n"
+        "try: app(['studies'])\n"
+        "except SystemExit as end: print(end.code, 'jax' in sys.modules)\n"
+        "from penchant import studies; print(studies.per_sample_adam.gaussian.__name__)"
+    )
+    assert told.returncode == 0, told.stderr
+    assert "per-sample-adam" in told.stdout
+    assert told.stdout.split()[-3:] == ["0", "False", "gaussian"]
 
 
 def test_old_addresses_still_work_and_say_where_things_are():

@@ -76,18 +76,18 @@ def test_a_run_that_was_stopped_goes_on(run, here, blank_pages):
 
 
 def test_another_command_does_not_go_on_with_it(run, here, monkeypatch, blank_pages):
-    from penchant.training._train import Runner
+    from penchant.training._train import RecordingRunner
 
     table(here / "data.csv")
-    plain, made = Runner.__call__, []
+    plain, made = RecordingRunner.__call__, []
 
     def interrupted(self, state, until):
         made.append(1)
-        if len(made) == 50:
+        if len(made) == 6:
             raise KeyboardInterrupt
         return plain(self, state, until)
 
-    monkeypatch.setattr(Runner, "__call__", interrupted)
+    monkeypatch.setattr(RecordingRunner, "__call__", interrupted)
     command = [*COMMAND[:-4], "--steps", "2000", "--norms", "linf", "--quiet"]
     assert run(*command, "--out", "report").exit_code == 130
     assert len(list((here / "report").glob("unfinished-*"))) == 1

@@ -18,9 +18,9 @@ def caution(says, kind):
 
 def stop_after(monkeypatch, calls):
     """Ctrl-C while the run is in its `calls`-th call of compiled code."""
-    from penchant.training._train import Runner
+    from penchant.training._train import RecordingRunner
 
-    plain, made = Runner.__call__, []
+    plain, made = RecordingRunner.__call__, []
 
     def interrupted(self, state, until):
         made.append(1)
@@ -28,11 +28,11 @@ def stop_after(monkeypatch, calls):
             raise KeyboardInterrupt
         return plain(self, state, until)
 
-    monkeypatch.setattr(Runner, "__call__", interrupted)
+    monkeypatch.setattr(RecordingRunner, "__call__", interrupted)
 
 
 def test_an_interrupted_run_is_diagnosed_as_far_as_it_went(monkeypatch):
-    stop_after(monkeypatch, 50)
+    stop_after(monkeypatch, 6)
     says = pn.diagnose(binary(0), SIGN, steps=5_000)
     reached = int(says.trajectory.steps[-1])
     assert 1 <= reached < 5_000

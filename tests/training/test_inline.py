@@ -25,20 +25,20 @@ def problem(random=True):
 def seen(monkeypatch):
     """What was found of each loop, and the calls that the compiler then refused."""
     found = []
-    asked, steps = loops.can_inline, runners.Runner.steps
+    asked, steps = loops.can_inline, runners.Runner._called
 
     def can_inline(*arguments, **options):
         found.append(asked(*arguments, **options))
         return found[-1]
 
-    def checked(self, state, stop):
+    def checked(self, compiled, state, until):
         before = self.inline
-        result = steps(self, state, stop)
+        result = steps(self, compiled, state, until)
         assert self.inline == before, "the compiler refused what was taken for small"
         return result
 
     monkeypatch.setattr(loops, "can_inline", can_inline)
-    monkeypatch.setattr(runners.Runner, "steps", checked)
+    monkeypatch.setattr(runners.Runner, "_called", checked)
     jax.clear_caches()
     return found
 

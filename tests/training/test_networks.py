@@ -420,14 +420,14 @@ def test_with_all_units_dead_nothing_moves():
 
 def test_interrupted_networks_return_what_was_reached(monkeypatch):
     calls = itertools.count()
-    inner = _train.Runner.__call__
+    inner = _train.RecordingRunner.__call__
 
     def fails(self, state, until):
         if next(calls) == 3:
             raise KeyboardInterrupt
         return inner(self, state, until)
 
-    monkeypatch.setattr(_train.Runner, "__call__", fails)
+    monkeypatch.setattr(_train.RecordingRunner, "__call__", fails)
     run = pn.train(RELU, DESCENT, steps=100, step_size=0.1, record=10)
     assert run.outcome is Outcome.INTERRUPTED
     assert run.weights[0]["W"].shape == (len(run.steps), 5, 3)

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import spearmanr
+import scipy
 
 from penchant._checks import check_instance
 from penchant._plain import plain
@@ -160,7 +160,7 @@ def _agreement(scores: np.ndarray, error: np.ndarray) -> float:
     keep = np.isfinite(error)
     if keep.sum() < 3 or np.ptp(scores[keep]) == 0 or np.ptp(error[keep]) == 0:
         return math.nan
-    found: Any = spearmanr(scores[keep], -error[keep])
+    found: Any = scipy.stats.spearmanr(scores[keep], -error[keep])
     return float(found.statistic)
 
 

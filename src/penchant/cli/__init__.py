@@ -1,5 +1,6 @@
 """The command line: `penchant diagnose | compare | certify | match | audit | …`."""
 
+from penchant._engine import keep_programs
 from penchant.cli import (
     _audit as _audit,
     _certify as _certify,
@@ -15,4 +16,5 @@ from penchant.cli._app import app as app
 
 def main() -> None:
     """Entry point of the `penchant` command."""
+    keep_programs()
     app()

@@ -36,8 +36,8 @@ def studies(as_json: Json = False) -> None:
     table = Table(box=None, header_style="bold")
     for heading in ("study", "paper", "what it reproduces"):
         table.add_column(heading)
-    for study in catalogue.STUDIES.values():
-        table.add_row(study.name, study.title, study.summary)
+    for about in catalogue.CATALOGUE.values():
+        table.add_row(about.name, about.title, about.summary)
     console = Console()
     console.print(table)
     console.print("[dim]penchant reproduce STUDY runs one.[/dim]")

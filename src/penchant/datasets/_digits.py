@@ -1,6 +1,11 @@
 import dataclasses
+import gzip
+import importlib.util
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from penchant.datasets._arrays import read_arrays
 from penchant.datasets._dataset import Dataset
@@ -23,9 +28,26 @@ def digits(classes: Iterable[object] | None = None) -> Dataset:
 
 
 def read_digits(request: Request) -> Dataset:
-    from sklearn.datasets import load_digits
-
-    bunch: Any = load_digits()
+    X, y = _shipped()
     if request.image is None and not request.skip:
         request = dataclasses.replace(request, image=(8, 8))
-    return read_arrays(bunch.data, bunch.target, request, bunch.feature_names)
+    names = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
+    return read_arrays(X, y, request, names)
+
+
+def _shipped() -> tuple[NDArray[np.float64], NDArray[np.int_]]:
+    """The images and their digits, from scikit-learn's own file.
+
+    Read without importing scikit-learn, which takes a second; where another version of
+    it keeps the file elsewhere, its own reader is asked.
+    """
+    found = importlib.util.find_spec("sklearn")
+    if found is not None and found.origin is not None:
+        path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        if path.exists():
+            with gzip.open(path, "rt") as file:
+                table = np.loadtxt(file, delimiter=",")
+            return table[:, :64], table[:, 64].astype(int)
+    from sklearn.datasets import load_digits
+
+    return load_digits(return_X_y=True)

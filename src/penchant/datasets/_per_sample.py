@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+import scipy
 
 from penchant._checks import check_count, check_number
 from penchant._types import Numbers, Real
@@ -201,7 +201,7 @@ def fold(p: Real, q: Real) -> float:
     s = np.linspace(np.log(1e-5), 2.0 * abs(np.log(k)) + 3.0, 400)
     best = s[np.argmax([height(x) for x in s])]
     step = s[1] - s[0]
-    top = minimize_scalar(
+    top = scipy.optimize.minimize_scalar(
         lambda x: -height(x), bounds=(best - step, best + step), method="bounded"
     )
     return max(least, float(np.sqrt(-top.fun)))

@@ -6,9 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Bool, Float
 from numpy.typing import NDArray
-from scipy import optimize, sparse
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Parameters, PerSample, Real, Scalar
@@ -261,7 +261,7 @@ def _distance(
         # an orthogonal factor changes no length: as few rows as there are columns
         Q, A = np.linalg.qr(J.T)
         b = Q.T @ v
-    shares, _ = optimize.nnls(A, b, maxiter=100 * A.shape[1] + 100)
+    shares, _ = scipy.optimize.nnls(A, b, maxiter=100 * A.shape[1] + 100)
     return float(np.linalg.norm(shares @ J - v)), shares
 
 
@@ -273,10 +273,12 @@ def _largest_gap(
     scale = np.abs(J).max()
     # n = sum of rows, |n| <= s entry by entry, <n, w> = 1
     G = J / scale
-    A = sparse.bmat([[G.T, -sparse.eye(p)], [-G.T, -sparse.eye(p)]], format="csr")
+    A = scipy.sparse.bmat(
+        [[G.T, -scipy.sparse.eye(p)], [-G.T, -scipy.sparse.eye(p)]], format="csr"
+    )
     inner = np.concatenate([G @ w, np.zeros(p)])
     cost = np.concatenate([np.zeros(m), np.ones(p)])
-    found = optimize.linprog(
+    found = scipy.optimize.linprog(
         cost,
         A_ub=A,
         b_ub=np.zeros(2 * p),
@@ -321,7 +323,7 @@ def _layerwise_gap(
     starts = [np.ones(len(J))]
     starts += [np.eye(len(J))[i] + 1e-3 for i in range(min(len(J), 8))]
     for start in starts:
-        found = optimize.minimize(
+        found = scipy.optimize.minimize(
             both, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(J)
         )
         if np.isfinite(found.fun) and found.fun < best:

@@ -1,7 +1,7 @@
 import math
 
 import equinox as eqx
-from scipy.stats import t as student
+import scipy
 
 
 class Estimate(eqx.Module):
@@ -30,7 +30,7 @@ class Estimate(eqx.Module):
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Student's interval with `n - 1` degrees of freedom; normal without `n`."""
         freedom = math.inf if self.n is None else max(1, self.n - 1)
-        half = float(student.ppf(0.5 + level / 2, freedom)) * self.error
+        half = float(scipy.special.stdtrit(freedom, 0.5 + level / 2)) * self.error
         return self.value - half, self.value + half
 
     def covers(self, value: float, level: float = 0.95) -> bool:

@@ -14,10 +14,12 @@ moments have the frame $2S$, and decay by $\sqrt{\beta_2}$ in it.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from penchant._types import Parameters, Real, Scalar
 from penchant.problems import ScaledGradient
+
+LEAST = 1e-300
+"""Second moments in their frame count as this where they are below it."""
 
 
 class FirstMoment(eqx.Module):
@@ -105,19 +107,15 @@ def adaptive_ratio(
     grows without bound as the loss falls; past $10^{308}$ the ratio is 0, as it is
     outside the frame past $10^{-308}$.
     """
+    # a floor under v in place of a guard about the division, which took as long as
+    # the rest of a step: m is 0 where v is, and derivatives at v = 0 stay finite
     if inside:
         framed = jnp.exp(jnp.log(eps) - 2.0 * log_frame)
-        root = lambda v: jnp.sqrt(v + framed)
+        root = lambda v: jnp.sqrt(jnp.maximum(v + framed, LEAST))
     else:
         framed = jnp.exp(jnp.log(eps) - log_frame)
-        root = lambda v: jnp.sqrt(v) + framed
-
-    def ratio(m: Array, v: Array) -> Array:
-        below = root(v)
-        alive = below > 0
-        return jnp.where(alive, m / jnp.where(alive, below, 1.0), 0.0)
-
-    return jax.tree.map(ratio, m, v)
+        root = lambda v: jnp.sqrt(jnp.maximum(v, LEAST)) + framed
+    return jax.tree.map(lambda m, v: m / root(v), m, v)
 
 
 def correct(moment: Parameters, decay: Real, count: Scalar) -> Parameters:

@@ -1,14 +1,13 @@
-"""Papers' figures and tables, as functions: one folder a paper."""
+"""Papers' figures and tables, as functions: one folder a paper.
 
-from penchant.studies import (
-    adam_sharpness as adam_sharpness,
-    backward_error as backward_error,
-    gradient_matching as gradient_matching,
-    homogeneous_networks as homogeneous_networks,
-    per_sample_adam as per_sample_adam,
-    spectral_descent as spectral_descent,
-    ssm_poisoning as ssm_poisoning,
-)
+A study is imported when it is first asked for, by name or as a module.
+"""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from penchant.studies._catalogue import CATALOGUE as CATALOGUE, About as About
 from penchant.studies._lines import Line as Line
 from penchant.studies._papers import Paper as Paper
 from penchant.studies._study import (
@@ -20,19 +19,31 @@ from penchant.studies._study import (
     Study as Study,
 )
 
-STUDIES: dict[str, Study] = {
-    study.name: study
-    for study in (
-        per_sample_adam.STUDY,
-        spectral_descent.STUDY,
-        homogeneous_networks.STUDY,
-        ssm_poisoning.STUDY,
-        adam_sharpness.STUDY,
-        backward_error.STUDY,
-        gradient_matching.STUDY,
+if TYPE_CHECKING:
+    from penchant.studies import (
+        adam_sharpness as adam_sharpness,
+        backward_error as backward_error,
+        gradient_matching as gradient_matching,
+        homogeneous_networks as homogeneous_networks,
+        per_sample_adam as per_sample_adam,
+        spectral_descent as spectral_descent,
+        ssm_poisoning as ssm_poisoning,
     )
-}
-"""The studies there are, by name."""
+
+
+class _Studies(Mapping[str, Study]):
+    def __getitem__(self, name: str) -> Study:
+        return importlib.import_module(CATALOGUE[name].module).STUDY
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(CATALOGUE)
+
+    def __len__(self) -> int:
+        return len(CATALOGUE)
+
+
+STUDIES: Mapping[str, Study] = _Studies()
+"""The studies there are, by name; each is imported when it is looked up."""
 
 
 def find(name: str) -> Study:
@@ -41,6 +52,17 @@ def find(name: str) -> Study:
     Raises:
         ValueError: If there is no such study; the message says which there are.
     """
-    if name not in STUDIES:
-        raise ValueError(f"no study {name!r}; have: {', '.join(STUDIES)}.")
+    if name not in CATALOGUE:
+        raise ValueError(f"no study {name!r}; have: {', '.join(CATALOGUE)}.")
     return STUDIES[name]
+
+
+def __getattr__(name: str) -> Any:
+    if name.replace("_", "-") in CATALOGUE:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    folders = [name.replace("-", "_") for name in CATALOGUE]
+    return sorted([*folders, *(name for name in globals() if name[0] != "_")])

@@ -227,7 +227,7 @@ class Study:
         seed: int = 0,
         preset: Preset = Preset.QUICK,
         figure: str | None = None,
-        data: pn.datasets.Dataset | None = None,
+        data: "pn.datasets.Dataset | None" = None,
         out: str | Path | None = None,
         report: Callable[[str], None] | None = None,
     ) -> Result:

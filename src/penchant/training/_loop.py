@@ -201,4 +201,28 @@ def _row(table: Array, j: Int[Array, ""]) -> Array:
     return jax.lax.dynamic_index_in_dim(table, j, keepdims=False)
 
 
+def through(
+    rule: Rule, state: RunState, dues: Int[Array, " k"], inline: bool
+) -> tuple[RunState, tuple[Parameters, Float[Array, " k"]]]:
+    """Go to each of these steps in turn; the last state, weights and losses at each.
+
+    A number that is not ahead takes no step, and records what was recorded before it.
+    """
+
+    def one(carry: Any, due: Int[Array, ""]) -> Any:
+        state, log_loss = carry
+        carry = jax.lax.cond(
+            due > state.step,
+            lambda: advance(rule, state, due, inline),
+            lambda: (state, log_loss),
+        )
+        return carry, (carry[0].weights, carry[1])
+
+    unknown = jax.eval_shape(rule.problem.recorded, state.weights)
+    first = (state, jnp.full((), jnp.nan, unknown.dtype))
+    (state, _), records = jax.lax.scan(one, first, dues)
+    return state, records
+
+
 advance_jit = eqx.filter_jit(advance)
+through_jit = eqx.filter_jit(through)

@@ -3,7 +3,7 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,13 @@ from penchant.optimizers import AbstractOptimizer
 from penchant.problems import AbstractProblem, of_dataset
 from penchant.training import _checkpoint as checkpoints
 from penchant.training._divergence import cause, is_finite
-from penchant.training._loop import Rule, RunState, advance_jit, start
+from penchant.training._loop import (
+    Rule,
+    RunState,
+    advance_jit,
+    start,
+    through_jit,
+)
 from penchant.training._trajectory import Outcome, Trajectory, record_steps
 from penchant.training.batching import AbstractBatching, FullBatch
 from penchant.training.schedules import LossBased, as_schedule
@@ -31,6 +37,9 @@ CHUNK_SECONDS = 0.25
 """About how long a call into compiled code lasts: progress and Ctrl-C live between."""
 
 SAVE_SECONDS = 30.0
+
+RECORDS, ENTRIES = 16, 1 << 21
+"""Records that a call makes at most, and numbers in them: 16 MiB."""
 
 
 def train(
@@ -191,30 +200,72 @@ class Runner:
         """Go towards step `until`, and return after one call."""
         step = int(np.max(np.asarray(state.step)))
         stop = min(until, step + self.chunk)
+        with self._timed(stop == step + self.chunk):
+            state, log_loss = self.steps(state, stop)
+            log_loss = np.asarray(log_loss)  # waits for the result
+        return state, float(np.mean(log_loss))
+
+    @contextlib.contextmanager
+    def _timed(self, cut: bool) -> Iterator[None]:
+        """Fit the next call's steps to the time of this one, if `cut` short by them."""
         begun = time.monotonic()
-        state, log_loss = self.steps(state, stop)
-        log_loss = np.asarray(log_loss)  # waits for the result
+        yield
         taken = time.monotonic() - begun
         self.quickest = min(self.quickest, taken)
         wanted = max(CHUNK_SECONDS, 2.0 * self.quickest)
         taken -= self.quickest
-        if taken < wanted and stop == step + self.chunk:
+        if taken < wanted and cut:
             self.chunk *= 2
         elif taken > 4 * wanted and self.chunk > 1:
             self.chunk //= 2
-        return state, float(np.mean(log_loss))
 
     def steps(self, state: RunState, stop: int) -> tuple[RunState, Any]:
         """All steps up to number `stop`."""
-        until = jnp.asarray(stop)
+        return self._called(self.advance, state, jnp.asarray(stop))
+
+    def _called(
+        self, compiled: Callable[..., Any], state: RunState, until: Any
+    ) -> tuple[RunState, Any]:
         if self.inline:
             try:
-                return self.advance(self.rule, state, until, True)
+                return compiled(self.rule, state, until, True)
             except jax.errors.JaxRuntimeError as error:
                 if "UNIMPLEMENTED" not in str(error):
                     raise
                 self.inline = False  # this compiler can't inline this loop
-        return self.advance(self.rule, state, until, False)
+        return compiled(self.rule, state, until, False)
+
+
+Record = tuple[int, Parameters, float]
+"""A step's number, its weights and the loss recorded there."""
+
+
+class RecordingRunner(Runner):
+    """Calls the compiled loop likewise, which records at several steps by itself.
+
+    Args:
+        rule: What is run.
+        size: Numbers in the weights: a call's records are in memory at once.
+    """
+
+    def __init__(self, rule: Rule, size: int):
+        super().__init__(rule)
+        self.most = max(1, min(RECORDS, ENTRIES // max(1, size)))
+
+    def __call__(
+        self, state: RunState, dues: Sequence[int]
+    ) -> tuple[RunState, list[Record]]:
+        """Go towards these steps, and return after one call, with what it recorded."""
+        stop = int(state.step) + self.chunk
+        reached = [due for due in dues[: self.most] if due <= stop]
+        ahead = reached or [stop]
+        filled = jnp.asarray(ahead + [ahead[-1]] * (self.most - len(ahead)))
+        with self._timed(len(reached) < min(self.most, len(dues))):
+            state, (weights, log_loss) = self._called(through_jit, state, filled)
+            log_loss = np.asarray(log_loss)  # waits for the result
+        weights = jax.tree.map(np.asarray, weights)
+        at = lambda i: jax.tree.map(lambda w: np.array(w[i]), weights)
+        return state, [(s, at(i), float(log_loss[i])) for i, s in enumerate(ahead)]
 
 
 class _Recorder:
@@ -225,10 +276,10 @@ class _Recorder:
         self.weights: list[Any] = []
         self.log_loss: list[float] = []
 
-    def add(self, state: RunState, log_loss: float) -> None:
-        self.steps.append(int(state.step))
-        self.weights.append(jax.tree.map(np.asarray, state.weights))
-        self.log_loss.append(float(log_loss))
+    def add(self, step: int, weights: Parameters, log_loss: float) -> None:
+        self.steps.append(step)
+        self.weights.append(jax.tree.map(np.asarray, weights))
+        self.log_loss.append(log_loss)
 
     def upto(self, steps: int) -> "_Recorder":
         """The records no later than `steps`, or the first one."""
@@ -255,7 +306,8 @@ class _Run:
         if memory is not None:
             self.state = dataclasses.replace(self.state, optimizer=memory)
         self.before = self.state
-        self.call = Runner(rule)
+        size = sum(np.size(leaf) for leaf in jax.tree.leaves(initial))
+        self.call = RecordingRunner(rule, size)
         self.identity = {} if file is None else checkpoints.fingerprint(rule, initial)
         self.saved = time.monotonic()
         self.told = False
@@ -279,15 +331,22 @@ class _Run:
         return Outcome.COMPLETE
 
     def advance(self, report: Callable[..., None]) -> None:
-        """One call, and what is due after it: a report, a record, a checkpoint."""
-        due = int(self.at[np.searchsorted(self.at, int(self.state.step), side="right")])
+        """One call, and what is due after it: a report, records, a checkpoint."""
+        ahead = np.searchsorted(self.at, int(self.state.step), side="right")
+        dues = self.at[ahead:].tolist()
         before = self.state
-        self.state, log_loss = self.call(self.state, due)
+        self.state, records = self.call(before, dues)
+        if not is_finite(self.state.weights):
+            # as far as the first record that is not: the run ends there
+            gone = [step for step, w, _ in records if not is_finite(w)]
+            self.state, again = self.call(before, gone[:1])
+            records = [r for r in records if r[0] < gone[0]] + again
         self.before = before
         # recorded first: a report that is interrupted must not lose it
-        if int(self.state.step) == due:
-            self.recorder.add(self.state, log_loss)
-        report(int(self.state.step), log_loss)
+        for record in records:
+            if record[0] in dues:
+                self.recorder.add(*record)
+        report(records[-1][0], records[-1][2])
         if self.file is not None and time.monotonic() - self.saved > SAVE_SECONDS:
             if is_finite(self.state.weights):
                 self._save(self.file)
@@ -300,7 +359,7 @@ class _Run:
         if not self.recorder.steps or self.recorder.steps[-1] < int(self.state.step):
             # not saved, so that a resumed run has the same records
             recorded = self.rule.problem.recorded(self.state.weights)
-            self.recorder.add(self.state, float(recorded))
+            self.recorder.add(int(self.state.step), self.state.weights, float(recorded))
 
     def advice(self, outcome: Outcome) -> str:
         """What to do about how the run ended."""

@@ -4,8 +4,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
-from scipy.special import hyp2f1
 
 from penchant.flows.slow._manifold import Manifold
 from penchant.norms import L2
@@ -118,7 +118,7 @@ class Metric(eqx.Module):
             s, area = np.full_like(v, 1 / (1 + eps)), v / (1 + eps)
         else:
             s = 1 / (v**p + eps)
-            area = v / eps * hyp2f1(1.0, 1 / p, 1 + 1 / p, -(v**p) / eps)
+            area = v / eps * scipy.special.hyp2f1(1.0, 1 / p, 1 + 1 / p, -(v**p) / eps)
         return float(np.sum(alpha_h * s - v * s + area))
 
     def _factors(self, manifold: Manifold, x: Flat) -> Array:

@@ -2,8 +2,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
-from scipy.integrate import LSODA
 from threadpoolctl import threadpool_limits
 
 from penchant._checks import check_instance, check_number
@@ -152,7 +152,9 @@ def _by_flow(manifold: Manifold, x: Flat, S: Spread) -> Flat:
         del t
         return np.asarray(_descend(manifold, jnp.asarray(y), S)) * scale
 
-    solver = LSODA(right, 0.0, np.asarray(x), 1e12, rtol=1e-10, atol=1e-12)
+    solver = scipy.integrate.LSODA(
+        right, 0.0, np.asarray(x), 1e12, rtol=1e-10, atol=1e-12
+    )
     before = np.inf
     for count in range(20_000):
         if solver.step() is not None or solver.status == "failed":

@@ -6,8 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Bool, Float, Int
-from scipy.integrate import LSODA
 from threadpoolctl import threadpool_limits
 
 from penchant import optimizers
@@ -364,7 +364,9 @@ def _integrate(
     leaves, structure = jax.tree.flatten(field)
     right = lambda t, s: np.asarray(_right(structure, leaves, s))
     slopes = lambda t, s: np.asarray(_slopes(structure, leaves, s))
-    solver = LSODA(right, 0.0, first, at[-1], rtol=RTOL, atol=ATOL, jac=slopes)
+    solver = scipy.integrate.LSODA(
+        right, 0.0, first, at[-1], rtol=RTOL, atol=ATOL, jac=slopes
+    )
     states, died = [first], np.full(z0.size, np.inf)
     logs, floor = np.asarray(field.logs), float(field.floor)
     for _ in range(MOST_STEPS):

@@ -2,8 +2,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array
-from scipy.integrate import LSODA
 
 from penchant import optimizers
 from penchant._checks import check_instance, check_number
@@ -111,7 +111,9 @@ def stationary(
     unit = float(jnp.linalg.norm(x)) / max(first, 1e-300)
     gain = jnp.asarray(min(unit, 1e12))
     right = lambda t, y: np.asarray(_right(field, gain, jnp.asarray(y)))
-    solver = LSODA(right, 0.0, np.asarray(x), MOST_UNITS, rtol=1e-10, atol=1e-12)
+    solver = scipy.integrate.LSODA(
+        right, 0.0, np.asarray(x), MOST_UNITS, rtol=1e-10, atol=1e-12
+    )
     speed = first
     while solver.status == "running" and speed > 1e-9 * first and first > 1e-14:
         solver.step()

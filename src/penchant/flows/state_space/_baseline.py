@@ -3,7 +3,7 @@ r"""Where baseline sequences take the poles: an exact limit, one root away."""
 import warnings
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 
 from penchant._arrays import numbers
 from penchant._checks import check_count, check_number
@@ -100,7 +100,7 @@ def baseline_limits(a0: np.ndarray, length: int, target: float = 1.0) -> np.ndar
             if ends[0] <= 0
             else high[0]
             if ends[1] >= 0
-            else brentq(
+            else scipy.optimize.brentq(
                 lambda u: excess(np.array([u]))[0],
                 low[0],
                 high[0],

@@ -6,8 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
-from scipy.integrate import LSODA
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant.flows.state_space._rosenbrock import poles_path
@@ -213,7 +213,7 @@ def _poles_alone(
 
 
 def _stiff(system: AbstractSystem, time: float, tolerance: float, record: int) -> _Ran:
-    solver = LSODA(
+    solver = scipy.integrate.LSODA(
         system.velocity,
         0.0,
         system.start,

@@ -16,8 +16,8 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import linalg
 
 from penchant._types import Tree
 
@@ -361,10 +361,10 @@ def longest(x: Array, dx: Array) -> float:
 
 
 def _longest_psd(S: Array, dS: Array) -> float:
-    L = linalg.cholesky(S, lower=True, check_finite=False)
-    half = linalg.solve_triangular(L, dS, lower=True, check_finite=False)
-    whole = linalg.solve_triangular(L, half.T, lower=True, check_finite=False)
-    least = linalg.eigvalsh(whole, check_finite=False, subset_by_index=[0, 0])[0]
+    L = scipy.linalg.cholesky(S, lower=True, check_finite=False)
+    half = scipy.linalg.solve_triangular(L, dS, lower=True, check_finite=False)
+    whole = scipy.linalg.solve_triangular(L, half.T, lower=True, check_finite=False)
+    least = scipy.linalg.eigvalsh(whole, check_finite=False, subset_by_index=[0, 0])[0]
     return np.inf if least >= 0 else float(-1.0 / least)
 
 
@@ -386,15 +386,15 @@ def factorise(system: Array, raise_by: Array | float | None = None) -> Any:
         trial = system.copy()
         trial[np.diag_indices_from(trial)] += share * scale
         try:
-            return linalg.cho_factor(
+            return scipy.linalg.cho_factor(
                 trial, lower=True, overwrite_a=True, check_finite=False
             )
-        except linalg.LinAlgError:
+        except scipy.linalg.LinAlgError:
             continue
-    raise linalg.LinAlgError("not positive definite")
+    raise scipy.linalg.LinAlgError("not positive definite")
 
 
 def positive_inverse(M: Array) -> Array:
     """The symmetric inverse of a positive definite matrix."""
-    out = linalg.cho_solve(factorise(M), np.eye(len(M)), check_finite=False)
+    out = scipy.linalg.cho_solve(factorise(M), np.eye(len(M)), check_finite=False)
     return 0.5 * (out + out.T)

@@ -19,8 +19,8 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import linalg
 
 from penchant._types import Tree
 from penchant.margins._solvers.conjugates import Conjugate, Diagonal, factorise, longest
@@ -120,7 +120,7 @@ def interior_point(
         try:
             with np.errstate(all="ignore"):
                 following = _step(rows, conjugate, of_weights, at, margins, real)
-        except linalg.LinAlgError:
+        except scipy.linalg.LinAlgError:
             break  # singular to rounding: there is no better point to be had
         if following is None:
             break
@@ -230,7 +230,7 @@ def _system(
                 b = (rows.adjoint(c) - g).ravel()
             else:
                 b = inverse @ (g - W).ravel() + rows.adjoint(c - lam).ravel()
-            return linalg.cho_solve(factor, b, check_finite=False).reshape(shape)
+            return scipy.linalg.cho_solve(factor, b, check_finite=False).reshape(shape)
 
         return solve
     L = np.tril(factorise(H, raise_by=np.trace(H) / len(H))[0])
@@ -241,7 +241,7 @@ def _system(
     def solve_by_root(g: Array, c: Array) -> Array:
         r = (g - W).ravel()
         b = L.T @ (rows.adjoint(c - lam).ravel() - K @ r)
-        dW = r + L @ linalg.cho_solve(factor, b, check_finite=False)
+        dW = r + L @ scipy.linalg.cho_solve(factor, b, check_finite=False)
         return dW.reshape(shape)
 
     return solve_by_root
@@ -274,7 +274,7 @@ def _row_system(
     def inner(b: Array, c: Array) -> Array:
         """`(D^-1 + A B A')^-1 (D^-1 c + A b)`."""
         right = c / root + root * (A @ b)
-        return root * linalg.cho_solve(factor, right, check_finite=False)
+        return root * scipy.linalg.cho_solve(factor, right, check_finite=False)
 
     def solve(g: Array, c: Array) -> Array:
         if of_weights:

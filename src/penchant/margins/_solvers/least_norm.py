@@ -1,8 +1,8 @@
 r"""Shortest steps that lift margins: $\min\|x\|$ such that $Jx\ge r$, on the host."""
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize, sparse
 
 from penchant.margins._solvers.min_norm import pivot
 
@@ -52,7 +52,7 @@ def _by_least_squares(J: Array, r: Array) -> Array:
     E = np.vstack([R / scale, r[None] / scale])
     f = np.zeros(len(E))
     f[-1] = 1.0
-    u, _ = optimize.nnls(E, f, maxiter=50 * m + 100)
+    u, _ = scipy.optimize.nnls(E, f, maxiter=50 * m + 100)
     u = u / scale
     room = 1.0 - r @ u
     if not room > 1e-12:
@@ -73,8 +73,12 @@ def least_max(J: Array, r: Array) -> tuple[Array, Array]:
     b = np.concatenate([-r, np.zeros(2 * p)])
     cost = np.zeros(p + 1)
     cost[-1] = 1.0
-    found = optimize.linprog(
-        cost, A_ub=sparse.csr_matrix(A), b_ub=b, bounds=(None, None), method="highs"
+    found = scipy.optimize.linprog(
+        cost,
+        A_ub=scipy.sparse.csr_matrix(A),
+        b_ub=b,
+        bounds=(None, None),
+        method="highs",
     )
     if found.x is None:
         raise NoStepError("no step lifts every margin at once")

@@ -7,8 +7,8 @@ rows that the solution violates join, until none is left.
 """
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import linalg
 
 from penchant.margins._solvers.conjugates import factorise
 from penchant.margins._solvers.interior_point import Bounds
@@ -92,9 +92,9 @@ def pivot(K: Array, passive: NDArray[np.bool_], r: Array) -> Array | None:
         F = np.flatnonzero(passive)
         try:
             factor = factorise(K[np.ix_(F, F)])
-        except linalg.LinAlgError:
+        except scipy.linalg.LinAlgError:
             return None
-        x = linalg.cho_solve(factor, r[F], check_finite=False)
+        x = scipy.linalg.cho_solve(factor, r[F], check_finite=False)
         slack = K[:, F] @ x - r
         wrong = np.zeros(n, dtype=bool)
         wrong[F] = x < -small * np.abs(x).max(initial=0.0)

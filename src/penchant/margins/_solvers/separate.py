@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import linalg, optimize
 
 from penchant.margins._solvers import accurate, exact
 from penchant.margins._solvers.conjugates import Quadratic
@@ -272,7 +272,7 @@ def _orthonormal(A: Array) -> tuple[Array, Callable[[Array], Array]] | None:
 
     def back(v: Array) -> Array:
         w = np.zeros(A.shape[1])
-        w[order[:rank]] = linalg.solve_triangular(R, v, check_finite=False)
+        w[order[:rank]] = scipy.linalg.solve_triangular(R, v, check_finite=False)
         return w if first is None else first @ w
 
     return Q[:, :rank], back
@@ -280,7 +280,7 @@ def _orthonormal(A: Array) -> tuple[Array, Callable[[Array], Array]] | None:
 
 def _pivoted(A: Array) -> tuple[Array, Array, Indices]:
     """`QR` of the columns in an order of falling rest."""
-    found: Any = linalg.qr(A, mode="economic", pivoting=True, check_finite=False)
+    found: Any = scipy.linalg.qr(A, mode="economic", pivoting=True, check_finite=False)
     return found
 
 
@@ -291,7 +291,7 @@ def _few(Q: Array, weights: Array) -> Indices | None:
         return None
     system = np.vstack([Q[S].T, np.ones((1, len(S)))])
     try:
-        u, _ = optimize.nnls(
+        u, _ = scipy.optimize.nnls(
             system, np.append(np.zeros(Q.shape[1]), 1.0), maxiter=20 * len(S)
         )
     except RuntimeError:
@@ -315,7 +315,7 @@ def _cancelling(B: Array) -> Array | None:
     R = np.linalg.qr(B, mode="r")
     if np.abs(np.diagonal(R)).min() == 0:
         return None
-    T = linalg.solve_triangular(R, np.eye(size), check_finite=False)
+    T = scipy.linalg.solve_triangular(R, np.eye(size), check_finite=False)
     eps = accurate.EPS
     Y = B @ T
     F = 2.0 * count * eps * (np.abs(B) @ np.abs(T))  # |BT - Y|
@@ -361,7 +361,7 @@ def _positive(Y: Array, start: Array) -> Iterator[Array]:
     equal[size, :count] = 1.0
     equal[:size, count] = Y.sum(axis=0)
     equal[size, count] = count
-    found = optimize.linprog(
+    found = scipy.optimize.linprog(
         np.append(np.zeros(count), -1.0),
         A_eq=equal,
         b_eq=np.append(np.zeros(size), 1.0),
@@ -388,7 +388,9 @@ def _independent(B: Array) -> Indices:
     if rank == size:
         return np.arange(size)
     kept, others = order[:rank], order[rank:]
-    C = linalg.solve_triangular(R[:rank, :rank], R[:rank, rank:], check_finite=False)
+    C = scipy.linalg.solve_triangular(
+        R[:rank, :rank], R[:rank, rank:], check_finite=False
+    )
     # columns were scaled by powers of two, and so were what they are multiplied with
     with np.errstate(divide="ignore", invalid="ignore"):
         power = np.exp2(np.round(np.log2(np.abs(C))))

@@ -1,5 +1,6 @@
 """Li, Wen, Lyu (2025): which sharpness adaptive methods lower near minimisers."""
 
+from penchant.studies._catalogue import CATALOGUE
 from penchant.studies._study import Experiment, Study
 from penchant.studies.adam_sharpness._ellipse import ellipse as ellipse
 from penchant.studies.adam_sharpness._flow import flow as flow
@@ -17,11 +18,7 @@ from penchant.studies.adam_sharpness._sensing import deep as deep, sensing as se
 from penchant.studies.adam_sharpness._table import shampoo as shampoo, table as table
 
 STUDY = Study(
-    "adam-sharpness",
-    ("li2025sharpness", "li2022what"),
-    "Li, Wen, Lyu (2025)",
-    "which sharpness adaptive methods lower along their minimisers, on the slow clock, "
-    "with ℓ1 and nuclear-norm baselines",
+    *CATALOGUE["adam-sharpness"],
     {
         "table": Experiment(
             table,

@@ -1,5 +1,6 @@
 """Cattaneo, Klusowski, Shigida (2024) and after: what finite steps add to a loss."""
 
+from penchant.studies._catalogue import CATALOGUE
 from penchant.studies._study import Experiment, Study
 from penchant.studies.backward_error._batches import batches as batches
 from penchant.studies.backward_error._edge import edge as edge
@@ -14,11 +15,7 @@ from penchant.studies.backward_error._u_curve import u_curve as u_curve
 from penchant.studies.backward_error._validity import validity as validity
 
 STUDY = Study(
-    "backward-error",
-    ("cattaneo2024adam", "cattaneo2025memory"),
-    "Cattaneo, Klusowski, Shigida (2024, 2025)",
-    "which loss an optimizer's finite steps and memory descend, and where that can be "
-    "said at all",
+    *CATALOGUE["backward-error"],
     {
         "integral": Experiment(
             integral,

@@ -1,5 +1,6 @@
 """Rudoler, Tan, Hooker, Kording (2026): which penalty acted, by exact estimators."""
 
+from penchant.studies._catalogue import CATALOGUE
 from penchant.studies._study import Experiment, Study
 from penchant.studies.gradient_matching._adamw import adamw as adamw
 from penchant.studies.gradient_matching._averaging import averaging as averaging
@@ -19,18 +20,7 @@ from penchant.studies.gradient_matching._shapes import shapes as shapes
 from penchant.studies.gradient_matching._terms import terms as terms
 
 STUDY = Study(
-    "gradient-matching",
-    (
-        "rudoler2026estimating",
-        "ali2019continuous",
-        "barrett2021implicit",
-        "wei2020implicit",
-        "smith2021origin",
-        "cattaneo2025memory",
-    ),
-    "Rudoler, Tan, Hooker, Kording (2026)",
-    "which penalty acted on a run: elastic nets, early stopping, dropout, finite "
-    "steps, averaging and decay, by exact estimators",
+    *CATALOGUE["gradient-matching"],
     {
         "elastic-net": Experiment(
             elastic_net,

@@ -1,5 +1,6 @@
 """Wang, Meng, Chen, Liu (2021): margins of adaptive methods on homogeneous networks."""
 
+from penchant.studies._catalogue import CATALOGUE
 from penchant.studies._study import Experiment, Study
 from penchant.studies.homogeneous_networks._crossover import crossover as crossover
 from penchant.studies.homogeneous_networks._digits import (
@@ -20,11 +21,7 @@ from penchant.studies.homogeneous_networks._step_sizes import step_sizes as step
 from penchant.studies.homogeneous_networks._toy import toy as toy
 
 STUDY = Study(
-    "homogeneous-networks",
-    ("wang2021adaptive", "lyu2020gradient", "qian2019adagrad"),
-    "Wang, Meng, Chen, Liu (2021)",
-    "where adaptive methods lead homogeneous networks, certified at infinite time, and "
-    "what ε and step sizes decide before",
+    *CATALOGUE["homogeneous-networks"],
     {
         "kkt": Experiment(
             kkt,

@@ -1,5 +1,6 @@
 """Baek, Song, Yun (2026): what Adam and Signum find with batches of few samples."""
 
+from penchant.studies._catalogue import CATALOGUE
 from penchant.studies._study import Experiment, Study
 from penchant.studies.per_sample_adam._batch_size import batch_size as batch_size
 from penchant.studies.per_sample_adam._bistable import bistable as bistable
@@ -13,10 +14,7 @@ from penchant.studies.per_sample_adam._signum import signum as signum
 from penchant.studies.per_sample_adam._uniqueness import uniqueness as uniqueness
 
 STUDY = Study(
-    "per-sample-adam",
-    ("baek2026persample",),
-    "Baek, Song, Yun (2026)",
-    "the limits of Adam and Signum for every batch size and order, predicted and run",
+    *CATALOGUE["per-sample-adam"],
     {
         "gaussian": Experiment(
             gaussian,

@@ -1,5 +1,6 @@
 """Fan, Schmidt, Thrampoulidis (2025): which margin each descent method reaches."""
 
+from penchant.studies._catalogue import CATALOGUE
 from penchant.studies._study import Experiment, Study
 from penchant.studies.spectral_descent._batches import batches as batches
 from penchant.studies.spectral_descent._frameworks import (
@@ -90,10 +91,6 @@ if both_installed():
     )
 
 STUDY = Study(
-    "spectral-descent",
-    ("fan2025spectral", "amsel2025polar", "jordan2024muon"),
-    "Fan, Schmidt, Thrampoulidis (2025)",
-    "normalised descent in many norms, the margins it reaches, how fast, and what "
-    "practical Muon maximises",
+    *CATALOGUE["spectral-descent"],
     _FIGURES,
 )

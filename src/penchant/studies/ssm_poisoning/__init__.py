@@ -1,5 +1,6 @@
 """Slutzky, Alexander, Razin, Cohen (2025): clean labels that poison SSMs."""
 
+from penchant.studies._catalogue import CATALOGUE
 from penchant.studies._study import Experiment, Study
 from penchant.studies.ssm_poisoning._beyond import (
     dynamics as dynamics,
@@ -23,16 +24,7 @@ from penchant.studies.ssm_poisoning._optimizers import (
 from penchant.studies.ssm_poisoning._theorem1 import theorem1 as theorem1
 
 STUDY = Study(
-    "ssm-poisoning",
-    (
-        "slutzky2025poisoned",
-        "razin2022implicit",
-        "geiping2021witches",
-        "gu2022parameterization",
-    ),
-    "Slutzky, Alexander, Razin, Cohen (2025)",
-    "sequences with clean labels that undo a state space model's bias to few poles, "
-    "where that holds at the limit of training and where it is early stopping",
+    *CATALOGUE["ssm-poisoning"],
     {
         "theorem1": Experiment(
             theorem1,

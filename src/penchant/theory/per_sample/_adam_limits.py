@@ -10,8 +10,8 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
-from scipy.optimize import root_scalar
 
 from penchant._checks import check_count, check_number
 from penchant._types import Numbers, PerSample, Real, StepSize, Vector
@@ -274,7 +274,9 @@ def _steady(
     highest = bound * (1.0 - 1e-9)
     r = highest
     if excess(highest) < 0:  # else the limit itself, to nine digits
-        r = float(root_scalar(excess, bracket=(0.0, highest), rtol=1e-12).root)
+        r = float(
+            scipy.optimize.root_scalar(excess, bracket=(0.0, highest), rtol=1e-12).root
+        )
     at_growth(r)
     return *seen[r], r
 

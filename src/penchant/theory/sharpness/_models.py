@@ -4,8 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.stats import norm
+import scipy
 
 from penchant import optimizers
 from penchant._checks import check_count, check_number
@@ -124,9 +123,11 @@ def statistical_dimension(d: int, k: int) -> float:
         raise ValueError(f"k must be below d; got {k} and {d}.")
 
     def width(t: float) -> float:
-        excess = 2 * ((1 + t * t) * norm.sf(t) - t * norm.pdf(t))
+        beyond, density = scipy.stats.norm.sf(t), scipy.stats.norm.pdf(t)
+        excess = 2 * ((1 + t * t) * beyond - t * density)
         return float(k * (1 + t * t) + (d - k) * excess)
 
-    best: Any = minimize_scalar(width, bounds=(0.0, 40.0), method="bounded",
-                           options={"xatol": 1e-10})  # fmt: skip
+    best: Any = scipy.optimize.minimize_scalar(
+        width, bounds=(0.0, 40.0), method="bounded", options={"xatol": 1e-10}
+    )
     return float(best.fun)
