@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import gammaln
 
 from penchant._checks import check_count
 from penchant._types import Numbers
@@ -48,8 +47,8 @@ def root_factor(draws: int) -> float:
     [0.798, 0.886, 0.969]
     """
     k = check_count("draws", draws)
-    logs = gammaln((k + 1) / 2) - gammaln(k / 2)
-    return math.sqrt(2.0 / k) * math.exp(float(logs))
+    logs = math.lgamma((k + 1) / 2) - math.lgamma(k / 2)
+    return math.sqrt(2.0 / k) * math.exp(logs)
 
 
 def root_trace(parts: Numbers, draws: int = 1, scale: float = 1.0) -> Estimate:

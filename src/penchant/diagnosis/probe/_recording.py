@@ -30,7 +30,8 @@ class Recording:
     def groups(self) -> list[str]:
         """Names of the parameter groups, in the order of the optimizers."""
         named = [group["name"] for group in self.run.get("groups", ())]
-        seen = [line["group"] for line in self.records if line["group"] is not None]
+        whole = {None, *self.run.get("sides", ())}
+        seen = [g for line in self.records if (g := line["group"]) not in whole]
         return list(dict.fromkeys((*named, *seen)))
 
     def series(

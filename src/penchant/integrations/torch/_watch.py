@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -37,7 +37,16 @@ from penchant.integrations.torch._plan import (
 )
 from penchant.integrations.torch._state import Side
 
-Optimizers: TypeAlias = torch.optim.Optimizer | Sequence[torch.optim.Optimizer]
+
+@runtime_checkable
+class Grouped(Protocol):
+    """An optimizer of `torch.optim`, or of another make with groups and a state."""
+
+    param_groups: Any
+    state: Any
+
+
+Optimizers: TypeAlias = Grouped | Sequence[Grouped]
 Losses: TypeAlias = Loss | Mapping[torch.optim.Optimizer, Loss]
 
 TIMED = 10
@@ -595,14 +604,14 @@ def _named(watch: Watch, i: int) -> str | None:
     return f"{i}: {type(watch.sides[i].optimizer).__name__}"
 
 
-def _checked(optimizer: Optimizers) -> list[torch.optim.Optimizer]:
+def _checked(optimizer: Optimizers) -> list[Any]:
     several: Any = optimizer
     given = list(several) if isinstance(several, (list, tuple)) else [several]
     if not given:
         raise ValueError("optimizer must be at least one; got none.")
     for one in given:
         # those of other makes have groups and a state, and no hooks: `Watch.step`
-        if not (hasattr(one, "param_groups") and hasattr(one, "state")):
+        if not isinstance(one, Grouped):
             raise TypeError(
                 "optimizer must be an optimizer of torch.optim, or several; got "
                 f"{one!r:.100} of type {type(one).__name__}."
