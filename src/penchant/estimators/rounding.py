@@ -102,7 +102,7 @@ def kept_decay(weights: Numbers, rate: float, stored: str | Format) -> float:
     >>> w = np.random.default_rng(0).normal(size=1000)
     >>> [round(pn.estimators.rounding.kept_decay(w, r, "float32"), 1)
     ...  for r in (1e-5, 3e-8, 2e-8)]
-    [1.0, 2.8, 0.0]
+    [1.0, 2.9, 0.0]
 
     Raises:
         ValueError: If `rate` is not above 0.

@@ -9,7 +9,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,14 @@ from penchant.estimators import edge_threshold
 
 Group: TypeAlias = Mapping[str, Any]
 Sample: TypeAlias = np.ndarray
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """An optimizer of `torch.optim`, or of another make with groups and a state."""
+
+    param_groups: Any
+    state: Any
 
 
 @dataclasses.dataclass
@@ -132,10 +140,11 @@ class Adapter:
         return (new - b1 * old) / gain - seen.gradient
 
 
-def adapter_of(optimizer: torch.optim.Optimizer) -> Adapter:
+def adapter_of(optimizer: Grouped) -> Adapter:
     """The row of an optimizer, `UNKNOWN` for one without."""
-    kind = type(optimizer)
-    if kind.__name__ == "Lion" and "betas" in optimizer.defaults:
+    kind: Any = type(optimizer)
+    groups: Any = optimizer.param_groups
+    if kind.__name__ == "Lion" and all("betas" in group for group in groups):
         return LION
     for known, row in ROWS.items():
         # a subclass counts as its parent if it steps as the parent does

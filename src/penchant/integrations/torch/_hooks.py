@@ -4,8 +4,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
-
 from penchant.integrations._record import Recorder
 
 
@@ -33,7 +31,7 @@ class Hooks:
 
     def __init__(
         self,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Any,
         before: Callable[[], None],
         after: Callable[[], None],
     ):

@@ -13,6 +13,7 @@ from penchant import estimators
 from penchant.estimators import rounding
 from penchant.integrations.torch._adapters import (
     Adapter,
+    Grouped,
     Seen,
     adapter_of,
     number,
@@ -56,12 +57,12 @@ class Side:
 
     def __init__(
         self,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Grouped,
         names: dict[int, str],
         key: int,
         taken: set[str],
     ):
-        self.optimizer = optimizer
+        self.optimizer: Any = optimizer
         self.adapter: Adapter = adapter_of(optimizer)
         draws = np.random.default_rng(key)
         self.groups: list[GroupOf] = []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from penchant import _progress
 from penchant._checks import check_count, check_instance, check_number
 from penchant.diagnosis import Reading, reading
 from penchant.integrations._record import Recorder, listener_of
+from penchant.integrations.torch._adapters import Grouped
 from penchant.integrations.torch._batches import ProbeSet, probe_set
 from penchant.integrations.torch._curvature import Curvature, Loss
 from penchant.integrations.torch._hooks import Guard, Hooks
@@ -36,15 +37,6 @@ from penchant.integrations.torch._plan import (
     worth_a_last_one,
 )
 from penchant.integrations.torch._state import Side
-
-
-@runtime_checkable
-class Grouped(Protocol):
-    """An optimizer of `torch.optim`, or of another make with groups and a state."""
-
-    param_groups: Any
-    state: Any
-
 
 Optimizers: TypeAlias = Grouped | Sequence[Grouped]
 Losses: TypeAlias = Loss | Mapping[torch.optim.Optimizer, Loss]
