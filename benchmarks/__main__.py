@@ -15,6 +15,7 @@ from benchmarks import (
     matching,
     max_margin,
     networks,
+    probe,
     scale,
     sharpness,
     state_space,
@@ -34,6 +35,7 @@ MODULES = {
     "backward_error": backward_error,
     "matching": matching,
     "state_space": state_space,
+    "probe": probe,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"

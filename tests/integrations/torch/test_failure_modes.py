@@ -1,5 +1,8 @@
 """Ways in which loops differ: each is seen for what it is, or said not to be."""
 
+import inspect
+import textwrap
+
 import numpy as np
 import pytest
 import torch
@@ -82,9 +85,7 @@ class Attention(nn.Module):
 
 
 def letters(n=64, length=12):
-    import this as text
-
-    code = [ord(c) % 64 for c in text.s[: n + length]]
+    code = [ord(c) % 64 for c in inspect.getsource(textwrap)[: n + length]]
     X = torch.tensor([code[i : i + length + 1] for i in range(n)])
     return X[:, :-1], X[:, 1:]
 
