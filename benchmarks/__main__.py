@@ -16,6 +16,7 @@ from benchmarks import (
     max_margin,
     networks,
     overfitting,
+    probe,
     robustness,
     scale,
     sharpness,
@@ -38,6 +39,7 @@ MODULES = {
     "state_space": state_space,
     "overfitting": overfitting,
     "robustness": robustness,
+    "probe": probe,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"

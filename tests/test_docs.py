@@ -58,6 +58,7 @@ FOLDERS = (
     "penchant.plotting",
     "penchant.sklearn",
     "penchant.torch",
+    "penchant.estimators.rounding",
     "penchant.studies",
 )
 # a word such as fan2025spectral, anywhere in a source: docstrings and `source=`

@@ -9,6 +9,7 @@ from penchant.cli import (
     _identify as _identify,
     _match as _match,
     _predict as _predict,
+    _probe as _probe,
     _studies as _studies,
 )
 from penchant.cli._app import app as app

@@ -39,6 +39,21 @@ from penchant.diagnosis.network._diagnosis import (
     NetworkRow as NetworkRow,
     NetworkTable as NetworkTable,
 )
+from penchant.diagnosis.probe._differences import (
+    Difference as Difference,
+    differences as differences,
+)
+from penchant.diagnosis.probe._findings import Finding as Finding
+from penchant.diagnosis.probe._reading import (
+    GroupRow as GroupRow,
+    Reading as Reading,
+    reading as reading,
+)
+from penchant.diagnosis.probe._recording import (
+    Recording as Recording,
+    read_recording as read_recording,
+)
+from penchant.diagnosis.probe._verdicts import Said as Said
 from penchant.diagnosis.regression._diagnosis import (
     RegressionDiagnosis as RegressionDiagnosis,
     SharpnessRow as SharpnessRow,

@@ -31,6 +31,13 @@ class Kind(enum.StrEnum):
     FROZEN = "frozen"
     UPCAST = "upcast"
     NO_BIAS = "no-bias"
+    DECAY = "decay"
+    SWALLOWED = "swallowed"
+    SECOND_MOMENT = "second-moment"
+    EDGE = "edge"
+    STALE = "stale"
+    PROBE_SIZE = "probe-size"
+    CHANGED = "changed"
 
     def __repr__(self) -> str:
         return repr(self.value)

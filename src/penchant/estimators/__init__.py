@@ -1,14 +1,26 @@
 """What is inferred from a run or a flow: laws, alignments, penalties; with errors."""
 
-from penchant.estimators import interventions as interventions, penalties as penalties
+from penchant.estimators import (
+    interventions as interventions,
+    penalties as penalties,
+    rounding as rounding,
+)
 from penchant.estimators._alignment import (
     AlignmentRow as AlignmentRow,
     alignment as alignment,
 )
+from penchant.estimators._applied_decay import applied_decay as applied_decay
 from penchant.estimators._convergence import (
     Convergence as Convergence,
     fit_convergence as fit_convergence,
 )
+from penchant.estimators._divisors import (
+    Divisors as Divisors,
+    divisors as divisors,
+    noise_signal as noise_signal,
+    signal as signal,
+)
+from penchant.estimators._edge import edge_threshold as edge_threshold
 from penchant.estimators._flow_rates import (
     norm_ratio as norm_ratio,
     rate_constant as rate_constant,
@@ -19,6 +31,12 @@ from penchant.estimators._imitation import (
     Exponent as Exponent,
     Imitation as Imitation,
     imitation as imitation,
+)
+from penchant.estimators._memory import (
+    MemoryTerm as MemoryTerm,
+    adaptive_memory as adaptive_memory,
+    first_memory as first_memory,
+    memory_term as memory_term,
 )
 from penchant.estimators._share_of_eps import share_of_eps as share_of_eps
 from penchant.estimators._staleness import (

@@ -1,9 +1,15 @@
 """Numbers of a problem at some weights: curvature and noise, each with its error."""
 
+from penchant.measures._bracket import Bracket as Bracket, bracket as bracket
 from penchant.measures._estimate import Estimate as Estimate
 from penchant.measures._gradient_noise import (
     GradientNoise as GradientNoise,
     gradient_noise as gradient_noise,
+)
+from penchant.measures._jackknife import (
+    jackknife as jackknife,
+    root_factor as root_factor,
+    root_trace as root_trace,
 )
 from penchant.measures._lanczos import lanczos as lanczos
 from penchant.measures._products import (

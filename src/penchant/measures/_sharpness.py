@@ -12,6 +12,7 @@ from penchant._checks import check_number
 from penchant._keys import as_key
 from penchant._types import Key, Parameters, Real, Tree
 from penchant.measures._estimate import Estimate, not_identifiable
+from penchant.measures._jackknife import jackknife
 from penchant.measures._lanczos import krylov
 from penchant.measures._products import (
     DENSE,
@@ -363,17 +364,11 @@ def _mean(values: np.ndarray, how: str) -> Estimate:
 def _jackknife(
     draws: Float[Array, "k p"], measure: Callable[[Flat], Array]
 ) -> Estimate:
-    r"""A function of the mean of draws, its bias of order $1/k$ removed.
-
-    With $\theta_{-i}$ without draw $i$: $k\theta-(k-1)\bar\theta_{-}$, and its standard
-    error $\sqrt{\frac{k-1}k\sum_i(\theta_{-i}-\bar\theta_-)^2}$.
-    """
+    """A function of the mean of draws, its bias of order 1/k removed."""
     k = draws.shape[0]
     total = jnp.sum(draws, axis=0)
     whole = float(measure(total / k))
     # rounding can leave a coordinate that only one draw has below 0
-    parts = [float(measure(jnp.maximum(total - d, 0.0) / (k - 1))) for d in draws]
-    mean = sum(parts) / k
-    error = math.sqrt((k - 1) / k * sum((p - mean) ** 2 for p in parts))
+    left_out = [float(measure(jnp.maximum(total - d, 0.0) / (k - 1))) for d in draws]
     how = f"{k} resampled gradients, of Diag(G), jackknife"
-    return Estimate(k * whole - (k - 1) * mean, error, how=how, n=k)
+    return jackknife(whole, left_out, how)

@@ -21,7 +21,13 @@ from penchant.flows.modified._principal_flow import (
     principal_flow as principal_flow,
     slow_root as slow_root,
 )
-from penchant.flows.modified._result import Correction as Correction, Share as Share
+from penchant.flows.modified._result import (
+    ENOUGH as ENOUGH,
+    LEVELS as LEVELS,
+    VALID as VALID,
+    Correction as Correction,
+    Share as Share,
+)
 from penchant.flows.modified._without_memory import (
     WithoutMemoryBias as WithoutMemoryBias,
 )

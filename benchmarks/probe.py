@@ -1,0 +1,140 @@
+"""What a probe of PyTorch costs: a small CNN and a character transformer, watched.
+
+Shares are of the run's own time, by the process's clock within the probe's hooks, since
+two runs of a minute differ by more than a hundredth on a machine that others use.
+"""
+
+import inspect
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import penchant as pn
+from benchmarks._report import Row
+
+STATE, SLACK = 0.01, 1.2
+"""Shares asked: of the state tier, and of curvature over the overhead given."""
+
+REASONS = {
+    "probe: state tier": "a look takes 6 to 13 ms of the process's time on a core that "
+    "eight other processes ask for, and steps are 9 to 32 ms; most of it is NumPy on "
+    "the sample (2026-11-27).",
+    "probe: curvature, overhead 0.05": "a run of 300 steps is too short for three "
+    "probes, and has them all the same, as its plan says (2026-11-27).",
+    "probe: curvature, overhead 0.2": "the same (2026-11-27).",
+}
+
+Loop = tuple[nn.Module, Callable[[nn.Module, Any], torch.Tensor], list[Any]]
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    torch.set_num_threads(1)
+    steps = 300 if quick else 3000
+    for name, make in (("CNN", cnn), ("transformer", transformer)):
+        for overhead in (0.05, 0.2):
+            state, curvature, seconds = shares(make, steps, overhead)
+            if overhead == 0.05:
+                yield asked(name, "state tier", steps, seconds, state, STATE)
+            part = f"curvature, overhead {overhead:g}"
+            yield asked(name, part, steps, seconds, curvature, SLACK * overhead)
+
+
+def asked(
+    name: str, part: str, steps: int, seconds: float, share: float, most: float
+) -> Row:
+    return Row(
+        f"probe: {part}",
+        f"{name}, {steps:,} steps of AdamW",
+        "the loop without it",
+        f"{seconds / steps * 1e3:.3g} ms a step",
+        f"{share:.2%} of it",
+        most / max(share, 1e-9),
+        1.0,
+        remark=f"at most {most:.0%}",
+    )
+
+
+def shares(make: Callable[[], Loop], steps: int, overhead: float) -> tuple[float, ...]:
+    """Process time in hooks of the state tier and in curvature, over the loop's own."""
+    torch.manual_seed(0)
+    model, loss, batches = make()
+    rule = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    watch = pn.torch.watch(
+        model, rule, loss=loss, batches=batches, total_steps=steps, overhead=overhead
+    )
+    clock = time.perf_counter
+    time.perf_counter = time.process_time  # the hooks' own clock, for this run
+    try:
+        begun = time.process_time()
+        for i in range(steps):
+            rule.zero_grad()
+            loss(model, batches[i % len(batches)]).backward()
+            rule.step()
+        gone = time.process_time() - begun
+        spent = dict(watch.spent)
+    finally:
+        time.perf_counter = clock
+    own = gone - sum(spent.values())
+    return spent["state"] / own, spent["curvature"] / own, own
+
+
+def cnn() -> Loop:
+    """Some 30 000 weights on images of 16 x 16, 64 a batch."""
+    X, y = load_digits(return_X_y=True)
+    images = torch.tensor(X / 16.0, dtype=torch.float32).reshape(-1, 1, 8, 8)
+    images = nn.functional.interpolate(images, scale_factor=2.0)
+    labels = torch.tensor(y)
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10),
+    )  # fmt: skip
+    order = torch.randperm(len(labels))
+    batches = [(images[i], labels[i]) for i in order.split(64)[:-1]]
+    return model, lambda m, b: cross_entropy(m(b[0]), b[1]), batches
+
+
+class Block(nn.Module):
+    """One layer with the fused attention kernel."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.before, self.after = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.mix, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wide = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, t, w = x.shape
+        parts = self.mix(self.before(x)).reshape(b, t, 3, self.heads, w // self.heads)
+        q, k, v = parts.permute(2, 0, 3, 1, 4)
+        h = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(h.transpose(1, 2).reshape(b, t, w))
+        return x + self.wide(self.after(x))
+
+
+def transformer() -> Loop:
+    """Two layers of width 64 on the letters of a module, 16 lines of 64 a batch."""
+    text = inspect.getsource(textwrap).encode()
+    code = torch.tensor([c % 96 for c in text])
+    model = nn.Sequential(
+        nn.Embedding(96, 64), Block(64, 4), Block(64, 4), nn.Linear(64, 96)
+    )
+    starts = torch.randint(len(code) - 65, (40, 16))
+    batches = [
+        (
+            torch.stack([code[i : i + 64] for i in row]),
+            torch.stack([code[i + 1 : i + 65] for i in row]),
+        )
+        for row in starts
+    ]
+    loss = lambda m, b: cross_entropy(m(b[0]).flatten(0, 1), b[1].flatten())
+    return model, loss, batches

@@ -1,0 +1,1 @@
+"""What a probe of a training run saw: findings, verdicts, and the page."""

@@ -1,0 +1,305 @@
+"""What can be said of a run, and what can't: one sentence a question."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from penchant._plain import plain
+from penchant.diagnosis.probe._findings import (
+    AT_THE_EDGE,
+    CERTAIN,
+    FELT,
+    bracket_of,
+    lags,
+)
+from penchant.diagnosis.probe._recording import Line, Recording
+from penchant.flows.modified import ENOUGH, VALID
+from penchant.measures import Estimate
+
+GAP = 0.5
+"""Of an endpoint: a penalty is read off a gradient only where it accounts for it."""
+
+SHORT = 0.1
+"""Slow time up to which the drift along minimisers has hardly begun."""
+
+BAND = 0.1
+"""Spread of the degree, relative to it, up to which a model counts as homogeneous."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Said:
+    """A verdict: the read-out it is of, a sentence, and its number where there is one.
+
+    `valid` is False where the answer is that there is none.
+    """
+
+    readout: str
+    sentence: str
+    number: Estimate | None = None
+    valid: bool = True
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    def to_dict(self) -> Line:
+        """In types that JSON has."""
+        number = self.number
+        return plain({
+            "readout": self.readout,
+            "sentence": self.sentence,
+            "number": None if number is None else [number.value, number.error],
+            "valid": self.valid,
+        })
+
+
+def verdicts(seen: Recording) -> list[Said]:
+    """All that the records answer."""
+    found: list[Said] = []
+    for name in seen.groups:
+        found += _regime(seen, name)
+        found += _horizon(seen, name)
+    for side in seen.run.get("sides", [None]):
+        for question in (_edge, _sharpness, _noise, _memory, _endpoint, _margins):
+            found += question(seen, side)
+    return found
+
+
+def _regime(seen: Recording, name: str) -> Iterator[Said]:
+    signal, noise = seen.late("signal", name), seen.last("noise_signal", name)
+    if signal is not None and noise:
+        if signal.value > 0.75:
+            what = "gradients hardly change: steps are sign-like"
+        elif signal.value < noise - CERTAIN * signal.error:
+            what = "below pure noise: the second moment remembers larger gradients"
+        elif signal.value < 1.5 * noise:
+            what = "that of noise: what a step has of the gradient's mean is small"
+        else:
+            what = "between noise and a clean gradient"
+        yield Said(
+            "regime",
+            f"{name}: |m̂|/(√v̂ + ε) is {signal.value:.2g} (1 without noise, {noise:.2g} "
+            f"for noise alone): {what}.",
+            signal,
+        )
+    half = seen.late("underflow_half", name)
+    about = {g["name"]: g for g in seen.run.get("groups", ())}.get(name, {})
+    if half is not None and half.value > 0.01 and about.get("state") == "float32":
+        yield Said(
+            "rounding",
+            f"{name}: in float16 {half.value:.0%} of the second moments would be 0.",
+            half,
+        )
+
+
+def _horizon(seen: Recording, name: str) -> Iterator[Said]:
+    applied, lr = seen.late("applied_decay", name), seen.late("lr", name)
+    nominal, steps = seen.last("decay", name), seen.run.get("last_step")
+    if applied is None or lr is None or not nominal or not steps:
+        return
+    if not (applied.valid and applied.value > 2 * applied.error and lr.value > 0):
+        return
+    horizon = 1.0 / (lr.value * applied.value)
+    ratio = steps / horizon
+    what = (
+        "the run is too short to feel it" if ratio < 0.1
+        else "it shapes the weights" if ratio > 1
+        else "it begins to matter"
+    )  # fmt: skip
+    yield Said(
+        "rounding",
+        f"{name}: weight decay {applied.value:.4g} ± {applied.error:.1g} was applied "
+        f"(asked: {nominal:g}); it forgets over 1/(ηλ) = {horizon:,.0f} steps of "
+        f"{steps:,}: {what}.",
+        applied,
+    )
+
+
+def _edge(seen: Recording, side: str | None) -> Iterator[Said]:
+    top, threshold = (
+        bracket_of(seen.last("largest", side)),
+        seen.last("threshold", side),
+    )
+    if top is None:
+        return
+    if not threshold:
+        why = seen.last("threshold_why", side) or "no threshold is known"
+        yield Said("edge", f"Edge of stability: {why}.", valid=False)
+        return
+    low, high = top.lower / threshold, top.upper / threshold
+    if low > AT_THE_EDGE:
+        what = "at the edge: curvature is held at the threshold by the step size"
+    elif high < FELT:
+        what = "not at the edge: the step size is not what limits curvature here"
+    elif high > AT_THE_EDGE:
+        what = "undecided: the bracket is too wide"
+    else:
+        what = "not at the edge, though the step size is felt"
+    yield Said(
+        "edge",
+        f"The curvature is {max(low, 0.0):.2g} to {high:.2g} of the largest stable "
+        f"one: {what}.",
+        Estimate(0.5 * (low + high), 0.5 * (high - low), how="bracket"),
+        valid="undecided" not in what,
+    )
+
+
+def _sharpness(seen: Recording, side: str | None) -> Iterator[Said]:
+    for name, words in (("root_trace", "tr Diag(G)^½"), ("trace", "tr G")):
+        steps, x, e = seen.series(name, side)
+        if steps.size < 2 or not np.isfinite(e[[0, -1]]).all():
+            continue
+        change, error = float(x[-1] - x[0]), float(np.hypot(e[0], e[-1]))
+        if abs(change) > CERTAIN * error:
+            what = "rose" if change > 0 else "fell"
+            text = (
+                f"{words} {what} from {x[0]:.4g} ± {e[0]:.2g} to {x[-1]:.4g} ± "
+                f"{e[-1]:.2g} between steps {steps[0]:,} and {steps[-1]:,}."
+            )
+        else:
+            text = (
+                f"{words} is {x[-1]:.4g} ± {e[-1]:.2g}; no trend beyond {CERTAIN:g} "
+                "standard errors."
+            )
+        yield Said("sharpness", text, Estimate(float(x[-1]), float(e[-1])))
+    groups = seen.groups
+    if groups and seen.last("root_trace", side) is not None:
+        steps, rates, _ = seen.series("lr", groups[0])
+        if steps.size > 1:
+            time = float(
+                np.sum(0.5 * (rates[1:] ** 2 + rates[:-1] ** 2) * np.diff(steps))
+            )
+            if time < SHORT:
+                yield Said(
+                    "sharpness",
+                    f"The slow time Σ η² is {time:.2g}: the drift along minimisers, "
+                    "which lowers one sharpness or another, has hardly begun.",
+                )
+
+
+def _noise(seen: Recording, side: str | None) -> Iterator[Said]:
+    ratio = seen.last("noise_to_signal", side)
+    least = seen.last("noise_to_signal_least", side)
+    steps = [
+        line["step"]
+        for line in seen.records
+        if line["group"] == side
+        and ("noise_to_signal" in line or "noise_to_signal_least" in line)
+    ]
+    newest = max(steps, default=0)
+    if seen.series("noise_to_signal", side)[0][-1:].tolist() == [newest]:
+        value, error = ratio
+        if value > 1:
+            what = "steps, preconditioner and implicit penalty are mostly of noise"
+        else:
+            what = "a batch's gradient is mostly signal"
+        yield Said(
+            "memory",
+            f"Noise over signal of a batch's gradient is {value:.2g} ± {error:.1g}: "
+            f"{what}.",
+            Estimate(value, math.nan if error is None else error),
+        )
+    elif least is not None:
+        yield Said(
+            "memory",
+            f"Noise over signal of a batch's gradient is above {least:.2g}: the "
+            "gradient itself is not resolved by this probe set.",
+        )
+
+
+def _memory(seen: Recording, side: str | None) -> Iterator[Said]:
+    first, share = seen.last("validity_first", side), seen.last("share_valid", side)
+    adaptive = any(g.get("second") is not None for g in seen.run.get("groups", ()))
+    if first is not None:
+        inside = first < VALID
+        what = (
+            "the first moment's correction may be quoted" if inside
+            else "outside the perturbative regime"
+        )  # fmt: skip
+        yield Said(
+            "memory",
+            f"First moment: V^m = {first:.2g} ({'below' if inside else 'above'} "
+            f"{VALID}): {what}.",
+            Estimate(first, math.nan),
+            valid=inside,
+        )
+    if isinstance(share, list) and None not in share:
+        inside = share[0] >= ENOUGH
+        part = "Second moment" if adaptive else "Correction"
+        if inside:
+            ratio = seen.last("correction_ratio", side)
+            up = seen.last("anti_penalised", side) or 0.0
+            what = (
+                f"on these the correction is {ratio:.2g} of the step, and "
+                f"anti-penalises the gradient's size in {up:.0%} of them"
+            )
+        else:
+            what = (
+                "outside the perturbative regime, so no norm of a correction is quoted"
+            )
+        yield Said(
+            "memory",
+            f"{part}: {share[0]:.2g} ± {share[1]:.1g} of the weights have V < {VALID}: "
+            f"{what}.",
+            Estimate(*share),
+            valid=inside,
+        )
+    measured = [
+        (lag, value)
+        for lag in lags(seen, side)
+        if (value := seen.last(f"stale_{lag}", side)) and value[0] is not None
+    ]
+    if measured:
+        told = ", ".join(f"{value[0]:.2g} after {lag}" for lag, value in measured)
+        yield Said("memory", f"A gradient has changed, of itself, by {told} steps.")
+
+
+def _endpoint(seen: Recording, side: str | None) -> Iterator[Said]:
+    gap, ridge = seen.last("gap", side), seen.last("endpoint_ridge", side)
+    if gap is None or not isinstance(ridge, list):
+        return
+    value, error = ridge
+    if gap >= GAP or error >= abs(value):
+        yield Said(
+            "decay",
+            f"A ridge penalty read off the last gradient: not identifiable, since the "
+            f"run is not stationary (gap {gap:.2f}; it must be below {GAP}).",
+            Estimate(math.nan, math.nan, valid=False, why="the run is not stationary"),
+            valid=False,
+        )
+        return
+    yield Said(
+        "decay",
+        f"The last gradient is that of a ridge penalty of {value:.4g} ± {error:.1g} "
+        f"(gap {gap:.2g}).",
+        Estimate(value, error, how="bound by the stationarity gap"),
+    )
+
+
+def _margins(seen: Recording, side: str | None) -> Iterator[Said]:
+    wrong, degree = seen.last("misclassified", side), seen.last("degree", side)
+    if wrong is None:
+        return
+    if isinstance(degree, list):
+        low, middle, high = degree
+        if high - low > BAND * abs(middle):
+            yield Said(
+                "margins",
+                f"A normalised margin is not defined for this model: Euler's degree is "
+                f"{low:.2g} to {high:.2g} over examples, and not one number.",
+                valid=False,
+            )
+        else:
+            yield Said(
+                "margins",
+                f"The model is homogeneous of degree {middle:.3g} to {BAND:.0%}.",
+                Estimate(middle, 0.5 * (high - low), how="10 to 90 % of the examples"),
+            )
+    if wrong > 0:
+        yield Said(
+            "margins",
+            f"Which norm's margin grows: too early, {wrong:.1%} of the probe set is "
+            "misclassified.",
+            valid=False,
+        )

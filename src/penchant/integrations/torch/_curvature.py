@@ -1,0 +1,516 @@
+"""The curvature tier: one optimizer's read-outs on the probe set."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from penchant import estimators, measures
+from penchant.estimators import MemoryTerm
+from penchant.flows import memory_coefficient
+from penchant.integrations.torch._adapters import Seen, number
+from penchant.integrations.torch._batches import ProbeSet, count
+from penchant.integrations.torch._draws import DRAWS, diagonals
+from penchant.integrations.torch._isolated import isolated
+from penchant.integrations.torch._margins import margins
+from penchant.integrations.torch._outputs import Logits
+from penchant.integrations.torch._products import (
+    COLD,
+    WARM,
+    Hessian,
+    Top,
+    flat,
+    largest,
+)
+from penchant.integrations.torch._state import Side
+
+Loss = Callable[[torch.nn.Module, Any], Tensor]
+Values = dict[str, Any]
+
+FRESH = 4
+"""Batches whose gradients are looked at again later."""
+
+SIGNS = 6
+"""Random signs for the trace of the Hessian."""
+
+
+@dataclasses.dataclass
+class Stale:
+    """Gradients of some batches as they were after step `step`."""
+
+    step: int
+    gradients: list[Tensor]
+
+
+class Curvature:
+    """Read-outs by name; each gives records of the whole and of each group.
+
+    Args:
+        side: The optimizer and its parameters.
+        model: The user's model.
+        loss: Mean loss of a batch.
+        logits: Outputs and labels; None where they can't be had.
+        probe: The probe set.
+        mode: "eval" or "train".
+        key: Of label draws and first vectors.
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        model: torch.nn.Module,
+        loss: Loss,
+        logits: Logits | None,
+        probe: ProbeSet,
+        mode: str,
+        key: int,
+    ):
+        self.side, self.model, self.loss, self.logits = side, model, loss, logits
+        self.probe, self.mode, self.key = probe, mode, key
+        self.warm: dict[str, Tensor] = {}
+        self.stale: Stale | None = None
+        self.look = 0.0  # seconds that one look at the kept batches takes
+        self._hessian: Hessian | None = None
+        self._bare = model
+        self._done = 0
+
+    def forget(self) -> None:
+        """Let go of the graphs, as at the end of a probe."""
+        self._hessian = None
+        self._done += 1
+
+    def isolated(self) -> Any:
+        """Where read-outs run."""
+        return isolated(self.model, self.mode, self.key)
+
+    # read-outs: each is called within `isolated`
+
+    def sharpness(self, bare: torch.nn.Module) -> list[tuple[str | None, Values]]:
+        """Traces: tr G and tr Diag(G)^½ of all, and of each group."""
+        if self.logits is None:
+            raise LookupError("logits are needed: labels are drawn from them")
+        logits = self.logits
+        generator = torch.Generator().manual_seed(self.key + 1 + self._done)
+        k = len(self.probe.parts)
+        draws = DRAWS if k >= FRESH else max(DRAWS, 8 // k)
+        parts = self.probe.parts
+        if k == 1:  # one part: its draws are the independent ones
+            parts, draws = parts * 8, 1
+        rows, sums, scale = diagonals(
+            lambda part: logits(bare, part),
+            parts,
+            self.side.parameters,
+            generator,
+            draws,
+        )
+        found: list[tuple[str | None, Values]] = []
+        error = float(np.std(sums, ddof=1)) / math.sqrt(len(sums))
+        root = measures.root_trace(rows, draws, scale)
+        found.append((
+            None,
+            {
+                "trace": [float(np.mean(sums)), error],
+                "root_trace": [root.value, root.error],
+            },
+        ))
+        if scale == 1.0 and len(self.side.groups) > 1:
+            for name, at in self._places().items():
+                own = measures.root_trace(rows[:, at], draws)
+                totals = rows[:, at].sum(axis=1)
+                error = float(np.std(totals, ddof=1)) / math.sqrt(len(totals))
+                found.append((
+                    name,
+                    {
+                        "trace": [float(np.mean(totals)), error],
+                        "root_trace": [own.value, own.error],
+                    },
+                ))
+        return found
+
+    def hessian_trace(self, bare: torch.nn.Module) -> list[tuple[str | None, Values]]:
+        """Trace of H by random signs."""
+        H = self._graphs(bare)
+        generator = torch.Generator().manual_seed(self.key + 7 + self._done)
+        seen = []
+        for _ in range(SIGNS):
+            v = torch.randint(2, (H.gradient.numel(),), generator=generator) * 2 - 1
+            v = v.to(H.gradient)
+            seen.append(float(torch.dot(v, H(v))))
+        error = float(np.std(seen, ddof=1)) / math.sqrt(SIGNS)
+        return [(None, {"hessian_trace": [float(np.mean(seen)), error]})]
+
+    def edge(self, bare: torch.nn.Module) -> list[tuple[str | None, Values]]:
+        r"""$\lambda_1$ in the rule's own geometry, in a bracket; its threshold."""
+        H = self._graphs(bare)
+        values: Values = {}
+        scale, threshold, why = self._geometry()
+        generator = torch.Generator().manual_seed(self.key + 3)
+        start = torch.randn(H.gradient.numel(), generator=generator).to(H.gradient)
+
+        def top(name: str, scale: Tensor | None, parts: Sequence[int] | None) -> Top:
+            def product(v: Tensor) -> Tensor:
+                u = H(v if scale is None else scale * v, parts)
+                return u if scale is None else scale * u
+
+            old = self.warm.get(name)
+            first = start if old is None else old
+            if scale is not None:
+                first = first * (scale > 0)
+            if not bool(first.any()):
+                raise ValueError("no coordinate has a second moment above 0")
+            found = largest(product, first, COLD if old is None else WARM)
+            if old is not None and found.residual > 0.05 * abs(found.value):
+                found = largest(product, found.vector, 2 * WARM)
+            self.warm[name] = found.vector
+            return found
+
+        if threshold is not None:
+            values["threshold"] = threshold
+        else:
+            values["threshold_why"] = why
+        if scale is None and self.side.adapter.adaptive:
+            raw = top("hessian", None, None)  # another quantity than the later ones
+            values["largest_hessian"] = [raw.value, raw.residual]
+            return [(None, values)]
+        values["largest"] = self._bracket(H, scale, top)
+        if self.side.adapter.adaptive:
+            raw = top("hessian", None, None)
+            values["largest_hessian"] = [raw.value, raw.residual]
+        values["batch_sharpness"] = self._along_batches(bare, scale)
+        return [(None, values)]
+
+    def _bracket(
+        self, H: Hessian, scale: Tensor | None, top: Callable[..., Top]
+    ) -> Values:
+        quotient = lambda v, i: float(
+            torch.dot(v, H.part(i, v)) if scale is None
+            else torch.dot(scale * v, H.part(i, scale * v))
+        )  # fmt: skip
+        whole = top("all", scale, None)
+        k = H.count
+        each = [quotient(whole.vector, i) for i in range(k)] if k > 1 else []
+        across: list[float] = []
+        if k >= 4:
+            halves = list(range(k // 2)), list(range(k // 2, k))
+            for mine, others in (halves, halves[::-1]):
+                own = top(f"half {mine[0]}", scale, mine)
+                across += [quotient(own.vector, i) for i in others]
+        if across:
+            found = measures.bracket(across, each, whole.residual, whole.value)
+        else:
+            found = measures.bracket([], [whole.value], whole.residual, whole.value)
+        return {"lower": found.lower, "upper": found.upper}
+
+    def _along_batches(
+        self, bare: torch.nn.Module, scale: Tensor | None
+    ) -> list[float]:
+        r"""$g^\top H_Bg/g^\top g$ of batches of the run's size; in $P$ with one."""
+        seen = []
+        for batch in self.probe.training:
+            H = Hessian(lambda b: self.loss(bare, b), [batch], self.side.parameters)
+            g = H.gradient
+            if scale is None:
+                v, below = g, float(torch.dot(g, g))
+            else:  # u = P^-1/2 g; u' P^-1/2 H P^-1/2 u over u'u
+                u = scale * g
+                v, below = scale * u, float(torch.dot(u, u))
+            if below > 0:
+                seen.append(float(torch.dot(v, H(v))) / below)
+        if not seen:
+            return [math.nan, math.nan]
+        spread = float(np.std(seen, ddof=1)) if len(seen) > 1 else math.nan
+        return [float(np.mean(seen)), spread / math.sqrt(len(seen))]
+
+    def memory(self, bare: torch.nn.Module) -> list[tuple[str | None, Values]]:
+        """Noise of a batch, validity of memory's corrections, fresh gradients."""
+        H = self._graphs(bare)
+        values: Values = self._noise(H)
+        values |= self._corrections(H)
+        values |= self._endpoint(H)
+        begun = time.perf_counter()
+        kept = [self._gradient(bare, b) for b in self.probe.training[:FRESH]]
+        self.look = time.perf_counter() - begun
+        self.stale = Stale(self.side.step, kept)
+        return [(None, values)]
+
+    def staleness(self, bare: torch.nn.Module) -> tuple[int, list[float]]:
+        """The lag since gradients were kept, and how much they have moved."""
+        assert self.stale is not None
+        ratios = []
+        batches = self.probe.training[: len(self.stale.gradients)]
+        for batch, old in zip(batches, self.stale.gradients, strict=True):
+            new = self._gradient(bare, batch)
+            size = float(torch.linalg.vector_norm(old))
+            if size > 0:
+                ratios.append(float(torch.linalg.vector_norm(new - old)) / size)
+        lag = self.side.step - self.stale.step
+        if not ratios:
+            return lag, [math.nan, math.nan]
+        spread = float(np.std(ratios, ddof=1)) if len(ratios) > 1 else math.nan
+        return lag, [float(np.mean(ratios)), spread / math.sqrt(len(ratios))]
+
+    def margins(self, bare: torch.nn.Module) -> list[tuple[str | None, Values]]:
+        """Margins of the probe set, norms of the weights, and the degree."""
+        if self.logits is None:
+            raise LookupError("logits are needed: margins are differences of them")
+        return [
+            (None, margins(bare, self.logits, self.probe.parts, self.side.parameters))
+        ]
+
+    # parts of them
+
+    def _graphs(self, bare: torch.nn.Module) -> Hessian:
+        if self._hessian is None:
+            self._hessian = Hessian(
+                lambda part: self.loss(bare, part),
+                self.probe.parts,
+                self.side.parameters,
+            )
+        return self._hessian
+
+    def losses(self, bare: torch.nn.Module) -> list[float]:
+        """The loss of the probe set, with its error over parts."""
+        if self._hessian is not None:
+            x = self._hessian.losses
+        else:
+            with torch.no_grad():
+                x = [float(self.loss(bare, part)) for part in self.probe.parts]
+        error = float(np.std(x, ddof=1)) / math.sqrt(len(x)) if len(x) > 1 else math.nan
+        return [float(np.mean(x)), error]
+
+    def _gradient(self, bare: torch.nn.Module, batch: Any) -> Tensor:
+        grads = torch.autograd.grad(
+            self.loss(bare, batch), self.side.parameters, allow_unused=True
+        )
+        return flat([
+            torch.zeros_like(p) if g is None else g
+            for g, p in zip(grads, self.side.parameters, strict=True)
+        ])
+
+    def _noise(self, H: Hessian) -> Values:
+        r"""$\operatorname{tr}\operatorname{Cov}(g_B)/\|g\|^2$ at the run's size."""
+        k = H.count
+        if k < 2:
+            return {}
+        G = torch.stack(H.gradients).double() if H.gradient.device.type != "mps" else (
+            torch.stack(H.gradients)
+        )  # fmt: skip
+        gram = (G @ G.T).cpu().numpy().astype(float)
+        run = count(self.probe.training[0]) if self.probe.training else 0
+        part = self.probe.examples / k
+        factor = part / run if run else 1.0
+
+        def ratio(keep: list[int]) -> tuple[float, float]:
+            A, n = gram[np.ix_(keep, keep)], len(keep)
+            square = float(A.sum()) / n**2
+            cov = (float(np.trace(A)) - n * square) / (n - 1)
+            clean = square - cov / n  # the square of a mean overshoots by its noise
+            return factor * cov, clean
+
+        top, below = ratio(list(range(k)))
+        values: Values = {"gradient_norm": math.sqrt(max(float(gram.mean()), 0.0))}
+        if k < 3:
+            return values
+        each = [ratio([j for j in range(k) if j != i]) for i in range(k)]
+        spread = math.sqrt((k - 1) / k * sum((b - below) ** 2 for _, b in each))
+        if below <= 2.0 * spread:
+            # the gradient is not resolved: at least so much noise
+            values["noise_to_signal_least"] = top / max(below + 2.0 * spread, 1e-300)
+            return values
+        parts = [a / b if b > 0 else math.inf for a, b in each]
+        if all(map(math.isfinite, parts)):
+            found = measures.jackknife(top / below, parts)
+            values["noise_to_signal"] = [top / below, found.error]
+        return values
+
+    def _corrections(self, H: Hessian) -> Values:
+        row, n = self.side.adapter, self.side.step
+        entry = self.side.group_of(self.side.groups[0])
+        lr, (b1, b2) = number(entry["lr"]), row.decays(entry)
+        g = H.gradient
+        if row.adaptive and row.mean and b2 is not None:
+            eps = number(entry["eps"])
+            F = g / (g.abs() + eps) if eps > 0 else torch.sign(g)
+            u = H(F)
+            at = self._sample(g)
+            term = estimators.adaptive_memory(
+                _host(g, at), _host(u, at), eps, step_size=lr, decays=(b1, b2), step=n
+            )
+            values = _of_term(term)
+            roots, firsts = self._moments()
+            if roots is not None and firsts is not None:
+                own = torch.where(
+                    roots > 0, firsts / (roots + eps).clamp_min(1e-38), 0.0
+                )
+                values["validity_first"] = estimators.first_memory(
+                    float(torch.linalg.vector_norm(firsts)),
+                    float(torch.linalg.vector_norm(H(own))),
+                    step_size=lr,
+                    decay=b1,
+                    n=n,
+                )
+            return values
+        if row.name != "SGD":
+            return {}
+        u = H(g)
+        size = float(torch.linalg.vector_norm(g))
+        # steps of a full memory are g / (1 - b), and it looks b / (1 - b) steps back
+        gain = 1.0 - number(entry.get("dampening", 0.0))
+        reach = lr * gain / (1.0 - b1)
+        first = estimators.first_memory(
+            size, float(torch.linalg.vector_norm(u)), step_size=reach, decay=b1, n=n
+        )
+        at = self._sample(g)
+        age = 0.5 * (memory_coefficient(b1, n) - 1.0)
+        term = estimators.memory_term(
+            _host(g, at), -reach * (age + 0.5) * _host(u, at), _host(u, at)
+        )
+        return {**_of_term(term), "validity_first": first}
+
+    def _endpoint(self, H: Hessian) -> Values:
+        r"""The ridge that $-g=\lambda\theta$ would have, and what it leaves of $g$."""
+        g = H.gradient.double()
+        w = flat([p.detach() for p in self.side.parameters]).double()
+        square, size = float(w @ w), float(torch.linalg.vector_norm(g))
+        if square == 0.0 or size == 0.0:
+            return {}
+        ridge = -float(g @ w) / square
+        rest = float(torch.linalg.vector_norm(g + ridge * w))
+        return {"gap": rest / size, "endpoint_ridge": [ridge, rest / math.sqrt(square)]}
+
+    def _geometry(self) -> tuple[Tensor | None, float | None, str]:
+        r"""$P^{-1/2}$, the threshold there, and why there is none."""
+        row, side = self.side.adapter, self.side
+        entries = [side.group_of(g) for g in side.groups]
+        rates = [number(e["lr"]) for e in entries]
+        top = max(rates)
+        scales: Tensor | None = None
+        if row.adaptive:
+            b1, _ = row.decays(entries[0])
+            if side.step < 1.0 / (1.0 - b1):
+                return None, None, "the first moment has not filled yet"
+            roots, _ = self._moments()
+            if roots is None:
+                return None, None, "the optimizer keeps no full second moment"
+            eps = number(_first(entries[0]["eps"]))
+            # coordinates that never had a gradient would dominate by 1/ε
+            scales = torch.where(roots > 0, (roots + eps).clamp_min(1e-38).rsqrt(), 0.0)
+        if len({row.decays(e) for e in entries}) > 1:
+            return scales, None, "groups differ in their decays"
+        if top <= 0:
+            return scales, None, "the step size is 0"
+        if len(set(rates)) > 1:
+            # steps of several sizes: measured in those of the largest
+            share = self._spread([math.sqrt(r / top) for r in rates])
+            scales = share if scales is None else scales * share
+        threshold = row.threshold({**entries[0], "lr": top}, side.step)
+        why = "" if threshold is not None else "no threshold is known for this rule"
+        return scales, threshold, why
+
+    def _moments(self) -> tuple[Tensor | None, Tensor | None]:
+        r"""All of $r$ and $\hat m$, flat; None where the optimizer keeps none."""
+        row, side = self.side.adapter, self.side
+        wanted = [k for k in (row.first, row.second, *row.keys) if k is not None]
+        of: dict[int, tuple[Any, Any]] = {}
+        for group in side.groups:
+            for watched in group.tensors:
+                p = watched.tensor
+                state = side.optimizer.state.get(p, {})
+                kept = {
+                    k: state[k].detach().double().cpu().numpy()
+                    for k in wanted
+                    if isinstance(state.get(k), Tensor) and state[k].shape == p.shape
+                }
+                zero = np.zeros(())
+                if state and row.second is not None and row.second not in kept:
+                    return None, None  # a factored one
+                if row.second not in kept:
+                    of[id(p)] = (None, None)
+                    continue
+                seen = Seen(
+                    group=side.group_of(group),
+                    before=zero,
+                    after=zero,
+                    gradient=zero,
+                    past={},
+                    state=kept,
+                    scalars={k: number(state[k]) for k in row.scalars if k in state},
+                    n=number(state["step"]) if "step" in state else float(side.step),
+                )
+                found = row.moments(seen)
+                of[id(p)] = (found.root, found.first)
+        parameters = side.parameters
+        if all(of[id(p)][0] is None for p in parameters):
+            return None, None
+
+        def join(place: int) -> Tensor | None:
+            if all(of[id(p)][place] is None for p in parameters):
+                return None
+            arrays = []
+            for p in parameters:
+                x = of[id(p)][place]
+                # a parameter that never had a gradient has no state: it is left out
+                arrays.append(np.zeros(p.numel()) if x is None else np.ravel(x))
+            joined = torch.as_tensor(np.concatenate(arrays))
+            return joined.to(device=parameters[0].device, dtype=parameters[0].dtype)
+
+        return join(0), join(1)
+
+    def _places(self) -> dict[str, np.ndarray]:
+        """Coordinates of each group in the flat vector."""
+        starts, at = {}, 0
+        for p in self.side.parameters:
+            starts[id(p)] = at
+            at += p.numel()
+        return {
+            group.name: np.concatenate([
+                np.arange(starts[id(t.tensor)], starts[id(t.tensor)] + t.tensor.numel())
+                for t in group.tensors
+            ])
+            for group in self.side.groups
+        }
+
+    def _spread(self, values: Sequence[float]) -> Tensor:
+        """One number a group as a flat vector."""
+        of = {
+            id(t.tensor): x
+            for group, x in zip(self.side.groups, values, strict=True)
+            for t in group.tensors
+        }
+        return torch.cat([
+            torch.full((p.numel(),), of[id(p)], device=p.device, dtype=p.dtype)
+            for p in self.side.parameters
+        ])
+
+    def _sample(self, like: Tensor) -> Tensor:
+        """The state tier's coordinates, in the flat vector."""
+        starts, at = [], 0
+        index = {id(t.tensor): t.index for g in self.side.groups for t in g.tensors}
+        for p in self.side.parameters:
+            starts.append(index[id(p)].to(like.device) + at)
+            at += p.numel()
+        return torch.cat(starts)
+
+
+def _host(x: Tensor, at: Tensor) -> np.ndarray:
+    return x[at].double().cpu().numpy()
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, (tuple, list)) else value
+
+
+def _of_term(term: MemoryTerm) -> Values:
+    return {
+        "validity": list(term.quantiles),
+        "share_valid": [term.share_valid.value, term.share_valid.error],
+        "penalised": term.penalised,
+        "anti_penalised": term.anti_penalised,
+        "correction_ratio": term.ratio,
+        "correction_cosine": term.cosine,
+    }
