@@ -25,7 +25,7 @@ def problem(random=True):
 def seen(monkeypatch):
     """What was found of each loop, and the calls that the compiler then refused."""
     found = []
-    asked, steps = loops.can_inline, runners.Runner._called
+    asked, steps = loops.can_inline, runners._Calls._called
 
     def can_inline(*arguments, **options):
         found.append(asked(*arguments, **options))
@@ -38,7 +38,7 @@ def seen(monkeypatch):
         return result
 
     monkeypatch.setattr(loops, "can_inline", can_inline)
-    monkeypatch.setattr(runners.Runner, "_called", checked)
+    monkeypatch.setattr(runners._Calls, "_called", checked)
     jax.clear_caches()
     return found
 

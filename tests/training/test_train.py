@@ -197,7 +197,7 @@ def test_results_do_not_depend_on_where_calls_and_records_end(case, monkeypatch)
 
     few, many = weights(4), weights(20)
     monkeypatch.setattr(_train, "CHUNK_SECONDS", 0.0)  # so that it stays
-    monkeypatch.setattr(_train.Runner, "__init__", chunks_of(317))
+    monkeypatch.setattr(_train._Calls, "__init__", chunks_of(317))
     short = weights(4)
     for t, w in few.items():
         assert same(w, short[t])
@@ -224,7 +224,7 @@ def test_what_a_call_records_does_not_keep_calls_short(monkeypatch):
 
 
 def chunks_of(length):
-    original = _train.Runner.__init__
+    original = _train._Calls.__init__
 
     def init(self, *args, **kwargs):
         original(self, *args, **kwargs)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant._plain import plain
-from penchant._types import Real
+from penchant._types import Key, Real, Tree
 from penchant.norms import L2, AbstractNorm, Linf
 
 Margins = Callable[[Array], Array]
@@ -89,7 +89,7 @@ def attack(
     towards: Float[Array, "n d"],
     radii: np.ndarray,
     pgd: PGD,
-    key: Any,
+    key: Key,
 ) -> Attack:
     """The attack at every radius, ascending: what falls at one falls at the next.
 
@@ -112,17 +112,17 @@ def _everywhere(
     towards: Array,
     radii: Array,
     pgd: PGD,
-    key: Any,
+    key: Key,
 ) -> Bool[Array, "r n"]:
     own = jnp.arange(pgd.starts) % 3 == 2
     plain = jax.grad(lambda x: jnp.sum(margins(x)))
     soft = jax.grad(lambda x: jnp.sum(smooth(x)))
 
-    def at(given: Any) -> Array:
+    def at(given: Tree) -> Array:
         radius, key = given
 
         # a start after the other in one loop: each gradient is compiled once
-        def one(found: Array, start: Any) -> Any:
+        def one(found: Array, start: Tree) -> Any:
             i, mine, sub = start
             drawn = jax.random.normal(sub, X.shape, X.dtype)
             first = jnp.where(i == 0, towards, drawn)
@@ -152,7 +152,7 @@ def _one(
         size = jnp.linalg.norm(delta, axis=1, keepdims=True)
         return delta * jnp.minimum(1.0, radius / _nonzero(size))
 
-    def step(_: Any, state: Any) -> Any:
+    def step(_: Tree, state: Tree) -> Any:
         delta, found = state
         # the margin where it stands is seen with the gradient; the last one after
         found |= margins(X + delta) <= 0

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from penchant._types import Numbers, Parameters
+from penchant._types import Numbers, Parameters, Tree
 from penchant.audits._hinges import smoothed
 from penchant.problems import (
     AbstractClassification,
@@ -142,7 +142,7 @@ def _scores(apply: Callable[..., Any], w: Parameters, points: np.ndarray) -> np.
     return out if out.ndim == 2 else out[:, None]
 
 
-def _table(points: Any, labels: Any, outputs: int) -> LinearClassification:
+def _table(points: Tree, labels: Tree, outputs: int) -> LinearClassification:
     flat = np.reshape(np.asarray(points, dtype=float), (len(points), -1))
     classes = 2 if outputs == 2 else None
     return LinearClassification(flat, labels, loss="logistic", classes=classes)
@@ -179,7 +179,7 @@ def _crossing(
     high = grid[first]
     low = grid[jnp.maximum(first - 1, 0)]
 
-    def halve(_: Any, ends: Any) -> Any:
+    def halve(_: Tree, ends: Tree) -> Any:
         low, high = ends
         middle = 0.5 * (low + high)
         over = margins(X - middle[:, None] * direction) <= 0

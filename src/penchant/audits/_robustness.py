@@ -10,7 +10,7 @@ import numpy as np
 
 from penchant._checks import check_count, check_instance
 from penchant._plain import plain
-from penchant._types import Numbers, Parameters
+from penchant._types import Numbers, Parameters, Tree
 from penchant.audits._attack import PGD, Attack, attack as run_attack
 from penchant.audits._judge import Judge, Smooth, crossing, linear, read
 from penchant.datasets import Clusters
@@ -424,7 +424,7 @@ def _radii(given: Numbers) -> np.ndarray:
 
 
 def _random(
-    judge: Judge, x: Any, right: np.ndarray, length: float, draws: int, key: int
+    judge: Judge, x: Tree, right: np.ndarray, length: float, draws: int, key: int
 ) -> tuple[float, float]:
     """The share of right points that random directions flip, and its error."""
     if not right.any():
@@ -439,7 +439,7 @@ def _random(
 
 
 @eqx.filter_jit
-def _shifted(judge: Judge, x: Any, z: Any) -> Any:
+def _shifted(judge: Judge, x: Tree, z: Tree) -> Any:
     return jax.lax.map(lambda step: judge(x + step[None, :]) <= 0, z)
 
 
@@ -479,7 +479,7 @@ def _cosines(
 
 
 @eqx.filter_jit
-def _slopes(judge: Judge, x: Any) -> Any:
+def _slopes(judge: Judge, x: Tree) -> Any:
     return jax.grad(lambda x: jnp.sum(judge(x)))(x)
 
 

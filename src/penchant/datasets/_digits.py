@@ -3,6 +3,7 @@ import gzip
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,4 +51,5 @@ def _shipped() -> tuple[NDArray[np.float64], NDArray[np.int_]]:
             return table[:, :64], table[:, 64].astype(int)
     from sklearn.datasets import load_digits
 
-    return load_digits(return_X_y=True)
+    bunch: Any = load_digits()
+    return bunch.data, bunch.target

@@ -10,7 +10,7 @@ import scipy
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
-from penchant._types import Scalar
+from penchant._types import Scalar, Tree
 from penchant.margins.geometry import Geometry
 from penchant.margins.gradients import Pairs
 from penchant.problems import AbstractClassification, NetworkClassification, networks
@@ -125,9 +125,13 @@ def _margin(
 
 @eqx.filter_jit
 def _rows(
-    problem: NetworkClassification, w: Array, samples: Any, opponents: Any, gates: Array
+    problem: NetworkClassification,
+    w: Array,
+    samples: Tree,
+    opponents: Tree,
+    gates: Array,
 ) -> Float[Array, "m p"]:
-    def one(at: Any) -> Any:
+    def one(at: Tree) -> Any:
         i, c, g = at
         return jax.grad(lambda v: _margin(problem, v, i, c, g))(w)
 
@@ -138,14 +142,14 @@ def _rows(
 def _slopes(
     problem: NetworkClassification,
     w: Array,
-    samples: Any,
-    opponents: Any,
+    samples: Tree,
+    opponents: Tree,
     gates: Array,
     pull: Array,
 ) -> Float[Array, "m k"]:
     """How much each gate turns a margin's gradient along `pull`."""
 
-    def one(at: Any) -> Any:
+    def one(at: Tree) -> Any:
         i, c, g = at
 
         def along(gates: Array) -> Scalar:

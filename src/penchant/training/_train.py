@@ -180,7 +180,7 @@ def make_rule(
     return Rule(problem, rule, schedule, batching, as_key(key)), initial
 
 
-class Runner:
+class _Calls:
     """Calls the compiled loop for about `CHUNK_SECONDS` at a time.
 
     What a call takes besides its steps, such as the loss that it records, is no more
@@ -195,15 +195,6 @@ class Runner:
         self.advance = advance
         self.inline = True
         self.chunk = 1
-
-    def __call__(self, state: RunState, until: int) -> tuple[RunState, float]:
-        """Go towards step `until`, and return after one call."""
-        step = int(np.max(np.asarray(state.step)))
-        stop = min(until, step + self.chunk)
-        with self._timed(stop == step + self.chunk):
-            state, log_loss = self.steps(state, stop)
-            log_loss = np.asarray(log_loss)  # waits for the result
-        return state, float(np.mean(log_loss))
 
     @contextlib.contextmanager
     def _timed(self, cut: bool) -> Iterator[None]:
@@ -236,12 +227,25 @@ class Runner:
         return compiled(self.rule, state, until, False)
 
 
+class Runner(_Calls):
+    """Goes towards a step, in calls that record at their end."""
+
+    def __call__(self, state: RunState, until: int) -> tuple[RunState, float]:
+        """Go towards step `until`, and return after one call."""
+        step = int(np.max(np.asarray(state.step)))
+        stop = min(until, step + self.chunk)
+        with self._timed(stop == step + self.chunk):
+            state, log_loss = self.steps(state, stop)
+            log_loss = np.asarray(log_loss)  # waits for the result
+        return state, float(np.mean(log_loss))
+
+
 Record = tuple[int, Parameters, float]
 """A step's number, its weights and the loss recorded there."""
 
 
-class RecordingRunner(Runner):
-    """Calls the compiled loop likewise, which records at several steps by itself.
+class RecordingRunner(_Calls):
+    """Goes towards steps, in calls of a loop that records at several by itself.
 
     Args:
         rule: What is run.

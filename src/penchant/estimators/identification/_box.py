@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from penchant._types import Tree
 from penchant.optimizers import AbstractOptimizer, FromOptax
 from penchant.problems import ScaledGradient
 
@@ -56,10 +57,10 @@ class AbstractBox(abc.ABC):
         """The state before the first step."""
 
     @abc.abstractmethod
-    def step(self, g: np.ndarray, state: Any, w: np.ndarray) -> tuple[np.ndarray, Any]:
+    def step(self, g: np.ndarray, state: Tree, w: np.ndarray) -> tuple[np.ndarray, Any]:
         """What one gradient adds to weights `w`, and the state after it."""
 
-    def run(self, gradients: Any, w: np.ndarray | None = None) -> Steps:
+    def run(self, gradients: Tree, w: np.ndarray | None = None) -> Steps:
         """The steps from a fresh state for these gradients, all at weights `w`.
 
         Weights stay where they are, at 0 if None: what a step adds is then known to
@@ -86,7 +87,7 @@ class AbstractBox(abc.ABC):
         before = {"": [], "zeros": [0.0 * g] * WARM, "again": [g] * 2}[self.warm]
         return self.run([*before, g], w)[-1]
 
-    def check(self, u: Any) -> np.ndarray:
+    def check(self, u: Tree) -> np.ndarray:
         """A step as an array of float64, of the shape of the weights.
 
         Raises:
@@ -153,7 +154,7 @@ class RuleBox(AbstractBox):
         self.reads_loss = rule.needs_loss
         one = jnp.ones(())
 
-        def go(d: Any, log: Any, state: Any, w: Any) -> Any:
+        def go(d: Tree, log: Tree, state: Tree, w: Tree) -> Any:
             moved, state = rule.update(ScaledGradient(d, log), state, w, one)
             return moved - w, state
 
@@ -167,7 +168,7 @@ class RuleBox(AbstractBox):
         assert self.rule is not None
         return asked("start", self.rule.init, jnp.asarray(w, self.dtype))
 
-    def step(self, g: np.ndarray, state: Any, w: np.ndarray) -> tuple[np.ndarray, Any]:
+    def step(self, g: np.ndarray, state: Tree, w: np.ndarray) -> tuple[np.ndarray, Any]:
         largest = float(np.max(np.abs(g)))
         log = np.log(largest) if largest > 0 else SMALL
         d = jnp.asarray(g / (largest or 1.0), self.dtype)
@@ -193,7 +194,7 @@ class OptaxBox(AbstractBox):
     def start(self, w: np.ndarray) -> Any:
         return asked("start", self.tx.init, jnp.asarray(w, self.dtype))
 
-    def step(self, g: np.ndarray, state: Any, w: np.ndarray) -> tuple[np.ndarray, Any]:
+    def step(self, g: np.ndarray, state: Tree, w: np.ndarray) -> tuple[np.ndarray, Any]:
         given = (jnp.asarray(g, self.dtype), state, jnp.asarray(w, self.dtype))
         u, state = asked("step", self._go, *given)
         return self.check(u), state
@@ -263,7 +264,7 @@ class FunctionBox(AbstractBox):
     def start(self, w: np.ndarray) -> Any:
         return None if self.init is None else asked("start", self.init, self._array(w))
 
-    def step(self, g: np.ndarray, state: Any, w: np.ndarray) -> tuple[np.ndarray, Any]:
+    def step(self, g: np.ndarray, state: Tree, w: np.ndarray) -> tuple[np.ndarray, Any]:
         call = self._compiled if self.way == "compiled" else self.update
         told = asked("step", call, self._array(g), state, self._array(w))
         if not (isinstance(told, (tuple, list)) and len(told) == 2):

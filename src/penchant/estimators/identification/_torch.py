@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from penchant._types import Tree
 from penchant.estimators.identification._box import AbstractBox, StrangerError, asked
 
 
@@ -51,7 +52,7 @@ class TorchBox(AbstractBox):
         made = asked("be made", lambda: self.make([leaf], **self.kwargs))
         return leaf, made
 
-    def step(self, g: np.ndarray, state: Any, w: np.ndarray) -> tuple[np.ndarray, Any]:
+    def step(self, g: np.ndarray, state: Tree, w: np.ndarray) -> tuple[np.ndarray, Any]:
         leaf, made = state
         with self.torch.no_grad():
             leaf.copy_(self.torch.from_numpy(np.ascontiguousarray(w)))

@@ -11,6 +11,7 @@ from jaxtyping import Array
 from torch.overrides import TorchFunctionMode
 
 from penchant._checks import check_instance
+from penchant._types import Tree
 
 Weights = dict[str, Array]
 
@@ -125,12 +126,12 @@ def _callable(owner: TorchApply) -> Any:
             shapes[shape] = tuple(out.shape)
         return jax.ShapeDtypeStruct(shapes[shape], jnp.float64)
 
-    def forward(w: Any, X: Any) -> np.ndarray:
+    def forward(w: Tree, X: Tree) -> np.ndarray:
         with torch.no_grad():
             out = owner.run({k: _tensor(v) for k, v in w.items()}, _tensor(X))
         return out.double().numpy()
 
-    def backward(w: Any, X: Any, pull: Any) -> Any:
+    def backward(w: Tree, X: Tree, pull: Any) -> Any:
         names = list(w)
         tensors = [_tensor(w[name]).requires_grad_() for name in names]
         x = _tensor(X).requires_grad_()
@@ -163,6 +164,6 @@ def _callable(owner: TorchApply) -> Any:
     return call
 
 
-def _tensor(x: Any) -> torch.Tensor:
+def _tensor(x: Tree) -> torch.Tensor:
     # a copy: what a callback is given must not be written to
     return torch.tensor(np.asarray(x, dtype=float))

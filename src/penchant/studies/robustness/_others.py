@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
+from penchant._types import Tree
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.robustness._setup import (
@@ -209,7 +210,7 @@ def reconstruction(preset: Preset | Low = Preset.QUICK, seed: int = 0) -> Figure
     return Figure(tuple(lines))
 
 
-def _directions(w: Any) -> int:
+def _directions(w: Tree) -> int:
     """Directions of units, a cosine of .999 apart, that carry 99 % of the weight."""
     carried = weight(w)
     order = np.argsort(-carried)
@@ -224,7 +225,7 @@ def _directions(w: Any) -> int:
 
 
 def _searched(
-    problem: pn.NetworkClassification, w: Any, s: Low, seed: int
+    problem: pn.NetworkClassification, w: Tree, s: Low, seed: int
 ) -> np.ndarray:
     """Candidates of weight, the best of what Adam finds, `(c, 2)`."""
     q = float(jnp.min(problem.margins(w)))
@@ -233,7 +234,7 @@ def _searched(
     signs = jnp.asarray(np.where(np.arange(s.candidates) % 2 == 0, 1.0, -1.0))
     sharp = 30.0 / float(np.abs(np.asarray(problem.X) @ W.T + b).max())
 
-    def losses(c: Any, _: Any) -> Any:
+    def losses(c: Tree, _: Tree) -> Any:
         Z = c["x"] @ target[:, :2].T + target[:, 2][None]
         weights = signs * jax.nn.softplus(c["l"])
         gate = jax.nn.sigmoid(sharp * Z) * weights[:, None]

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
+from penchant._types import Tree
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.robustness._setup import SHARES, drawn, flowed, normal, weight
@@ -43,7 +44,7 @@ def remedies(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     root = s.d**0.5
     radii = root * np.array(SHARES)
 
-    def judged(model: Any, w: Any) -> pn.audits.Robustness:
+    def judged(model: Any, w: Tree) -> pn.audits.Robustness:
         return pn.audits.robustness(
             model, w, test.X, test.y, clusters=data, radii=radii, key=seed
         )
@@ -129,7 +130,7 @@ def remedies(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     return Figure(tuple(lines), {caption: pn.plotting.themed_svg(axes, caption)})
 
 
-def _own(w: Any, data: pn.datasets.Clusters) -> float:
+def _own(w: Tree, data: pn.datasets.Clusters) -> float:
     """How far units are those of single clusters, by what they count for."""
     means = data.means / np.linalg.norm(data.means, axis=1, keepdims=True)
     return float(np.average((normal(w) @ means.T).max(axis=1), weights=weight(w)))
@@ -141,7 +142,7 @@ def _finer(data: pn.datasets.Clusters, s: Sizes, seed: int) -> Any:
     problem = fine.network(s.width, key=seed)
     plus = jnp.asarray(data.labels > 0)[None, :]
 
-    def read_out(w: Any, X: Any) -> Any:
+    def read_out(w: Tree, X: Tree) -> Any:
         Z = problem.apply(w, X)
         up = jnp.max(jnp.where(plus, Z, -jnp.inf), axis=1)
         return up - jnp.max(jnp.where(plus, -jnp.inf, Z), axis=1)
@@ -154,11 +155,11 @@ def _adversarial(problem: pn.NetworkClassification, s: Sizes, seed: int) -> Any:
     radius = 0.4 * s.d**0.5
     network: Any = problem.apply
 
-    def losses(w: Any, batch: Any) -> Any:
+    def losses(w: Tree, batch: Tree) -> Any:
         X, y = batch
         margins = lambda D: y * network(w, X + D)
 
-        def step(_: Any, D: Any) -> Any:
+        def step(_: Tree, D: Tree) -> Any:
             g = jax.grad(lambda D: jnp.sum(margins(D)))(D)
             size = jnp.linalg.norm(g, axis=1, keepdims=True)
             D = D - 0.5 * radius * g / jnp.where(size > 0, size, 1.0)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 import penchant as pn
+from penchant._types import Tree
 
 Clusters = pn.datasets.Clusters
 Network = pn.NetworkClassification
@@ -36,7 +37,7 @@ def flowed(problem: Network, steps: int) -> Any:
     return run.last
 
 
-def flips(model: Any, w: Any, data: Clusters, test: Clusters) -> np.ndarray:
+def flips(model: Any, w: Tree, data: Clusters, test: Clusters) -> np.ndarray:
     r"""Radii along $\sum_jy_j\mu_j$ over $\sqrt{d/k}$, in NumPy.
 
     Hidden inputs are affine in the radius: one product serves all radii, and between
@@ -60,18 +61,18 @@ def flips(model: Any, w: Any, data: Clusters, test: Clusters) -> np.ndarray:
     return np.where(over.any(axis=0), radii, np.inf) / data.radius
 
 
-def normal(w: Any) -> np.ndarray:
+def normal(w: Tree) -> np.ndarray:
     """Rows of the first layer, of unit length."""
     W = np.asarray(w[0]["W"])
     return W / np.linalg.norm(W, axis=1, keepdims=True)
 
 
-def weight(w: Any) -> np.ndarray:
+def weight(w: Tree) -> np.ndarray:
     """What each unit counts for: the product of its sizes in the two layers."""
     size = np.linalg.norm(np.asarray(w[0]["W"]), axis=1)
     return size * np.linalg.norm(np.asarray(w[1]["W"]), axis=0)
 
 
-def norm_squared(w: Any) -> float:
+def norm_squared(w: Tree) -> float:
     """Of all parameters together."""
     return sum(float(np.sum(np.asarray(x) ** 2)) for x in jax.tree.leaves(w))
