@@ -163,8 +163,8 @@ def sweeps(preset: Preset | Sweeps = Preset.QUICK, seed: int = 0) -> Figure:
             ),
         ]
     caption = (
-        "Median radius at which fresh points flip along the universal direction, over "
-        f"√(d/k), against features (k = 10) and clusters (d = 500): ReLU networks of "
+        "Median radius at which fresh points flip along the universal direction "
+        f"against features (k = 10) and clusters (d = 500): ReLU networks of "
         f"{s.width} units on {s.n} points, unit noise, seed {seed}."
     )
     axes = pn.plotting.curves(
