@@ -127,7 +127,8 @@ def remedies(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     ]
     caption = (
         f"Accuracy under ℓ2 attacks against their radius over √d: d = {s.d}, "
-        f"k = {s.k}, {s.n} points, {s.width} units; {s.points} fresh points, seed {seed}. "
+        f"k = {s.k}, {s.n} points, {s.width} units; {s.points} fresh points, seed "
+        f"{seed}. "
         "No classifier that is right at the means is robust beyond .707."
     )
     axes = pn.plotting.curves(
