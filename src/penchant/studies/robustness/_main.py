@@ -283,7 +283,7 @@ def kkt(preset: Preset | Depths = Preset.QUICK, seed: int = 0) -> Figure:
     lines = [
         Line.most(
             f"residual with all slopes at kinks, after {s.steps[-1]:,} steps",
-            0.004,
+            0.006,
             measured=clarke[-1],
             certificate=f"after {s.steps}: {told(clarke)}",
         ),
