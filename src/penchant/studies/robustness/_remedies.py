@@ -12,7 +12,7 @@ from penchant.studies.robustness._setup import SHARES, drawn, flowed, normal, we
 
 
 class Sizes(NamedTuple):
-    """Features, clusters, points, units, steps; of adversarial training besides."""
+    """Features, clusters, points, units, steps; of adversarial training; attacks."""
 
     d: int
     k: int
@@ -20,10 +20,13 @@ class Sizes(NamedTuple):
     width: int
     steps: int
     adversarial: int
+    attack: pn.audits.PGD
+    points: int
 
 
 SIZES = Presets(
-    Sizes(500, 10, 200, 40, 3000, 300), Sizes(500, 10, 500, 100, 6000, 1500)
+    Sizes(500, 10, 200, 40, 3000, 300, pn.audits.PGD(steps=40), 60),
+    Sizes(500, 10, 500, 100, 6000, 1500, pn.audits.PGD(), 200),
 )
 
 INNER = 5
@@ -46,7 +49,15 @@ def remedies(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
 
     def judged(model: Any, w: Tree) -> pn.audits.Robustness:
         return pn.audits.robustness(
-            model, w, test.X, test.y, clusters=data, radii=radii, key=seed
+            model,
+            w,
+            test.X,
+            test.y,
+            clusters=data,
+            radii=radii,
+            attack=s.attack,
+            points=s.points,
+            key=seed,
         )
 
     plain = data.network(s.width, key=seed)
@@ -117,8 +128,9 @@ def remedies(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     ]
     caption = (
         f"Accuracy under ℓ2 attacks against their radius over √d: d = {s.d}, "
-        f"k = {s.k}, {s.n} points, {s.width} units; 100 fresh points, seed {seed}. No "
-        "classifier that is right at the means is robust beyond .707."
+        f"k = {s.k}, {s.n} points, {s.width} units; {s.points} fresh points, seed "
+        f"{seed}. "
+        "No classifier that is right at the means is robust beyond .707."
     )
     axes = pn.plotting.curves(
         {name: (np.array(SHARES), row) for name, row in at.items()},
