@@ -1,6 +1,7 @@
 """Where the probe stands in a training loop: about a step, never in it."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,8 +36,18 @@ class Hooks:
         before: Callable[[], None],
         after: Callable[[], None],
     ):
-        def ahead(*_: Any) -> None:
-            before()
+        def ahead(optimizer: Any, args: Any, kwargs: Any) -> Any:
+            # trainers hand the backward pass to the step, as a closure: gradients
+            # are there once it has run, and not before
+            inside, named = list(args), dict(kwargs)
+            if len(inside) > 1 and inside[1] is not None:
+                inside[1] = _followed(inside[1], before)
+            elif named.get("closure") is not None:
+                named["closure"] = _followed(named["closure"], before)
+            else:
+                before()
+                return None
+            return tuple(inside), named
 
         def behind(*_: Any) -> None:
             after()
@@ -51,3 +62,13 @@ class Hooks:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+
+def _followed(closure: Callable[[], Any], before: Callable[[], None]) -> Any:
+    @functools.wraps(closure)
+    def both() -> Any:
+        value = closure()
+        before()
+        return value
+
+    return both
