@@ -8,7 +8,8 @@ import pytest
 @pytest.fixture
 def plan(monkeypatch):
     """Curvature after 10 and 24 steps, however long anything takes."""
-    from penchant.integrations.torch import _plan, _watch
+    from penchant.integrations import _plan
+    from penchant.integrations.torch import _watch
 
     fixed = _plan.Plan((10, 24), (10, 24), 64, "fixed for a test", True)
     monkeypatch.setattr(_watch, "make_plan", lambda *_: (fixed, 1))

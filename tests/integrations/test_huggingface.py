@@ -67,7 +67,12 @@ def trainer_of(model, folder, *callbacks, kind=InOrder, steps=STEPS, **settings)
         report_to=[],
         disable_tqdm=True,
         seed=1,
-        **{"optim": "adamw_torch", "save_strategy": "no", "logging_strategy": "no", **settings},
+        **{
+            "optim": "adamw_torch",
+            "save_strategy": "no",
+            "logging_strategy": "no",
+            **settings,
+        },
     )
     return kind(model=model, args=args, train_dataset=text(), callbacks=list(callbacks))
 
@@ -87,7 +92,7 @@ def by_hand(folder, micro=1):
     for _ in range(STEPS):
         some = [next(batches) for _ in range(micro)]
         # the sum over the tokens of a step's batches, by their number: as the Trainer
-        tokens = sum(batch["labels"][:, 1:].numel() for batch in some)
+        tokens = sum(batch["labels"].numel() for batch in some)
         for batch in some:
             model(**batch, num_items_in_batch=torch.tensor(tokens)).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)

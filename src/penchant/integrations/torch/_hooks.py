@@ -1,30 +1,8 @@
 """Where the probe stands in a training loop: about a step, never in it."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-from penchant.integrations._record import Recorder
-
-
-class Guard:
-    """Runs the probe's work; what fails is recorded once and switched off."""
-
-    def __init__(self, recorder: Recorder):
-        self.recorder = recorder
-
-    @contextlib.contextmanager
-    def __call__(self, what: str, step: int) -> Iterator[None]:
-        """Nothing that happens inside reaches the training loop, but an interrupt."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - a probe must never end a training
-            self.recorder.failure(what, step, error)
-
-    def on(self, what: str) -> bool:
-        """Whether it has not failed."""
-        return what not in self.recorder.failed
 
 
 class Hooks:

@@ -15,19 +15,7 @@ from torch import Tensor
 from penchant import _progress
 from penchant._checks import check_count, check_instance, check_number
 from penchant.diagnosis import Reading, reading
-from penchant.integrations._record import Recorder, listener_of
-from penchant.integrations.torch._adapters import Grouped
-from penchant.integrations.torch._batches import ProbeSet, probe_set
-from penchant.integrations.torch._curvature import Curvature, Loss
-from penchant.integrations.torch._hooks import Guard, Hooks
-from penchant.integrations.torch._isolated import isolated, unwrapped
-from penchant.integrations.torch._outputs import (
-    Logits,
-    flat_outputs,
-    mean_loss,
-    usual_logits,
-)
-from penchant.integrations.torch._plan import (
+from penchant.integrations._plan import (
     DEFAULT,
     LAGS,
     Plan,
@@ -35,6 +23,18 @@ from penchant.integrations.torch._plan import (
     make_plan,
     state_due,
     worth_a_last_one,
+)
+from penchant.integrations._record import Guard, Recorder, listener_of
+from penchant.integrations.torch._adapters import Grouped
+from penchant.integrations.torch._batches import ProbeSet, probe_set
+from penchant.integrations.torch._curvature import Curvature, Loss
+from penchant.integrations.torch._hooks import Hooks
+from penchant.integrations.torch._isolated import isolated, unwrapped
+from penchant.integrations.torch._outputs import (
+    Logits,
+    flat_outputs,
+    mean_loss,
+    usual_logits,
 )
 from penchant.integrations.torch._state import Side
 
