@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from penchant import estimators, measures
+from penchant._types import Numbers
 from penchant.estimators import MemoryTerm, rounding
 from penchant.integrations._rules import Adapter, Seen
 from penchant.measures import Estimate
@@ -42,7 +43,8 @@ def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any
     rate = entry.step_size * entry.decay
     beside = row.decoupled(entry.group) and 0 < rate < 1
     stepped = all(m.step is not None for m in moments)
-    kept, lost = [], []
+    kept: list[tuple[float, float, float]] = []
+    lost: list[tuple[float, int]] = []
     for dtype in sorted({dtype for dtype, _ in pairs}):
         at = [i for i, (other, _) in enumerate(pairs) if other == dtype]
         before = join(pairs[i][1].before for i in at)
@@ -51,16 +53,21 @@ def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any
         if stepped:
             steps = -entry.step_size * join(moments[i].step for i in at)
         if beside and not row.added:
-            kept.append((rounding.kept_decay(before, rate, dtype), size))
+            kept.append((rounding.kept_decay(before, rate, dtype), 0.0, size))
             # decay that multiplies comes first, and is rounded by itself
             before = rounding.after_decay(before, rate, dtype)
         elif beside and steps is not None:
-            kept.append((rounding.kept_added_decay(before, steps, rate, dtype), size))
+            share = rounding.kept_added_decay(before, steps, rate, dtype)
+            kept.append((share.value, share.error, size))
             steps = steps - rate * before
         if steps is not None:
             lost.append((rounding.swallowed(before, steps, dtype), len(before)))
     if kept:
-        out["kept_decay"] = _mean(*zip(*kept, strict=True))
+        values, errors, sizes = zip(*kept, strict=True)
+        out["kept_decay"] = _mean(values, sizes)
+        if row.added:  # where it falls is chance, and it has an error
+            error = math.sqrt(_mean(np.square(errors), sizes) / len(sizes))
+            out["kept_decay"] = [out["kept_decay"], error]
     if lost:
         out["swallowed"] = _mean(*zip(*lost, strict=True))
     roots = [m.root for m in moments if m.root is not None]
@@ -137,7 +144,7 @@ def _pair(x: Estimate) -> list[float]:
     return [x.value, x.error]
 
 
-def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+def _mean(values: Numbers, weights: Numbers) -> float:
     v, w = np.asarray(values, float), np.asarray(weights, float)
     fine = np.isfinite(v) & (w > 0)
     return float(np.average(v[fine], weights=w[fine])) if fine.any() else math.nan
