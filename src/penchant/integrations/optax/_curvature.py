@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -34,7 +34,7 @@ class Moment:
     step: int
     weights: Array
     row: Adapter
-    group: dict[str, Any]
+    group: Mapping[str, Any]
     root: np.ndarray | None
     first: np.ndarray | None
     why: str = ""
@@ -99,16 +99,17 @@ class Curvature:
 
         def squares(x: Array, key: Array, parts: Any) -> Array:
             assert logits is not None
+            of_outputs = logits
 
             def draw(key: Array, part: Any) -> Array:
-                scores, y = logits(unravel(x), part)
+                scores, y = of_outputs(unravel(x), part)
                 s = scores.reshape(-1, scores.shape[-1])
                 there = y.reshape(-1) >= 0
                 drawn = jax.random.categorical(key, jax.lax.stop_gradient(s))
                 n = jnp.sum(there).astype(x.dtype)
 
                 def own(z: Array) -> Array:
-                    s, _ = logits(unravel(z), part)
+                    s, _ = of_outputs(unravel(z), part)
                     s = jax.nn.log_softmax(s.reshape(-1, s.shape[-1]))
                     one = jnp.take_along_axis(s, drawn[:, None], axis=1)[:, 0]
                     return -jnp.sum(jnp.where(there, one, 0.0)) / n

@@ -19,7 +19,7 @@ class ProbeState(NamedTuple):
     """The state inside, updates made, and samples of the last one, a leaf an array."""
 
     inner_state: Any
-    count: Array
+    count: Array  # type: ignore[assignment] - as every state of optax has it
     before: tuple[Array, ...]
     gradient: tuple[Array, ...]
     update: tuple[Array, ...]
@@ -63,7 +63,7 @@ def probe(tx: optax.GradientTransformation) -> optax.GradientTransformationExtra
 
     def update(
         updates: optax.Updates,
-        state: ProbeState,
+        state: Any,
         params: optax.Params | None = None,
         **extra: Any,
     ) -> tuple[optax.Updates, ProbeState]:
@@ -78,7 +78,7 @@ def probe(tx: optax.GradientTransformation) -> optax.GradientTransformationExtra
         )
         return made, ProbeState(
             new,
-            optax.safe_increment(state.count),
+            jnp.asarray(optax.safe_increment(state.count)),
             like(params),
             like(updates),
             like(made),
