@@ -124,13 +124,11 @@ def test_a_run_that_is_killed_can_be_read(tmp_path):
     draws = random.Random(0)
     for i in range(5):
         folder = tmp_path / str(i)
-        run = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE
-        )
-        assert run.stdout.readline().strip() == b"begun"
-        time.sleep(draws.uniform(0.2, 4.0))
-        os.kill(run.pid, signal.SIGKILL)
-        run.wait()
+        command = [sys.executable, "-c", KILLED, str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as run:
+            assert run.stdout.readline().strip() == b"begun"
+            time.sleep(draws.uniform(0.2, 4.0))
+            os.kill(run.pid, signal.SIGKILL)
         says = pn.diagnosis.reading(folder)
         assert says.recording.torn <= 1
         assert says.save(folder).exists()
