@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import jsonschema
+import pytest
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads((ROOT / "docs/assets/result.schema.json").read_text())
@@ -31,3 +32,31 @@ def test_a_strangers_rule_norm_and_problem_go_through_everything(tmp_path):
     for file in ("norm", "rule", "problem"):
         code = (folder / f"{file}.py").read_text().split("class ", 1)[1]
         assert code.count("\n") < 40  # about twenty lines each
+
+
+@pytest.mark.parametrize(
+    ("file", "needs", "said"),
+    [
+        ("plain", "torch", "Weight decay is lost to rounding"),
+        ("with_lightning", "pytorch_lightning", "of the largest stable one"),
+        ("with_trainer", "transformers", "transformer (2): in float16"),
+        ("with_flax", "flax", "of the largest stable one"),
+    ],
+)
+def test_watched_runs_of_every_host_end_in_a_report(tmp_path, file, needs, said):
+    pytest.importorskip("torch" if needs == "pytorch_lightning" else needs)
+    pytest.importorskip(needs)
+    told = subprocess.run(
+        [sys.executable, f"{file}.py", str(tmp_path / "probe")],
+        cwd=ROOT / "examples" / "watch",
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert said in told.stdout
+    records = (tmp_path / "probe/records.jsonl").read_text().splitlines()
+    tiers = {json.loads(line)["tier"] for line in records}
+    assert tiers == {"state", "curvature"}
+    assert (tmp_path / "probe/report.html").stat().st_size > 10_000

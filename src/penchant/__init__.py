@@ -111,7 +111,7 @@ _NAMES = {
 }
 """Where each name is found when it is first asked for: help needs no engine."""
 
-_FRAMEWORKS = "sklearn torch"
+_FRAMEWORKS = "huggingface lightning optax sklearn torch"
 """Modules for other people's frameworks, which are imported with them."""
 
 _PLACES = {name: place for place, names in _NAMES.items() for name in names.split()}

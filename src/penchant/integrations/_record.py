@@ -9,7 +9,7 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -181,6 +181,25 @@ class Recorder:
                 listener(step, numbers)
             except Exception as error:  # noqa: BLE001 - never in the run's way
                 self.failure("writer", step, error)
+
+
+class Guard:
+    """Runs the probe's work; what fails is recorded once and switched off."""
+
+    def __init__(self, recorder: Recorder):
+        self.recorder = recorder
+
+    @contextlib.contextmanager
+    def __call__(self, what: str, step: int) -> Iterator[None]:
+        """Nothing that happens inside reaches the training loop, but an interrupt."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a probe must never end a training
+            self.recorder.failure(what, step, error)
+
+    def on(self, what: str) -> bool:
+        """Whether it has not failed."""
+        return what not in self.recorder.failed
 
 
 def _appended(path: Path) -> IO[str]:

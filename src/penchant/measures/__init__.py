@@ -11,7 +11,7 @@ from penchant.measures._jackknife import (
     root_factor as root_factor,
     root_trace as root_trace,
 )
-from penchant.measures._lanczos import lanczos as lanczos
+from penchant.measures._lanczos import lanczos as lanczos, largest_ritz as largest_ritz
 from penchant.measures._products import (
     DENSE as DENSE,
     gauss_newton as gauss_newton,

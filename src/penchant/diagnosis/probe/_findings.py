@@ -106,7 +106,9 @@ def _decay(seen: Recording, name: str, about: Line) -> Iterator[Finding]:
     kept, applied = seen.late("kept_decay", name), seen.late("applied_decay", name)
     nominal, lr = seen.last("decay", name) or 0.0, seen.last("lr", name) or 0.0
     stored = about.get("weights") or "the weights' format"
-    if kept is not None and math.isfinite(kept.value) and abs(kept.value - 1) > OFF:
+    off = 0.0 if kept is None else abs(kept.value - 1)
+    # decay that is added to the step is rounded by chance, and known to an error
+    if kept is not None and off > max(OFF, 3 * kept.error):
         rate = f"ηλ = {lr * nominal:.2g}"
         measured = ""
         if applied is not None and nominal:

@@ -127,7 +127,8 @@ class Reading:
                 missing.append((
                     f"moments of {group['name']}",
                     f"{group['optimizer']} is an unknown optimizer: its steps are "
-                    "measured, and nothing is assumed of its state",
+                    "measured, and nothing is assumed of its state"
+                    + (f" ({group['why']})" if group.get("why") else ""),
                 ))
         for side in seen.run.get("sides", [None]):
             why = seen.last("threshold_why", side)

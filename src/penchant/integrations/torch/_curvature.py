@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from penchant import estimators, measures
-from penchant.estimators import MemoryTerm
 from penchant.flows import memory_coefficient
-from penchant.integrations.torch._adapters import Seen, number
+from penchant.integrations._numbers import noise_of, of_term
+from penchant.integrations._rules import Seen, number
 from penchant.integrations.torch._batches import ProbeSet, count
 from penchant.integrations.torch._draws import DRAWS, diagonals
 from penchant.integrations.torch._isolated import isolated
@@ -305,28 +305,7 @@ class Curvature:
         part = self.probe.examples / k
         factor = part / run if run else 1.0
 
-        def ratio(keep: list[int]) -> tuple[float, float]:
-            A, n = gram[np.ix_(keep, keep)], len(keep)
-            square = float(A.sum()) / n**2
-            cov = (float(np.trace(A)) - n * square) / (n - 1)
-            clean = square - cov / n  # the square of a mean overshoots by its noise
-            return factor * cov, clean
-
-        top, below = ratio(list(range(k)))
-        values: Values = {"gradient_norm": math.sqrt(max(float(gram.mean()), 0.0))}
-        if k < 3:
-            return values
-        each = [ratio([j for j in range(k) if j != i]) for i in range(k)]
-        spread = math.sqrt((k - 1) / k * sum((b - below) ** 2 for _, b in each))
-        if below <= 2.0 * spread:
-            # the gradient is not resolved: at least so much noise
-            values["noise_to_signal_least"] = top / max(below + 2.0 * spread, 1e-300)
-            return values
-        parts = [a / b if b > 0 else math.inf for a, b in each]
-        if all(map(math.isfinite, parts)):
-            found = measures.jackknife(top / below, parts)
-            values["noise_to_signal"] = [top / below, found.error]
-        return values
+        return noise_of(gram, factor)
 
     def _corrections(self, H: Hessian) -> Values:
         row, n = self.side.adapter, self.side.step
@@ -341,7 +320,7 @@ class Curvature:
             term = estimators.adaptive_memory(
                 _host(g, at), _host(u, at), eps, step_size=lr, decays=(b1, b2), step=n
             )
-            values = _of_term(term)
+            values = of_term(term)
             roots, firsts = self._moments()
             if roots is not None and firsts is not None:
                 own = torch.where(
@@ -370,7 +349,7 @@ class Curvature:
         term = estimators.memory_term(
             _host(g, at), -reach * (age + 0.5) * _host(u, at), _host(u, at)
         )
-        return {**_of_term(term), "validity_first": first}
+        return {**of_term(term), "validity_first": first}
 
     def _endpoint(self, H: Hessian) -> Values:
         r"""The ridge that $-g=\lambda\theta$ would have, and what it leaves of $g$."""
@@ -503,14 +482,3 @@ def _host(x: Tensor, at: Tensor) -> np.ndarray:
 
 def _first(value: Any) -> Any:
     return value[0] if isinstance(value, (tuple, list)) else value
-
-
-def _of_term(term: MemoryTerm) -> Values:
-    return {
-        "validity": list(term.quantiles),
-        "share_valid": [term.share_valid.value, term.share_valid.error],
-        "penalised": term.penalised,
-        "anti_penalised": term.anti_penalised,
-        "correction_ratio": term.ratio,
-        "correction_cosine": term.cosine,
-    }

@@ -9,6 +9,9 @@ from torch.nn.functional import cross_entropy
 
 Logits: TypeAlias = Callable[[torch.nn.Module, Any], tuple[Tensor, Tensor]]
 
+CAUSAL = ("CausalLM", "LMHeadModel")
+"""In the names of classes of transformers whose labels are their own inputs."""
+
 
 def usual_logits(model: torch.nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
     """Logits and labels of `(x, y)` batches, or of a dictionary with "labels".
@@ -34,7 +37,7 @@ def usual_logits(model: torch.nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         raise TypeError(
             "the model must give a tensor of logits, and labels be a tensor"
         )
-    if "CausalLM" in type(model).__name__:
+    if any(word in type(model).__name__ for word in CAUSAL):
         logits, labels = logits[:, :-1], labels[:, 1:]
     return logits, labels
 

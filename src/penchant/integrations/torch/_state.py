@@ -9,16 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from penchant import estimators
-from penchant.estimators import rounding
-from penchant.integrations.torch._adapters import (
-    Adapter,
-    Grouped,
-    Seen,
-    adapter_of,
-    number,
-)
-from penchant.measures import Estimate
+from penchant.integrations._numbers import numbers_of
+from penchant.integrations._rules import Adapter, Seen, number
+from penchant.integrations.torch._adapters import Grouped, adapter_of
 
 SAMPLE = 2000
 """Most coordinates of a tensor that are looked at."""
@@ -236,78 +229,6 @@ class Side:
         return told
 
 
-def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any]:
-    """The records of a group from its tensors' samples."""
-    entry = pairs[0][1]
-    b1, _ = row.decays(entry.group)
-    moments = [row.moments(seen) for _, seen in pairs]
-    join = lambda arrays: np.concatenate(list(arrays))
-    w = join(seen.before for _, seen in pairs)
-    g = join(seen.gradient for _, seen in pairs)
-    d = join(seen.after - seen.before for _, seen in pairs)
-    asked = (g != 0) | (d != 0)
-    out: dict[str, Any] = {
-        "lr": entry.step_size,
-        "decay": entry.decay,
-        "gradient_rms": _rms(g),
-        "weight_rms": _rms(w),
-        "step_rms": _rms(d),
-        "unmoved": float(np.mean(d[asked] == 0)) if asked.any() else math.nan,
-        "nonfinite": float(np.mean(~np.isfinite(d))),
-        "cosine": _cosine(-d, g),
-        "sign_likeness": _sign_likeness(d),
-    }
-    entered = [row.entered(seen) for _, seen in pairs]
-    if all(e is not None for e in entered):
-        out["applied_decay"] = _pair(estimators.applied_decay(join(entered), w))
-    elif row.name in ("unknown", "Muon", "Adafactor") and entry.step_size > 0:
-        # all of the step, regressed on the weights: what else it holds is in the error
-        out["applied_decay"] = _pair(estimators.applied_decay(-d / entry.step_size, w))
-    rate = entry.step_size * entry.decay
-    beside = row.decoupled(entry.group) and 0 < rate < 1
-    stepped = all(m.step is not None for m in moments)
-    kept, lost = [], []
-    for dtype in sorted({dtype for dtype, _ in pairs}):
-        at = [i for i, (other, _) in enumerate(pairs) if other == dtype]
-        before = join(pairs[i][1].before for i in at)
-        if beside:
-            share = rounding.kept_decay(before, rate, dtype)
-            kept.append((share, float(np.sum(before**2))))
-        if stepped:
-            # decay that multiplies comes first, and is rounded by itself
-            if beside:
-                before = rounding.after_decay(before, rate, dtype)
-            steps = -entry.step_size * join(moments[i].step for i in at)
-            lost.append((rounding.swallowed(before, steps, dtype), len(before)))
-    if kept:
-        out["kept_decay"] = _mean(*zip(*kept, strict=True))
-    if lost:
-        out["swallowed"] = _mean(*zip(*lost, strict=True))
-    roots = [m.root for m in moments if m.root is not None]
-    if roots:
-        r, eps = join(roots), moments[0].eps
-        found = estimators.divisors(r, eps)
-        out |= {
-            "eps": eps,
-            "dead": _pair(found.dead),
-            "throttled": _pair(found.throttled),
-            "throttle_loss": found.loss,
-            "median_root": found.median,
-            "spread": found.spread,
-        }
-        second = [
-            seen.state[row.second] for _, seen in pairs if row.second in seen.state
-        ]
-        if second:
-            out["underflow_half"] = rounding.underflows(join(second))
-        both = [m for m in moments if m.root is not None and m.first is not None]
-        if both:
-            m, r = join(x.first for x in both), join(x.root for x in both)
-            out["signal"] = _pair(estimators.signal(m, r, eps))
-            out["noise_signal"] = estimators.noise_signal(b1)
-    return out
-
-
 def _fetch(tensors: Sequence[Any], index: Sequence[Tensor]) -> list[np.ndarray]:
     """Coordinates of many tensors as doubles, in one transfer a device and format."""
     batches: dict[tuple, list[int]] = {}
@@ -375,28 +296,3 @@ def _eps(entry: Any) -> float | None:
 def _dtypes(tensors: Sequence[Tensor]) -> str | None:
     names = sorted({str(t.dtype).removeprefix("torch.") for t in tensors})
     return ", ".join(names) or None
-
-
-def _pair(x: Estimate) -> list[float]:
-    return [x.value, x.error]
-
-
-def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
-    v, w = np.asarray(values, float), np.asarray(weights, float)
-    fine = np.isfinite(v) & (w > 0)
-    return float(np.average(v[fine], weights=w[fine])) if fine.any() else math.nan
-
-
-def _rms(x: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(x * x))) if x.size else math.nan
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    both = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / both if both > 0 else math.nan
-
-
-def _sign_likeness(u: np.ndarray) -> float:
-    r"""$\|u\|_1/(\sqrt p\|u\|_2)$: 1 for steps of one size."""
-    size = float(np.linalg.norm(u)) * math.sqrt(u.size)
-    return float(np.sum(np.abs(u))) / size if size > 0 else math.nan

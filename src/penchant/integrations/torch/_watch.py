@@ -15,19 +15,7 @@ from torch import Tensor
 from penchant import _progress
 from penchant._checks import check_count, check_instance, check_number
 from penchant.diagnosis import Reading, reading
-from penchant.integrations._record import Recorder, listener_of
-from penchant.integrations.torch._adapters import Grouped
-from penchant.integrations.torch._batches import ProbeSet, probe_set
-from penchant.integrations.torch._curvature import Curvature, Loss
-from penchant.integrations.torch._hooks import Guard, Hooks
-from penchant.integrations.torch._isolated import isolated, unwrapped
-from penchant.integrations.torch._outputs import (
-    Logits,
-    flat_outputs,
-    mean_loss,
-    usual_logits,
-)
-from penchant.integrations.torch._plan import (
+from penchant.integrations._plan import (
     DEFAULT,
     LAGS,
     Plan,
@@ -35,6 +23,18 @@ from penchant.integrations.torch._plan import (
     make_plan,
     state_due,
     worth_a_last_one,
+)
+from penchant.integrations._record import Guard, Recorder, listener_of
+from penchant.integrations.torch._adapters import Grouped
+from penchant.integrations.torch._batches import ProbeSet, probe_set
+from penchant.integrations.torch._curvature import Curvature, Loss
+from penchant.integrations.torch._hooks import Hooks
+from penchant.integrations.torch._isolated import isolated, unwrapped
+from penchant.integrations.torch._outputs import (
+    Logits,
+    flat_outputs,
+    mean_loss,
+    usual_logits,
 )
 from penchant.integrations.torch._state import Side
 
@@ -66,6 +66,7 @@ def watch(
     mode: str = "eval",
     key: int = 0,
     snapshots: int = 0,
+    first_step: int = 0,
 ) -> "Watch":
     """Watch a training run: what does its step do that nobody asked for?
 
@@ -99,6 +100,8 @@ def watch(
         mode: "eval", or "train" with fixed masks.
         key: Of samples, draws and first vectors.
         snapshots: Every how many state records the weights are kept; 0 for never.
+        first_step: Updates made before, of a run that goes on with an optimizer that
+            does not count them itself (SGD).
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -120,6 +123,7 @@ def watch(
         mode=mode,
         key=key,
         snapshots=snapshots,
+        first_step=first_step,
     )
 
 
@@ -146,6 +150,7 @@ class Watch:
         mode: str,
         key: int,
         snapshots: int,
+        first_step: int,
     ):
         check_instance("model", model, torch.nn.Module, "a torch.nn.Module")
         optimizers = _checked(optimizer)
@@ -158,6 +163,7 @@ class Watch:
                 check_count(name, count)
         self.key = check_count("key", key, least=0)
         self.snapshots = check_count("snapshots", snapshots, least=0)
+        done = check_count("first_step", first_step, least=0)
         if self.snapshots and folder is None:
             raise ValueError("snapshots need a folder; got folder=None.")
         self.model, self.overhead, self.total = model, float(overhead), total_steps
@@ -165,6 +171,8 @@ class Watch:
         taken: set[str] = set()
         self.sides = [Side(o, names, self.key, taken) for o in optimizers]
         self.sides = [side for side in self.sides if side.groups]
+        for side in self.sides:
+            side.step = side.step or done
         if not self.sides:
             raise ValueError(
                 "optimizer must train at least one parameter; it has none."

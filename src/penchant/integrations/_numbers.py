@@ -1,0 +1,165 @@
+"""Records from samples: the same numbers for every framework."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from penchant import estimators, measures
+from penchant._types import Numbers
+from penchant.estimators import MemoryTerm, rounding
+from penchant.integrations._rules import Adapter, Seen
+from penchant.measures import Estimate
+
+
+def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any]:
+    """The records of a group from its tensors' samples."""
+    entry = pairs[0][1]
+    b1, _ = row.decays(entry.group)
+    moments = [row.moments(seen) for _, seen in pairs]
+    join = lambda arrays: np.concatenate(list(arrays))
+    w = join(seen.before for _, seen in pairs)
+    g = join(seen.gradient for _, seen in pairs)
+    d = join(seen.after - seen.before for _, seen in pairs)
+    asked = (g != 0) | (d != 0)
+    out: dict[str, Any] = {
+        "lr": entry.step_size,
+        "decay": entry.decay,
+        "gradient_rms": _rms(g),
+        "weight_rms": _rms(w),
+        "step_rms": _rms(d),
+        "unmoved": float(np.mean(d[asked] == 0)) if asked.any() else math.nan,
+        "nonfinite": float(np.mean(~np.isfinite(d))),
+        "cosine": _cosine(-d, g),
+        "sign_likeness": _sign_likeness(d),
+    }
+    entered = [row.entered(seen) for _, seen in pairs]
+    if all(e is not None for e in entered):
+        out["applied_decay"] = _pair(estimators.applied_decay(join(entered), w))
+    elif row.name in ("unknown", "Muon", "Adafactor") and entry.step_size > 0:
+        # all of the step, regressed on the weights: what else it holds is in the error
+        out["applied_decay"] = _pair(estimators.applied_decay(-d / entry.step_size, w))
+    rate = entry.step_size * entry.decay
+    beside = row.decoupled(entry.group) and 0 < rate < 1
+    stepped = all(m.step is not None for m in moments)
+    kept: list[tuple[float, float, float]] = []
+    lost: list[tuple[float, int]] = []
+    for dtype in sorted({dtype for dtype, _ in pairs}):
+        at = [i for i, (other, _) in enumerate(pairs) if other == dtype]
+        before = join(pairs[i][1].before for i in at)
+        size = float(np.sum(before**2))
+        steps = None
+        if stepped:
+            steps = -entry.step_size * join(moments[i].step for i in at)
+        if beside and not row.added:
+            kept.append((rounding.kept_decay(before, rate, dtype), 0.0, size))
+            # decay that multiplies comes first, and is rounded by itself
+            before = rounding.after_decay(before, rate, dtype)
+        elif beside and steps is not None:
+            share = rounding.kept_added_decay(before, steps, rate, dtype)
+            kept.append((share.value, share.error, size))
+            steps = steps - rate * before
+        if steps is not None:
+            lost.append((rounding.swallowed(before, steps, dtype), len(before)))
+    if kept:
+        values, errors, sizes = zip(*kept, strict=True)
+        out["kept_decay"] = _mean(values, sizes)
+        if row.added:  # where it falls is chance, and it has an error
+            error = math.sqrt(_mean(np.square(errors), sizes) / len(sizes))
+            out["kept_decay"] = [out["kept_decay"], error]
+    if lost:
+        out["swallowed"] = _mean(*zip(*lost, strict=True))
+    roots = [m.root for m in moments if m.root is not None]
+    if roots:
+        r, eps = join(roots), moments[0].eps
+        found = estimators.divisors(r, eps)
+        out |= {
+            "eps": eps,
+            "dead": _pair(found.dead),
+            "throttled": _pair(found.throttled),
+            "throttle_loss": found.loss,
+            "median_root": found.median,
+            "spread": found.spread,
+        }
+        second = [
+            seen.state[row.second] for _, seen in pairs if row.second in seen.state
+        ]
+        if second:
+            out["underflow_half"] = rounding.underflows(join(second))
+        both = [m for m in moments if m.root is not None and m.first is not None]
+        if both:
+            m, r = join(x.first for x in both), join(x.root for x in both)
+            out["signal"] = _pair(estimators.signal(m, r, eps))
+            out["noise_signal"] = estimators.noise_signal(b1)
+    return out
+
+
+def noise_of(gram: np.ndarray, factor: float) -> dict[str, Any]:
+    r"""$\operatorname{tr}\operatorname{Cov}(g_B)/\|g\|^2$ and $\|g\|$.
+
+    Args:
+        gram: Products of the gradients of parts.
+        factor: Examples of a part over those of the run's batches.
+    """
+    k = len(gram)
+
+    def ratio(keep: list[int]) -> tuple[float, float]:
+        A, n = gram[np.ix_(keep, keep)], len(keep)
+        square = float(A.sum()) / n**2
+        cov = (float(np.trace(A)) - n * square) / (n - 1)
+        clean = square - cov / n  # the square of a mean overshoots by its noise
+        return factor * cov, clean
+
+    top, below = ratio(list(range(k)))
+    values: dict[str, Any] = {"gradient_norm": math.sqrt(max(float(gram.mean()), 0.0))}
+    if k < 3:
+        return values
+    each = [ratio([j for j in range(k) if j != i]) for i in range(k)]
+    spread = math.sqrt((k - 1) / k * sum((b - below) ** 2 for _, b in each))
+    if below <= 2.0 * spread:
+        # the gradient is not resolved: at least so much noise
+        values["noise_to_signal_least"] = top / max(below + 2.0 * spread, 1e-300)
+        return values
+    parts = [a / b if b > 0 else math.inf for a, b in each]
+    if all(map(math.isfinite, parts)):
+        found = measures.jackknife(top / below, parts)
+        values["noise_to_signal"] = [top / below, found.error]
+    return values
+
+
+def of_term(term: MemoryTerm) -> dict[str, Any]:
+    """What is recorded of memory's term."""
+    return {
+        "validity": list(term.quantiles),
+        "share_valid": [term.share_valid.value, term.share_valid.error],
+        "penalised": term.penalised,
+        "anti_penalised": term.anti_penalised,
+        "correction_ratio": term.ratio,
+        "correction_cosine": term.cosine,
+    }
+
+
+def _pair(x: Estimate) -> list[float]:
+    return [x.value, x.error]
+
+
+def _mean(values: Numbers, weights: Numbers) -> float:
+    v, w = np.asarray(values, float), np.asarray(weights, float)
+    fine = np.isfinite(v) & (w > 0)
+    return float(np.average(v[fine], weights=w[fine])) if fine.any() else math.nan
+
+
+def _rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(x * x))) if x.size else math.nan
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    both = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / both if both > 0 else math.nan
+
+
+def _sign_likeness(u: np.ndarray) -> float:
+    r"""$\|u\|_1/(\sqrt p\|u\|_2)$: 1 for steps of one size."""
+    size = float(np.linalg.norm(u)) * math.sqrt(u.size)
+    return float(np.sum(np.abs(u))) / size if size > 0 else math.nan
