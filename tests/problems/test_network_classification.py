@@ -372,10 +372,11 @@ def test_an_equinox_model():
 def test_a_flax_model():
     nn = pytest.importorskip("flax.linen")
     model = nn.Sequential([nn.Dense(4, use_bias=False), nn.relu, nn.Dense(1)])
-    params = model.init(jax.random.key(0), X5)
-    problem = pn.NetworkClassification(model.apply, params, X5, Y5, loss=LOGISTIC)
-    assert problem.degree is None  # the last layer's bias
-    run = pn.train(problem, pn.optimizers.Adam(), steps=20, step_size=0.01)
+    with jax.numpy_dtype_promotion("standard"):  # flax starts in single precision
+        params = model.init(jax.random.key(0), X5)
+        problem = pn.NetworkClassification(model.apply, params, X5, Y5, loss=LOGISTIC)
+        assert problem.degree is None  # the last layer's bias
+        run = pn.train(problem, pn.optimizers.Adam(), steps=20, step_size=0.01)
     assert run.log_loss[-1] < problem.log_loss(problem.start)
 
 

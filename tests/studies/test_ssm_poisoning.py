@@ -29,7 +29,9 @@ def test_the_authors_digits_by_their_call(length):
         for j, amplitude in ((0, None), (1, 1.0)):
             stop = _theorem1.TIMES[length][j]
             found = _theorem1._official(setting, a, amplitude, *stop)
-            assert found == pytest.approx(printed[4 * j + k], rel=2e-6)
+            # 2e-6 with their sums; BLAS on one thread sums otherwise, and the solver's
+            # steps follow: 2e-5. What is accurate is 3e-4 to 9e-4 away.
+            assert found == pytest.approx(printed[4 * j + k], rel=1e-4)
 
 
 def test_the_authors_rule_has_the_gradient_of_all_of_a():

@@ -76,7 +76,7 @@ CATALOGUE: dict[str, About] = {
         ),
         About(
             "benign-overfitting",
-            ("cao2021mixtures", "chatterji2021finite", "hsu2021proliferation"),
+            ("cao2021mixtures", "hsu2021proliferation"),
             "Cao, Gu, Belkin (2021)",
             "the risk of max margin on mixtures, foretold for any spectrum, flips "
             "and number of rows, when it is least squares, and when that is harmless",

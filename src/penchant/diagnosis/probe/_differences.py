@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+from penchant._checks import check_instance
 from penchant.diagnosis.probe._findings import CERTAIN, bracket_of
 from penchant.diagnosis.probe._reading import Reading
 from penchant.measures import Estimate
@@ -55,7 +56,12 @@ def differences(first: Reading, second: Reading) -> list[Difference]:
 
     Groups are compared by name. Runs on other probe sets are said to be so: their
     curvatures then differ by the examples too.
+
+    Raises:
+        TypeError: If one of them is no `Reading`.
     """
+    for name, says in (("first", first), ("second", second)):
+        check_instance(name, says, Reading, "a Reading, as watch.finish() returns")
     found = [*_about(first, second), *_of_groups(first, second)]
     a, b = ({str(f.kind) for f in says.warnings} for says in (first, second))
     for kind in sorted(a ^ b):

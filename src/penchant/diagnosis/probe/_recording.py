@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from penchant._checks import check_instance
 from penchant.measures import Estimate
 
 Line = dict[str, Any]
@@ -87,8 +88,10 @@ def read_recording(folder: str | Path) -> Recording:
     """A probe's folder, whether its run has ended or was killed.
 
     Raises:
+        TypeError: If it is no path.
         ValueError: If no probe wrote there.
     """
+    check_instance("folder", folder, (str, Path), "a path")
     folder = Path(folder)
     about = folder / "run.json"
     if not about.is_file():

@@ -3,9 +3,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree as Tree
 
 import penchant as pn
-from penchant._types import Tree
 from penchant.studies._lines import Line
 from penchant.studies._study import Figure, Preset, Presets
 from penchant.studies.robustness._setup import SHARES, drawn, flowed, normal, weight

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree as Tree
 
 import penchant as pn
-from penchant._types import Tree
 
 Clusters = pn.datasets.Clusters
 Network = pn.NetworkClassification
