@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from penchant._arrays import numbers
 from penchant._types import Numbers
 from penchant.measures import Estimate
 
@@ -19,8 +20,21 @@ def applied_decay(residual: Numbers, weights: Numbers) -> Estimate:
     >>> import penchant as pn
     >>> pn.estimators.applied_decay([0.02, -0.04], [1.0, -2.0])
     0.02 ± 0 (one step, 2 coordinates)
+
+    Args:
+        residual: r, of any shape; entries that are not finite are left out.
+        weights: The weights before the step, of the same shape.
+
+    Raises:
+        TypeError: If something in them is no number.
+        ValueError: If their shapes differ.
     """
-    r, w = np.asarray(residual, float), np.asarray(weights, float)
+    r, w = numbers("residual", residual), numbers("weights", weights)
+    if r.shape != w.shape:
+        raise ValueError(
+            f"residual must have the shape of weights, {w.shape}; got {r.shape}."
+        )
+    r, w = np.ravel(r), np.ravel(w)
     fine = np.isfinite(r) & np.isfinite(w)
     r, w = r[fine], w[fine]
     n, square = r.size, float(w @ w)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from penchant._checks import check_instance
 from penchant._types import Real
 from penchant.norms import L2, Linf, Spectral
 from penchant.optimizers._adagrad import AdaGrad
@@ -38,6 +39,7 @@ def as_rule(what: Character) -> AbstractOptimizer:
     >>> pn.optimizers.as_rule(pn.optimizers.Adam(b2=0.95).character())
     Measured(Adam(b1=0.9, b2=0.95, eps=1e-08, eps_inside=False, bias_correction=False))
     """
+    check_instance("what", what, Character, "a Character, as rule.character() gives")
     bare = Character(
         what.steps,
         what.normalised,

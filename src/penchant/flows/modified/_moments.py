@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from penchant._checks import check_instance
 from penchant._types import Parameters, Scalar, Tree
 from penchant.flows.modified._ages import Ages, Host
 from penchant.flows.modified._algebra import add, gradient_map, times, zeros
@@ -497,6 +498,9 @@ def memory_ages(
         steps on frozen gradients are the same from the first one on; None of a rule
         whose moments are not known, or are never full.
     """
+    check_instance(
+        "optimizer", optimizer, AbstractOptimizer, "one of penchant.optimizers"
+    )
     rule = MomentRule.of(optimizer)
     if rule is None or (step is None and not rule.fades):
         return None
