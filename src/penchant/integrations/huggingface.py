@@ -9,6 +9,7 @@ except ImportError as error:
         "penchant.huggingface needs transformers: pip install 'penchant[huggingface]'."
     ) from error
 
+from penchant._types import Tree
 from penchant.integrations.torch._host import Host
 
 
@@ -51,7 +52,7 @@ class Probe(Host, TrainerCallback):
         Host.__init__(self, loss=loss, batches=batches, writer=writer, **options)
 
     def on_train_begin(
-        self, args: Any, state: Any, control: Any, **kwargs: Any
+        self, args: Any, state: Tree, control: Any, **kwargs: Any
     ) -> None:
         """Hook the optimizer."""
         if not state.is_world_process_zero:
@@ -70,12 +71,12 @@ class Probe(Host, TrainerCallback):
             first_step=state.global_step,
         )
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_end(self, args: Any, state: Tree, control: Any, **kwargs: Any) -> None:
         """Finish."""
         self.end()
 
 
-def own_loss(model: Any, batch: Any) -> Any:
+def own_loss(model: Any, batch: Tree) -> Any:
     """The loss that a model of transformers computes from a batch with labels.
 
     Raises:

@@ -6,6 +6,7 @@ import importlib
 import math
 from typing import TYPE_CHECKING, Any
 
+from penchant._types import Tree
 from penchant.integrations.torch._host import Host
 
 if TYPE_CHECKING:
@@ -104,6 +105,6 @@ class Probe(Host, Callback):
     def _now(self) -> int:
         return self._count if self.watch is None else self.watch.now
 
-    def _loss(self, trainer: Any, module: Any, batch: Any) -> Any:
+    def _loss(self, trainer: Any, module: Any, batch: Tree) -> Any:
         with trainer.precision_plugin.forward_context():
             return self.loss(module, batch)

@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from penchant import estimators, measures
+from penchant._types import Tree
 from penchant.flows import memory_coefficient
 from penchant.integrations._numbers import noise_of, of_term
 from penchant.integrations._rules import Adapter
@@ -55,7 +56,7 @@ class Curvature:
         self,
         loss: Callable[..., Any],
         logits: Callable[..., Any] | None,
-        parts: Any,
+        parts: Tree,
         unravel: Callable[[Array], Any],
         key: int,
     ):
@@ -68,14 +69,14 @@ class Curvature:
         flat_loss = lambda x, part: loss(unravel(x), part)
         slope = jax.grad(flat_loss)
 
-        def along(x: Array, v: Array, part: Any) -> Array:
+        def along(x: Array, v: Array, part: Tree) -> Array:
             return jax.jvp(lambda y: slope(y, part), (x,), (v,))[1]
 
-        def all_parts(x: Array, parts: Any) -> tuple[Array, Array]:
+        def all_parts(x: Array, parts: Tree) -> tuple[Array, Array]:
             return jax.lax.map(lambda p: jax.value_and_grad(flat_loss)(x, p), parts)
 
-        def product(x: Array, v: Array, weights: Array, parts: Any) -> Array:
-            def add(total: Array, pair: Any) -> tuple[Array, None]:
+        def product(x: Array, v: Array, weights: Array, parts: Tree) -> Array:
+            def add(total: Array, pair: Tree) -> tuple[Array, None]:
                 part, weight = pair
                 of = lambda v: along(x, v, part)
                 # a part that is left out costs nothing
@@ -85,7 +86,12 @@ class Curvature:
             return jax.lax.scan(add, jnp.zeros_like(x), (parts, weights))[0]
 
         def top(
-            x: Array, scale: Array, start: Array, weights: Array, parts: Any, steps: int
+            x: Array,
+            scale: Array,
+            start: Array,
+            weights: Array,
+            parts: Tree,
+            steps: int,
         ) -> tuple[Array, Array, Array]:
             def of(v: Array) -> Array:
                 u = product(x, scale * v.astype(x.dtype), weights, parts)
@@ -93,15 +99,15 @@ class Curvature:
 
             return measures.largest_ritz(of, start, steps)
 
-        def quotients(x: Array, U: Array, parts: Any) -> Array:
+        def quotients(x: Array, U: Array, parts: Tree) -> Array:
             each = lambda pair: jnp.vdot(pair[0], along(x, *pair))
             return jax.lax.map(each, (U, parts))
 
-        def squares(x: Array, key: Array, parts: Any) -> Array:
+        def squares(x: Array, key: Array, parts: Tree) -> Array:
             assert logits is not None
             of_outputs = logits
 
-            def draw(key: Array, part: Any) -> Array:
+            def draw(key: Array, part: Tree) -> Array:
                 scores, y = of_outputs(unravel(x), part)
                 s = scores.reshape(-1, scores.shape[-1])
                 there = y.reshape(-1) >= 0
@@ -116,7 +122,7 @@ class Curvature:
 
                 return n * jax.grad(own)(x) ** 2
 
-            def each(pair: Any) -> Array:
+            def each(pair: Tree) -> Array:
                 key, part = pair
                 keys = jax.random.split(key, DRAWS)
                 return jnp.mean(jax.lax.map(lambda k: draw(k, part), keys), axis=0)
@@ -337,7 +343,7 @@ def stacked(batches: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *a: jnp.stack([jnp.asarray(x) for x in a]), *batches)
 
 
-def raveled(tree: Any) -> tuple[Array, Callable[[Array], Any]]:
+def raveled(tree: Tree) -> tuple[Array, Callable[[Array], Any]]:
     """All weights as a vector, and back."""
     return ravel_pytree(tree)
 

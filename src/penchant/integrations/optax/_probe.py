@@ -8,6 +8,8 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from penchant._types import Tree
+
 SAMPLE = 2000
 """Most coordinates of a tensor that are looked at."""
 
@@ -63,7 +65,7 @@ def probe(tx: optax.GradientTransformation) -> optax.GradientTransformationExtra
 
     def update(
         updates: optax.Updates,
-        state: Any,
+        state: Tree,
         params: optax.Params | None = None,
         **extra: Any,
     ) -> tuple[optax.Updates, ProbeState]:
@@ -95,21 +97,21 @@ def places(i: int, size: int) -> np.ndarray:
     return np.unique(np.random.default_rng(i).integers(0, size, SAMPLE))
 
 
-def sample(tree: Any) -> tuple[Array, ...]:
+def sample(tree: Tree) -> tuple[Array, ...]:
     """The coordinates that are looked at, of each leaf."""
     return tuple(
         jnp.ravel(x)[places(i, x.size)] for i, x in enumerate(jax.tree.leaves(tree))
     )
 
 
-def moments(state: Any) -> list[dict[str, Any]]:
+def moments(state: Tree) -> list[dict[str, Any]]:
     """Of each state inside that has moments: those, by the table's names, and a count.
 
     States in wrappers (chains, injected hyper-parameters, schedules) are found too.
     """
     found: list[dict[str, Any]] = []
 
-    def visit(node: Any) -> None:
+    def visit(node: Tree) -> None:
         fields = getattr(node, "_fields", ())
         own = {FIRST[name]: getattr(node, name) for name in fields if name in FIRST}
         if own:
@@ -127,7 +129,7 @@ def moments(state: Any) -> list[dict[str, Any]]:
     return found
 
 
-def past(state: Any) -> dict[str, tuple[Array, ...]]:
+def past(state: Tree) -> dict[str, tuple[Array, ...]]:
     """Samples of first moments, where there is one set of them."""
     seen = moments(state)
     if len(seen) != 1:
@@ -139,7 +141,7 @@ def past(state: Any) -> dict[str, tuple[Array, ...]]:
     }
 
 
-def state_of(opt_state: Any) -> ProbeState | None:
+def state_of(opt_state: Tree) -> ProbeState | None:
     """The probe's part of an optimizer's state; None where it has none."""
     if isinstance(opt_state, ProbeState):
         return opt_state

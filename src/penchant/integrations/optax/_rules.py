@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from penchant._types import Tree
 from penchant.integrations._rules import ADAM, LION, SGD, UNKNOWN, Adapter, Seen
 
 KINDS = {"ScaleByAdamState": ADAM, "TraceState": SGD, "ScaleByLionState": LION}
@@ -19,7 +20,7 @@ NEAR = 0.02
 WANTED = {"Adam": ("b1", "b2", "eps"), "SGD": (), "Lion": ("b1", "b2")}
 
 
-def settings_of(state: Any, given: Mapping[str, Any], n: int) -> dict[str, float]:
+def settings_of(state: Tree, given: Mapping[str, Any], n: int) -> dict[str, float]:
     """Numbers of update `n`: injected ones as the update used them, else the user's."""
     found = {name: _at(value, n) for name, value in given.items()}
     for name, value in _injected(state).items():
@@ -28,11 +29,11 @@ def settings_of(state: Any, given: Mapping[str, Any], n: int) -> dict[str, float
     return found
 
 
-def _at(value: Any, n: int) -> float:
+def _at(value: Tree, n: int) -> float:
     return float(value(n - 1) if isinstance(value, Callable) else value)
 
 
-def _injected(node: Any) -> dict[str, Any]:
+def _injected(node: Tree) -> dict[str, Any]:
     inside = getattr(node, "hyperparams", None)
     found = dict(inside) if isinstance(inside, Mapping) else {}
     if isinstance(node, Mapping):

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from penchant._checks import check_count, check_instance, check_number
+from penchant._types import Tree
 from penchant.diagnosis import Reading, reading
 from penchant.integrations._numbers import numbers_of
 from penchant.integrations._plan import (
@@ -171,7 +172,7 @@ class Watch:
 
     # what a user calls
 
-    def __call__(self, step: int, params: Any, opt_state: Any) -> None:
+    def __call__(self, step: int, params: Tree, opt_state: Tree) -> None:
         """After an update.
 
         Args:
@@ -249,7 +250,7 @@ class Watch:
 
     # the two tiers
 
-    def _set_up(self, params: Any, state: ProbeState | None) -> None:
+    def _set_up(self, params: Tree, state: ProbeState | None) -> None:
         if state is None and "state" in self.readouts:
             self.missing["state"] = "opt_state has no state of pn.optax.probe"
         if state is None:
@@ -278,7 +279,7 @@ class Watch:
         return settings_of(state.inner_state, self.settings, n)
 
     def _row(
-        self, params: Any, state: ProbeState
+        self, params: Tree, state: ProbeState
     ) -> tuple[Adapter, list[tuple[str, Seen]], str]:
         """The rule's row, if its step is the one that was made, and what was seen."""
         n = int(state.count)
@@ -321,7 +322,7 @@ class Watch:
             jax.tree.leaves(params), seen, strict=True
         )], why  # fmt: skip
 
-    def _state(self, params: Any, state: ProbeState) -> None:
+    def _state(self, params: Tree, state: ProbeState) -> None:
         counted = int(state.count)
         if counted != self.now:
             self.recorder.event("gap", self.now, counted=counted)
@@ -346,7 +347,7 @@ class Watch:
 
     def _describe(
         self,
-        params: Any,
+        params: Tree,
         state: ProbeState,
         row: Adapter,
         group: Mapping[str, Any],
@@ -385,7 +386,7 @@ class Watch:
         if why:
             self.recorder.event("unknown", self.now, why=why)
 
-    def _moment(self, params: Any, state: ProbeState | None) -> Moment:
+    def _moment(self, params: Tree, state: ProbeState | None) -> Moment:
         x, _ = raveled(params)
         if state is None:
             group = group_of({"learning_rate": math.nan})
@@ -406,7 +407,7 @@ class Watch:
         found = row.moments(Seen(group, zero, zero, zero, {}, flat, {}, n))
         return Moment(self.now, x, row, group, found.root, found.first, why)
 
-    def _curvature(self, params: Any, state: ProbeState | None) -> None:
+    def _curvature(self, params: Tree, state: ProbeState | None) -> None:
         assert self.of is not None
         if not self.guard.on("curvature"):
             return
@@ -426,7 +427,7 @@ class Watch:
                 if not self.plan.made:
                     self._make_plan()
 
-    def _measure(self, params: Any, state: ProbeState | None, *, edge: bool) -> None:
+    def _measure(self, params: Tree, state: ProbeState | None, *, edge: bool) -> None:
         assert self.of is not None
         self._done, self._probed = self._done + 1, self.now
         at = self._moment(params, state)
