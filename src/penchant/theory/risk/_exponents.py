@@ -101,8 +101,8 @@ def exponents(mixture: Mixture, n: int) -> tuple[Exponent, ...]:
 def conditions(mixture: Mixture, n: int) -> tuple[Condition, ...]:
     r"""What `cao2021mixtures` asks for every row to be a support vector.
 
-    $\text{tr}\,\Sigma\ge C\max\{n^{3/2}\|\Sigma\|_2,\ n\|\Sigma\|_F,\
-    n\sqrt{\log n}\,\|\mu\|_\Sigma\}$, recalled, and C unknown. It is sufficient; that
+    $\text{tr}\,\Sigma\ge C\max\{n^{3/2}\|\Sigma\|_2,\ n\|\Sigma\|_F,
+    \ n\sqrt{\log n}\,\|\mu\|_\Sigma\}$, recalled, and C unknown. It is sufficient; that
     all rows are supports sets in far earlier, which
     [`mixture_risk`][penchant.theory.mixture_risk] says with a probability.
 
