@@ -171,7 +171,9 @@ class Side:
                 state = self.optimizer.state.get(watched.tensor, {})
                 kept = tuple(k for k in keys if _has(state, k, watched.tensor.shape))
                 n = number(state["step"]) if "step" in state else self.step + 1.0
-                scalars = tuple((k, number(state[k])) for k in row.scalars if k in state)
+                scalars = tuple(
+                    (k, number(state[k])) for k in row.scalars if k in state
+                )
                 factored = _has(state, "row_var") and _has(state, "col_var")
                 alike.setdefault((kept, n, scalars, factored), []).append(i)
             for (kept, n, scalars, factored), places in alike.items():
