@@ -14,6 +14,9 @@ from penchant._checks import check_number
 from penchant._types import Numbers
 from penchant.measures import Estimate
 
+NATIVE = {"float32": np.float32, "float16": np.float16}
+"""Formats that NumPy rounds to by itself, from doubles in one rounding."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Format:
@@ -40,6 +43,9 @@ class Format:
         x = np.asarray(x, float)
         if self.digits >= 53:
             return x
+        if self.name in NATIVE:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return x.astype(NATIVE[self.name]).astype(float)
         _, exponent = np.frexp(x)
         least = round(math.log2(self.smallest))
         ulp = np.ldexp(1.0, np.maximum(exponent - self.digits, least))

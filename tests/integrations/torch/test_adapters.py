@@ -117,7 +117,7 @@ def test_factored_second_moments_are_read_where_they_are():
     full = state["row_var"] @ state["col_var"] / state["row_var"].mean(-2, True)
     at = side.groups[0].tensors[0].index.numpy()
     sample = pairs[0][1].state["variance"]
-    np.testing.assert_allclose(sample, full.numpy().ravel()[at], rtol=1e-5)
+    np.testing.assert_allclose(sample[: len(at)], full.numpy().ravel()[at], rtol=1e-5)
 
 
 QUADRATICS = {

@@ -19,20 +19,36 @@ SAMPLE = 2000
 
 @dataclasses.dataclass
 class Watched:
-    """A tensor of a group: its sampled coordinates, and those before a step."""
+    """A tensor of a group, and the coordinates of it that are looked at."""
 
     name: str
     tensor: Tensor
     index: Tensor
-    before: np.ndarray | None = None
-    gradient: np.ndarray | None = None
-    past: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def gradient_there(self) -> bool:
         """Whether the step will move it, by a gradient that can be sampled."""
         grad = self.tensor.grad
         return grad is not None and not grad.is_sparse
+
+    def picked(self, x: Tensor) -> Tensor:
+        """The coordinates of a tensor of its shape: this, its gradient, its state."""
+        x = x.reshape(-1)
+        if x.is_complex():
+            x = x.real
+        if x.numel() == self.index.numel():  # all of a small one
+            return x
+        return x.index_select(0, self.index.to(x.device))
+
+
+@dataclasses.dataclass
+class Before:
+    """The sample of tensors of one format before a step, end to end."""
+
+    tensors: list[Watched]
+    weights: np.ndarray
+    gradient: np.ndarray
+    past: dict[str, np.ndarray]
 
 
 @dataclasses.dataclass
@@ -43,6 +59,7 @@ class GroupOf:
     place: int
     tensors: list[Watched]
     settings: dict[str, float] = dataclasses.field(default_factory=dict)
+    seen: list[Before] = dataclasses.field(default_factory=list)
 
 
 class Side:
@@ -102,27 +119,30 @@ class Side:
 
     def look(self) -> None:
         """Before a step: weights, gradients and first moments of the sample."""
-        scale, first = self.scale(), self.adapter.first
+        scale, of = self.scale(), self.optimizer.state
         for group in self.groups:
-            moving = [t for t in group.tensors if t.gradient_there]
-            sign = -1.0 if self.group_of(group).get("maximize") else 1.0
-            wanted = [t.tensor for t in moving]
-            wanted += [t.tensor.grad for t in moving]
-            olds = [self.optimizer.state.get(t.tensor, {}).get(first) for t in moving]
-            there = [i for i, old in enumerate(olds) if isinstance(old, Tensor)]
-            index = [t.index for t in moving]
-            values = _fetch(
-                [*wanted, *(olds[i] for i in there)],
-                [*index, *index, *(index[i] for i in there)],
-            )
+            entry = self.group_of(group)
+            first = self.adapter.first if self._recalls(entry) else None
+            alike: dict[tuple[torch.dtype, bool], list[Watched]] = {}
             for watched in group.tensors:
-                watched.before, watched.gradient, watched.past = None, None, {}
-            for i, watched in enumerate(moving):
-                watched.before = values[i]
-                watched.gradient = sign * values[len(moving) + i] / scale
-            for k, i in enumerate(there):
-                assert first is not None
-                moving[i].past = {first: values[2 * len(moving) + k]}
+                if watched.gradient_there:
+                    x = watched.tensor
+                    kept = first is not None and _has(of.get(x), first)
+                    alike.setdefault((x.dtype, kept), []).append(watched)
+            sign = -1.0 if entry.get("maximize") else 1.0
+            group.seen = []
+            for (_, kept), tensors in alike.items():
+                reads = [[t.tensor for t in tensors], [t.tensor.grad for t in tensors]]
+                if kept:
+                    reads.append([of[t.tensor][first] for t in tensors])
+                w, g, *old = _fetch(tensors, reads)
+                past = {first: old[0]} if kept and first is not None else {}
+                group.seen.append(Before(tensors, w, g * (sign / scale), past))
+
+    def _recalls(self, entry: Any) -> bool:
+        """Whether a step is read with the memory that was there before it."""
+        # decay in the gradient enters the memory; Lion's step is of the old one
+        return self.adapter.name == "Lion" or not self.adapter.decoupled(entry)
 
     def records(self) -> list[tuple[str, dict[str, Any]]]:
         """After a step: a group's name and numbers, for each that moved."""
@@ -134,45 +154,44 @@ class Side:
         return found
 
     def _seen(self, group: GroupOf) -> list[tuple[str, Seen]]:
+        """What a row is shown: one entry of all tensors that have stepped alike."""
         row, entry = self.adapter, self.group_of(group)
         keys = [k for k in (row.first, row.second, *row.keys) if k is not None]
-        moved = [t for t in group.tensors if t.before is not None]
-        tensors, index, places = [], [], []
-        for i, watched in enumerate(moved):
-            tensors.append(watched.tensor)
-            index.append(watched.index)
-            places.append((i, "after"))
-            state = self.optimizer.state.get(watched.tensor, {})
-            for key in keys:
-                kept = state.get(key)
-                if isinstance(kept, Tensor) and kept.shape == watched.tensor.shape:
-                    tensors.append(kept)
-                    index.append(watched.index)
-                    places.append((i, key))
-        values = _fetch(tensors, index)
         found: list[tuple[str, Seen]] = []
-        for i, watched in enumerate(moved):
-            own = {
-                key: x for (at, key), x in zip(places, values, strict=True) if at == i
-            }
-            state = self.optimizer.state.get(watched.tensor, {})
-            factored = _factored(state, watched)
-            if factored is not None:
-                own["variance"] = factored
-            assert watched.before is not None
-            assert watched.gradient is not None
-            seen = Seen(
-                group=entry,
-                before=watched.before,
-                after=own.pop("after"),
-                gradient=watched.gradient,
-                past=watched.past,
-                state=own,
-                scalars={k: number(state[k]) for k in row.scalars if k in state},
-                n=number(state["step"]) if "step" in state else self.step + 1.0,
-            )
-            found.append((str(watched.tensor.dtype), seen))
-            watched.before = None
+        for before in group.seen:
+            alike: dict[tuple[Any, ...], list[int]] = {}
+            for i, watched in enumerate(before.tensors):
+                state = self.optimizer.state.get(watched.tensor, {})
+                kept = tuple(k for k in keys if _has(state, k, watched.tensor.shape))
+                n = number(state["step"]) if "step" in state else self.step + 1.0
+                scalars = tuple(
+                    (k, number(state[k])) for k in row.scalars if k in state
+                )
+                factored = _has(state, "row_var") and _has(state, "col_var")
+                alike.setdefault((kept, n, scalars, factored), []).append(i)
+            for (kept, n, scalars, factored), places in alike.items():
+                tensors = [before.tensors[i] for i in places]
+                states = [self.optimizer.state.get(t.tensor, {}) for t in tensors]
+                reads = [[t.tensor for t in tensors]]
+                reads += [[state[key] for state in states] for key in kept]
+                after, *moments = _fetch(tensors, reads)
+                own = dict(zip(kept, moments, strict=True))
+                if factored:
+                    pairs = zip(states, tensors, strict=True)
+                    own["variance"] = np.concatenate([_factored(*at) for at in pairs])
+                at = _coordinates(before.tensors, places)
+                seen = Seen(
+                    group=entry,
+                    before=before.weights[at],
+                    after=after,
+                    gradient=before.gradient[at],
+                    past={key: x[at] for key, x in before.past.items()},
+                    state=own,
+                    scalars=dict(scalars),
+                    n=n,
+                )
+                found.append((str(tensors[0].tensor.dtype), seen))
+        group.seen = []
         return found
 
     def formats(self) -> list[dict[str, Any]]:
@@ -229,35 +248,43 @@ class Side:
         return told
 
 
-def _fetch(tensors: Sequence[Any], index: Sequence[Tensor]) -> list[np.ndarray]:
-    """Coordinates of many tensors as doubles, in one transfer a device and format."""
-    batches: dict[tuple, list[int]] = {}
-    picked = []
-    for i, (tensor, at) in enumerate(zip(tensors, index, strict=True)):
-        x = tensor.detach().reshape(-1)
-        if x.dtype.is_complex:
-            x = x.real
-        x = x.index_select(0, at.to(x.device))
-        x = x if x.dtype == torch.float64 else x.float()
-        picked.append(x)
-        batches.setdefault((x.device, x.dtype), []).append(i)
-    out: list[Any] = [None] * len(picked)
-    for places in batches.values():
-        joined = torch.cat([picked[i] for i in places]).cpu().numpy().astype(float)
-        ends = np.cumsum([picked[i].numel() for i in places])[:-1]
-        for i, part in zip(places, np.split(joined, ends), strict=True):
-            out[i] = part
-    return out
+def _fetch(tensors: Sequence[Watched], reads: Sequence[Sequence[Any]]) -> np.ndarray:
+    """Rows of coordinates as doubles, one a read of all tensors, in one transfer."""
+    with torch.no_grad():
+        picked = [
+            watched.picked(x)
+            for row in reads
+            for watched, x in zip(tensors, row, strict=True)
+        ]
+        if len({x.dtype for x in picked}) > 1:
+            picked = [x.double() for x in picked]
+        if len({x.device for x in picked}) > 1:
+            picked = [x.cpu() for x in picked]
+        joined = torch.cat(picked).cpu()
+        if joined.dtype != torch.float64:
+            joined = joined.float()
+        return joined.numpy().astype(float).reshape(len(reads), -1)
 
 
-def _factored(state: Any, watched: Watched) -> np.ndarray | None:
+def _coordinates(tensors: Sequence[Watched], places: Sequence[int]) -> Any:
+    """Where the sample of some tensors lies in that of all."""
+    if len(places) == len(tensors):
+        return slice(None)
+    ends = np.cumsum([0, *(t.index.numel() for t in tensors)])
+    return np.concatenate([np.arange(ends[i], ends[i + 1]) for i in places])
+
+
+def _has(state: Any, key: str, shape: torch.Size | None = None) -> bool:
+    """Whether a tensor's state keeps a tensor of that name, and shape."""
+    kept = None if state is None else state.get(key)
+    return isinstance(kept, Tensor) and (shape is None or kept.shape == shape)
+
+
+def _factored(state: Any, watched: Watched) -> np.ndarray:
     """Adafactor's second moment of the sample, from its rows and columns."""
-    rows, columns = state.get("row_var"), state.get("col_var")
-    if not isinstance(rows, Tensor) or not isinstance(columns, Tensor):
-        return None
     *lead, i, j = np.unravel_index(watched.index.cpu().numpy(), watched.tensor.shape)
-    r = rows.detach().float().cpu().numpy()
-    c = columns.detach().float().cpu().numpy()
+    r = state["row_var"].detach().float().cpu().numpy()
+    c = state["col_var"].detach().float().cpu().numpy()
     mean = r.mean(axis=-2, keepdims=True)
     zero = np.zeros_like(i)
     lead = tuple(lead)
