@@ -9,10 +9,10 @@ import pytest
 def plan(monkeypatch):
     """Curvature after 10 and 24 steps, however long anything takes."""
     from penchant.integrations import _plan
-    from penchant.integrations.torch import _watch
+    from penchant.integrations.torch import _steps
 
     fixed = _plan.Plan((10, 24), (10, 24), 64, "fixed for a test", True)
-    monkeypatch.setattr(_watch, "make_plan", lambda *_: (fixed, 1))
+    monkeypatch.setattr(_steps, "make_plan", lambda *_: (fixed, 1))
 
 
 def lines(recording):

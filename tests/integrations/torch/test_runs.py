@@ -36,32 +36,43 @@ def full_batch(make, steps, at):
     train(model, rule, [batch], steps, of=half_square)
     seen = watch.reading()
     lines = {r["step"]: r for r in seen.recording.records if "largest" in r}
-    ratios = [lines[s]["largest"]["upper"] / lines[s]["threshold"] for s in at]
+    ratios = [lines[s]["largest"]["lower"] / lines[s]["threshold"] for s in at]
     return ratios, seen
+
+
+AT = (300, 1000, 2000, 4000)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("make", "there"),
+    ("make", "told"),
     [
-        (lambda p: torch.optim.SGD(p, 0.1), True),
-        (lambda p: torch.optim.SGD(p, 0.05, 0.9, nesterov=True), True),
-        (lambda p: torch.optim.SGD(p, 0.05, 0.9), False),
-        (lambda p: torch.optim.Adam(p, 1e-3, eps=1e-7), True),
+        (lambda p: torch.optim.SGD(p, 0.1), (0.515, 0.759, 1.017, 1.002)),
+        (lambda p: torch.optim.SGD(p, 0.2), (1.039, 1.060, 1.025, 1.045)),
+        (
+            lambda p: torch.optim.SGD(p, 0.05, 0.9, nesterov=True),
+            (0.590, 0.902, 0.976, 0.999),
+        ),
+        (lambda p: torch.optim.SGD(p, 0.05, 0.9), (0.197, 0.300, 0.336, 0.357)),
+        (
+            lambda p: torch.optim.Adam(p, 1e-3, eps=1e-7),
+            (0.098, 0.411, 0.813, 0.989),
+        ),
     ],
-    ids=["gd", "nesterov", "heavy ball", "adam"],
+    ids=["gd", "gd, larger", "nesterov", "heavy ball", "adam"],
 )
-def test_full_batch_runs_come_to_the_edge_or_do_not(make, there):
-    """Curvature rises to the threshold and stays; a heavy ball never arrives."""
-    ratios, seen = full_batch(make, 4000, (300, 1000, 2000, 4000))
-    told = " ".join(map(str, seen.verdicts))
-    if there:
-        assert ratios[-1] == pytest.approx(1.0, abs=0.08)
-        assert ratios[0] < ratios[-1]
-        assert "at the edge: curvature is held" in told
-    else:
-        assert max(ratios) < 0.6
-        assert "not at the edge" in told
+def test_full_batch_runs_come_to_the_edge_or_do_not(make, told):
+    """Curvature rises to the threshold and stays; a heavy ball never arrives.
+
+    The ratios are those of `adam_sharpness`'s net by Lanczos of 16 products, which the
+    lower end is; the upper one is widened by what the products leave undecided.
+    """
+    ratios, seen = full_batch(make, 4000, AT)
+    assert ratios == pytest.approx(told, abs=0.03)
+    said = " ".join(map(str, seen.verdicts))
+    there = told[-1] > 0.8
+    assert ("at the edge: curvature is held" in said) == there
+    assert ("not at the edge" in said) == (not there)
 
 
 @pytest.mark.slow
