@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from penchant.training import (
         Trajectory as Trajectory,
         batching as batching,
+        executors as executors,
         schedules as schedules,
         sweep as sweep,
         train as train,
@@ -107,7 +108,7 @@ _NAMES = {
         "Regression losses networks"
     ),
     "penchant.theory": "Assumption Prediction Verdict predict",
-    "penchant.training": "Trajectory batching schedules sweep train",
+    "penchant.training": "Trajectory batching executors schedules sweep train",
 }
 """Where each name is found when it is first asked for: help needs no engine."""
 

@@ -1,7 +1,11 @@
 """Running an algorithm: batches, step sizes, the compiled loop and what it records."""
 
 from penchant._progress import Stages as Stages
-from penchant.training import batching as batching, schedules as schedules
+from penchant.training import (
+    batching as batching,
+    executors as executors,
+    schedules as schedules,
+)
 from penchant.training._inline import (
     call_inlined as call_inlined,
     can_inline as can_inline,

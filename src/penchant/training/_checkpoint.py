@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from penchant._files import replacing
+from penchant._places import Place, place
 from penchant._types import Tree
 from penchant.problems import ScaledGradient
 from penchant.training._loop import Rule
@@ -93,7 +93,7 @@ def differing(seen: dict[str, str], wanted: dict[str, str]) -> str | None:
     return next((part for part in wanted if seen.get(part) != wanted[part]), None)
 
 
-def save(path: Path, meta: dict[str, Any], arrays: dict[str, Any]) -> None:
+def save(path: Path | Place, meta: dict[str, Any], arrays: dict[str, Any]) -> None:
     """Write `meta` and `arrays` so that a reader sees the old file or the new one.
 
     Raises:
@@ -103,20 +103,24 @@ def save(path: Path, meta: dict[str, Any], arrays: dict[str, Any]) -> None:
     about = {"format": FORMAT, **meta}
     about["digest"] = _digest_of(about, numbers)
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    with replacing(path) as file:
+    with _place(path).replacing() as file:
         np.savez(file, meta=text, **numbers)
 
 
-def load(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+def _place(path: Path | Place) -> Place:
+    return place("", path) if isinstance(path, Path) else path
+
+
+def load(path: Path | Place) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
     """What `save` wrote; None where there is nothing.
 
     Raises:
         ValueError: If the file is damaged, was edited, or is not one of these.
     """
-    if not path.exists():
+    if not _place(path).exists():
         return None
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        with _place(path).opened() as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays.pop("meta").tobytes())
     except UNREADABLE as error:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -27,6 +27,17 @@ class RunState(eqx.Module):
     weights: Parameters
     optimizer: Any
     pace: Any = None
+
+
+class States(NamedTuple):
+    """The states of groups of lanes, each with a leading axis of lanes."""
+
+    groups: list[RunState]
+
+    @property
+    def step(self) -> Any:
+        """The step that all of them have reached."""
+        return self.groups[0].step
 
 
 class Rule(eqx.Module):

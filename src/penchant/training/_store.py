@@ -8,11 +8,11 @@ checkpoint's records are stored again, over themselves.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penchant._places import Place
 from penchant.training import _checkpoint as checkpoints
 from penchant.training._grid import Axis
 
@@ -97,20 +97,31 @@ Layout = dict[str, tuple[tuple[int, ...], tuple[str, ...]]]
 
 
 class ZarrStore:
-    """Records in a Zarr store `NAME`, with `NAME.checkpoint.npz` beside it."""
+    """Records in a Zarr store `NAME`, with `NAME.checkpoint.npz` beside it.
+
+    Args:
+        place: Where it lies.
+        axes: Those of the grid.
+        steps: Numbers of the steps recorded.
+        layout: Shapes and axes of the variables.
+        box: Lanes that are written at once, along each axis.
+        attrs: What is said of all of it.
+        whole: Records of a box come all at once, and lie in one file a variable.
+    """
 
     def __init__(
         self,
-        path: Path,
+        place: Place,
         axes: Sequence[Axis],
         steps: np.ndarray,
         layout: Layout,
         box: tuple[int, ...],
         attrs: dict[str, Any],
+        whole: bool = False,
     ):
-        self.path, self.axes, self.steps, self.layout = path, axes, steps, layout
-        self.box, self.attrs = box, attrs
-        self.checkpoint = path.with_name(path.name + ".checkpoint.npz")
+        self.place, self.axes, self.steps, self.layout = place, axes, steps, layout
+        self.box, self.attrs, self.whole = box, attrs, whole
+        self.checkpoint = place.beside(".checkpoint.npz")
 
     def create(self, identity: dict[str, str]) -> None:
         """Make the arrays, without a record in them.
@@ -123,24 +134,26 @@ class ZarrStore:
         mark = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()
         ours = self._is_ours(mark)
         if not ours and self.checkpoint.exists():  # damaged, or of version 0.1.0
-            ours = self.path.is_dir() and not self._strange()
+            ours = self.place.is_folder() and not self._strange()
         if not ours:
             raise ValueError(
-                f"save: {self.path} exists and holds no unfinished sweep. Give another "
-                "path, or delete it."
+                f"save: {self.place} exists and holds no unfinished sweep. Give "
+                "another path, or delete it."
             )
         names = [axis.name for axis in self.axes]
         group = zarr.create_group(
-            self.path, attributes=self.attrs | {_MARK: mark}, overwrite=True
+            self.place.zarr, attributes=self.attrs | {_MARK: mark}, overwrite=True
         )
         box = self.box
         shape = tuple(len(axis.values) for axis in self.axes)
         r = len(self.steps)
+        part = min(r, _CHUNK)
         for name, (tail, dims) in self.layout.items():
             group.create_array(
                 name,
                 shape=(*shape, r, *tail),
-                chunks=(*box, min(r, _CHUNK), *tail),
+                chunks=(*box, part, *tail),
+                shards=(*box, -(-r // part) * part, *tail) if self.whole else None,
                 dtype="float64",
                 fill_value=np.nan,
                 dimension_names=(*names, "step", *dims),
@@ -162,29 +175,29 @@ class ZarrStore:
         """Whether what is there was made by a sweep like this one, or is nothing."""
         import zarr
 
-        if not self.path.exists():
+        if not self.place.exists():
             return True
-        if not self.path.is_dir():
+        if not self.place.is_folder():
             return False
         # a process may have been killed while zarr wrote its first file
-        if all(entry.name.endswith(".partial") for entry in self.path.iterdir()):
+        if all(name.endswith(".partial") for name in self.place.entries()):
             return True
         try:
-            return zarr.open_group(self.path, mode="r").attrs.get(_MARK) == mark
+            return zarr.open_group(self.place.zarr, mode="r").attrs.get(_MARK) == mark
         except _DAMAGE:
             return False
 
     def _strange(self) -> list[str]:
         """What lies in the store's folder and is none of its files."""
         names = {axis.name for axis in self.axes} | {*self.layout, "step", "zarr.json"}
-        return [e.name for e in self.path.iterdir() if e.name not in names]
+        return [name for name in self.place.entries() if name not in names]
 
     def is_whole(self, box: Box, count: int, digests: Mapping[str, str]) -> bool:
         """Whether the first `count` records of a box are those that were written."""
         import zarr
 
         try:
-            group = zarr.open_group(self.path, mode="r")
+            group = zarr.open_group(self.place.zarr, mode="r")
             for name, (tail, _) in self.layout.items():
                 array: Any = group[name]
                 shape = tuple(len(axis.values) for axis in self.axes)
@@ -208,7 +221,7 @@ class ZarrStore:
         """Store records `first, first + 1, …` of the lanes of a box."""
         import zarr
 
-        group = zarr.open_group(self.path, mode="r+")
+        group = zarr.open_group(self.place.zarr, mode="r+")
         for name, values in records.items():
             count = values.shape[len(self.axes)]
             if count:
@@ -227,6 +240,6 @@ class ZarrStore:
         import xarray
 
         del attrs  # they are in the store
-        stored = xarray.open_zarr(self.path, chunks=None, consolidated=False)
+        stored = xarray.open_zarr(self.place.zarr, chunks=None, consolidated=False)
         stored.attrs.pop(_MARK, None)
         return stored

@@ -1,30 +1,28 @@
 import contextlib
-import functools
+import dataclasses
 import importlib.metadata
-import itertools
-import os
+import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
-from penchant._checks import check_count
-from penchant._files import held
+from penchant._checks import check_count, check_instance
+from penchant._places import place
 from penchant._progress import progress_bar
 from penchant._types import Key, Parameters, StepSize, Tree
 from penchant.optimizers import AbstractOptimizer
-from penchant.problems import AbstractClassification, AbstractProblem
+from penchant.problems import AbstractProblem
 from penchant.training import _checkpoint as checkpoints
 from penchant.training._grid import Axis, blocks, lanes, points_in, read_grid
-from penchant.training._loop import Rule, RunState, advance, start
+from penchant.training._lanes import group_size, names_of
+from penchant.training._loop import Rule, RunState
+from penchant.training._parts import Part, Plan, Result, run_part
 from penchant.training._store import (
     Box,
     Layout,
@@ -35,16 +33,15 @@ from penchant.training._store import (
 from penchant.training._train import Runner, make_rule
 from penchant.training._trajectory import record_steps, weight_dims
 from penchant.training.batching import AbstractBatching, FullBatch
+from penchant.training.executors import AbstractExecutor, Here
 
 if TYPE_CHECKING:
     import xarray
 
 SAVE_SECONDS = 5.0
 
-FEWEST_LANES = 8
-"""Fewer lanes than this are not dealt to another thread."""
-
-_STATE_AXES: Any = RunState(None, 0, 0, 0)
+TASK_SECONDS = 10.0
+"""What a task of an executor takes, about: a worker that dies loses no more."""
 
 
 def sweep(
@@ -61,6 +58,7 @@ def sweep(
     weights: bool = True,
     progress: bool | None = None,
     save: str | Path | None = None,
+    executor: AbstractExecutor | None = None,
 ) -> "xarray.Dataset":
     r"""Run every combination of a grid of hyper-parameters, vectorised.
 
@@ -97,10 +95,14 @@ def sweep(
         weights: Keep the weights of every record; a network's as one flat axis
             `parameter`, of which the problem's `unflat` makes a pytree again.
         progress: Show a bar; None for one on a terminal or in a notebook.
-        save: Path of a Zarr store. Records are written there as the sweep proceeds,
-            with a checkpoint; if the store holds this same sweep, unfinished, it goes
-            on from its last checkpoint, whatever ended it. Records that are no longer
-            there as they were written are computed again, with a warning.
+        save: Path of a Zarr store, or its URL, such as `s3://bucket/runs.zarr` (through
+            fsspec; nothing is locked there). Records are written there as the sweep
+            proceeds, with a checkpoint; if the store holds this same sweep, unfinished,
+            it goes on from its last checkpoint, whatever ended it. Records that are no
+            longer there as they were written are computed again, with a warning.
+        executor: Where the runs are made, such as `executors.Ray()`; None for this
+            process. The numbers are the same to the last bit, and a store is resumed
+            by either.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -108,7 +110,13 @@ def sweep(
             or the store holds something else, can't be written, or is in use by
             another process.
         OSError: If the store can't be written any more; what is in it is kept.
+        RuntimeError: If a task of the executor failed as often as is tried; what was
+            done is in the store.
     """
+    if executor is not None:
+        check_instance(
+            "executor", executor, AbstractExecutor, "one of penchant.executors"
+        )
     steps = check_count("steps", steps)
     record = check_count("record", record, least=2)
     if step_size is None and "step_size" not in grid:
@@ -118,7 +126,7 @@ def sweep(
     axes = read_grid(grid, rule)
     _check_values(axes, rule, initial)
     at = record_steps(steps, record)
-    layout: Layout = {name: ((), ()) for name in _names(problem)}
+    layout: Layout = {name: ((), ()) for name in names_of(problem)}
     if weights:
         layout["weights"] = _weight_layout(initial)
     shape = tuple(len(axis.values) for axis in axes)
@@ -130,19 +138,23 @@ def sweep(
         "steps": steps,
         "penchant": importlib.metadata.version("penchant"),
     }
-    if save is None:
+    where = None if save is None else place("save:", save)
+    if where is None:
         store: MemoryStore | ZarrStore = MemoryStore(axes, at, layout)
     else:
         size = tuple(s.stop - s.start for s in boxes[0])
-        store = ZarrStore(Path(save), axes, at, layout, size, attrs)
-    job = _Job(rule, initial, axes, at, boxes, layout, store)
+        store = ZarrStore(where, axes, at, layout, size, attrs, executor is not None)
+    plan = Plan(rule, initial, axes, at, layout, group_size(math.prod(shape)))
+    job = _Job(plan, boxes, store)
     with (
-        _held(save),
+        contextlib.nullcontext() if where is None else where.held("save:"),
         progress_bar(progress, steps * len(boxes), 0, "sweeping") as report,
     ):
         try:
-            job.run(steps, report)
+            job.run(executor, report)
         except OSError as error:
+            if isinstance(error, ConnectionError):
+                raise  # of the executor
             raise OSError(
                 f"save: {save} can't be written: {error.strerror or error}. The same "
                 "call goes on from what is stored there."
@@ -150,63 +162,67 @@ def sweep(
     return store.dataset(attrs)
 
 
-def _held(save: str | Path | None) -> contextlib.AbstractContextManager[None]:
-    if save is None:
-        return contextlib.nullcontext()
-    path = Path(save)
-    return held("save:", path, path.with_name(path.name + ".lock"))
-
-
 class _Job:
-    """A sweep under way: which box of lanes, how far, and what is not stored yet."""
+    """A sweep under way: which boxes of lanes, how far, and what is not stored yet."""
 
     def __init__(
         self,
-        rule: Rule,
-        initial: Tree,
-        axes: list[Axis],
-        at: np.ndarray,
+        plan: Plan,
         boxes: list[Box],
-        layout: Layout,
         store: MemoryStore | ZarrStore,
     ):
-        self.rule, self.initial, self.axes, self.at = rule, initial, axes, at
-        self.boxes, self.layout, self.store = boxes, layout, store
-        self.identity = checkpoints.fingerprint(rule, initial) | {
-            "grid": repr([(axis.name, _listed(axis.values)) for axis in axes]),
-            "steps": repr(at.tolist()),
-            "weights": repr("weights" in layout),
+        self.plan, self.boxes, self.store = plan, boxes, store
+        rule = plan.rule
+        self.identity = checkpoints.fingerprint(rule, plan.initial) | {
+            "grid": repr([(axis.name, _listed(axis.values)) for axis in plan.axes]),
+            "steps": repr(plan.at.tolist()),
+            "weights": repr("weights" in plan.layout),
         }
-        self.box = 0
+        self.box = 0  # the one that runs here
         self.state: Any = None
-        self.first = 0  # index of the first pending record
         self.pending: list[dict[str, np.ndarray]] = []
-        # of the records stored so far, a box's by the name of the variable
+        # of each box: how many records are stored, and their digest by variable
+        self.counts = [0] * len(boxes)
         self.digests: list[dict[str, str]] = [{} for _ in boxes]
+        self.parts: dict[Part, dict[str, np.ndarray]] = {}  # of boxes not yet whole
         self.saved = time.monotonic()
+        self.seconds = math.inf  # that a group takes, compiled
 
-    def run(self, steps: int, report: Any) -> None:
+    def run(self, executor: AbstractExecutor | None, report: Any) -> None:
         self._resume()
-        while self.box < len(self.boxes):
-            box = self.boxes[self.box]
-            call = _Vectorised(self.rule, self.initial, points_in(self.axes, box))
-            if self.state is None:
-                self.state = call.start()
-            else:
-                self.state = self._restored(call.start())
-            runner = Runner(self.rule, call.advance)
-            while (step := int(self.state.step)) < steps:
-                due = int(self.at[np.searchsorted(self.at, step, side="right")])
-                self.state, mean = runner(self.state, due)
-                report(self.box * steps + int(self.state.step), mean)
-                if int(self.state.step) == due:
-                    self.pending.append(call.record(self.state, self.layout, box))
-                if time.monotonic() - self.saved > SAVE_SECONDS:
-                    self._flush()
-            self.box += 1
-            self.state = None
-            self._flush(box)
-            self.first = 0
+        if self.state is not None:
+            self._run_box(report)
+        if executor is not None:
+            self._spread(executor, self._unfinished(), report)
+        self._spread(Here(), sorted({part.box for part in self.parts}), report)
+        for box in self._unfinished():
+            self.box = box
+            self._run_box(report)
+
+    def _unfinished(self) -> list[int]:
+        return [i for i, count in enumerate(self.counts) if count < len(self.plan.at)]
+
+    # in this process, records as they come
+
+    def _run_box(self, report: Any) -> None:
+        plan, box = self.plan, self.boxes[self.box]
+        call = plan.vectorised(points_in(plan.axes, box))
+        states = call.start()
+        if self.state is not None:
+            states = call.split(self._restored(call.merged(states)))
+        self.state = states
+        runner = Runner(plan.rule, call.advance)
+        done = sum(count == len(plan.at) for count in self.counts)
+        while (step := int(self.state.step)) < plan.steps:
+            due = int(plan.at[np.searchsorted(plan.at, step, side="right")])
+            self.state, mean = runner(self.state, due)
+            report(done * plan.steps + int(self.state.step), mean)
+            if int(self.state.step) == due:
+                self.pending.append(call.record(self.state, plan.layout))
+            if time.monotonic() - self.saved > SAVE_SECONDS:
+                self._flush(call.merged(self.state))
+        self._flush(call.merged(self.state))
+        self.state = None
 
     def _restored(self, fresh: RunState) -> RunState:
         try:
@@ -214,42 +230,122 @@ class _Job:
         except ValueError as error:
             raise ValueError(f"{self.store_name} is {error}") from None
 
-    def _flush(self, finished: Box | None = None) -> None:
+    def _flush(self, state: RunState) -> None:
         """Save what is pending, and the state, so that nothing of it is lost."""
-        box = finished or self.boxes[self.box]
         stacked = self._stack()
-        if isinstance(self.store, ZarrStore):
-            arrays = {f"pending_{name}": values for name, values in stacked.items()}
-            if self.state is not None:
-                arrays |= checkpoints.leaves_of("state", self.state)
-            meta = {
-                "fingerprint": self.identity,
-                "box": self.box,
-                "first": self.first,
-                "pending_box": self.boxes.index(box),
-                "running": self.state is not None,
-                "digests": self.digests,
-            }
-            self.store.save(meta, arrays)
-        self.store.write(box, self.first, stacked)
-        self._chain(self.boxes.index(box), stacked)
-        self.first += len(self.pending)
+        self._save(stacked, state)
+        self._store(self.box, stacked, len(self.pending))
         self.pending = []
-        self.saved = time.monotonic()
 
     def _stack(self) -> dict[str, np.ndarray]:
-        along = len(self.axes)
         if not self.pending:
             return {}
-        return {
-            name: np.stack([record[name] for record in self.pending], axis=along)
-            for name in self.layout
+        box = self.boxes[self.box]
+        joined = {
+            name: np.stack([record[name] for record in self.pending], axis=1)
+            for name in self.plan.layout
         }
+        return _in_box(joined, box)
+
+    # in tasks, wherever these run
+
+    def _spread(
+        self, executor: AbstractExecutor, boxes: list[int], report: Any
+    ) -> None:
+        plan = dataclasses.replace(self.plan, threads=executor.threads)
+        least = self.counts.count(len(plan.at)) * plan.steps
+        lanes_done, total = 0, sum(self._count_of(box) for box in boxes)
+        try:
+            for part, result in executor.run(run_part, plan, self._tasks(boxes)):
+                self._received(part, result)
+                lanes_done += len(part.points)
+                share = lanes_done / max(1, total)
+                mean = float(np.mean(result.records["log_loss"][:, -1]))
+                report(int(least + share * len(boxes) * plan.steps), mean)
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"{error} What was done is stored where save was given, and the same "
+                "call goes on from there."
+            ) from error
+        finally:
+            if self.parts:
+                self._save({}, None)
+
+    def _count_of(self, box: int) -> int:
+        return math.prod(s.stop - s.start for s in self.boxes[box])
+
+    def _tasks(self, boxes: list[int]) -> Iterator[Part]:
+        """Groups not yet done, as many a task as take `TASK_SECONDS`."""
+        plan = self.plan
+        for box in boxes:
+            points = points_in(plan.axes, self.boxes[box])
+            have = {part.first for part in self.parts if part.box == box}
+            first = 0
+            while first < len(points):
+                stop = first + plan.size
+                if first not in have:
+                    most = max(1.0, min(TASK_SECONDS / self.seconds, len(points)))
+                    while stop < first + int(most) * plan.size and stop not in have:
+                        stop += plan.size
+                    yield Part(box, first, points[first:stop])
+                first = stop
+
+    def _received(self, part: Part, result: Result) -> None:
+        """Keep a task's records, a group each; store a box that is whole."""
+        groups = -(-len(part.points) // self.plan.size)
+        self.seconds = min(self.seconds, result.seconds / groups)
+        for at in range(0, len(part.points), self.plan.size):
+            cut = slice(at, at + self.plan.size)
+            key = Part(part.box, part.first + at, part.points[cut])
+            self.parts[key] = {k: v[cut] for k, v in result.records.items()}
+        mine = sorted(p for p in self.parts if p.box == part.box)
+        if sum(len(p.points) for p in mine) == self._count_of(part.box):
+            records = {
+                name: np.concatenate([self.parts[p][name] for p in mine])
+                for name in self.plan.layout
+            }
+            box = self.boxes[part.box]
+            for p in mine:
+                del self.parts[p]
+            self._store(part.box, _in_box(records, box), len(self.plan.at))
+            self._save({}, None)
+        elif time.monotonic() - self.saved > SAVE_SECONDS:
+            self._save({}, None)
+
+    # what lasts
+
+    def _store(self, box: int, records: dict[str, np.ndarray], count: int) -> None:
+        self.store.write(self.boxes[box], self.counts[box], records)
+        self._chain(box, records)
+        self.counts[box] += count
+
+    def _save(self, pending: dict[str, np.ndarray], state: RunState | None) -> None:
+        """Replace the checkpoint."""
+        self.saved = time.monotonic()
+        if isinstance(self.store, MemoryStore):
+            return
+        arrays = {f"pending_{name}": values for name, values in pending.items()}
+        if state is not None:
+            arrays |= checkpoints.leaves_of("state", state)
+        parts = sorted(self.parts)
+        for i, part in enumerate(parts):
+            kept = self.parts[part].items()
+            arrays |= {f"part{i}_{name}": values for name, values in kept}
+        meta = {
+            "fingerprint": self.identity,
+            "box": self.box,
+            "running": state is not None and int(state.step) < self.plan.steps,
+            "counts": self.counts,
+            "digests": self.digests,
+            "parts": [[part.box, part.first] for part in parts],
+            "size": self.plan.size,
+        }
+        self.store.save(meta, arrays)
 
     def _chain(self, box: int, stored: dict[str, np.ndarray]) -> None:
         if isinstance(self.store, MemoryStore):
             return
-        along, digests = len(self.axes), self.digests[box]
+        along, digests = len(self.plan.axes), self.digests[box]
         for name, values in stored.items():
             digests[name] = chained(digests.get(name, ""), values, along)
 
@@ -259,49 +355,60 @@ class _Job:
         found = self.store.load()
         if found is None:
             self.store.create(self.identity)
-            self._flush()
+            self._save({}, None)
             return
         meta, arrays = found
         part = checkpoints.differing(meta.get("fingerprint", {}), self.identity)
         if part is not None:
             raise ValueError(
-                f"save: {self.store.path} holds another sweep: its {part} differs. "
+                f"save: {self.store.place} holds another sweep: its {part} differs. "
                 "Give another path, or delete it."
             )
         self._check(meta)
         if not self._is_whole(meta):
             warnings.warn(
-                f"save: {self.store.path} has lost records, or holds others than were "
+                f"save: {self.store.place} has lost records, or holds others than were "
                 "written: the sweep starts anew.",
                 stacklevel=4,
             )
             self.store.create(self.identity)
-            self._flush()
+            self._save({}, None)
             return
-        pending = {
-            name: arrays[f"pending_{name}"]
-            for name in self.layout
-            if f"pending_{name}" in arrays
-        }
+        self.box, self.counts = meta["box"], meta["counts"]
         self.digests = meta["digests"]
-        self.store.write(self.boxes[meta["pending_box"]], meta["first"], pending)
-        self._chain(meta["pending_box"], pending)
-        self.box = meta["box"]
+        pending = self._named("pending_", arrays)
+        along = len(self.plan.axes)
+        count = next((v.shape[along] for v in pending.values()), 0)
+        self._store(self.box, pending, count)
         if meta["running"]:
-            count = next((v.shape[len(self.axes)] for v in pending.values()), 0)
-            self.first = meta["first"] + count
             self.state = arrays
+        if meta["size"] == self.plan.size:
+            self._resume_parts(meta["parts"], arrays)
+
+    def _resume_parts(
+        self, parts: list[list[int]], arrays: dict[str, np.ndarray]
+    ) -> None:
+        for i, (box, first) in enumerate(parts):
+            points = points_in(self.plan.axes, self.boxes[box])
+            part = Part(box, first, points[first : first + self.plan.size])
+            self.parts[part] = self._named(f"part{i}_", arrays)
+
+    def _named(
+        self, prefix: str, arrays: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        names = [name for name in self.plan.layout if prefix + name in arrays]
+        return {name: arrays[prefix + name] for name in names}
 
     def _check(self, meta: dict[str, Any]) -> None:
         """Refuse a checkpoint whose places are not in the sweep."""
-        count, r = len(self.boxes), len(self.at)
-        bounds = {"box": count, "pending_box": count - 1, "first": r, "running": 1}
-        for name, most in bounds.items():
+        most = len(self.boxes) - 1
+        bounds = {"box": most, "running": 1}
+        for name, bound in bounds.items():
             seen = meta.get(name)
-            if not (isinstance(seen, int) and 0 <= seen <= most):
+            if not (isinstance(seen, int) and 0 <= seen <= bound):
                 raise ValueError(
                     f"{self.store_name} is no readable checkpoint: {name} must lie "
-                    f"between 0 and {most}; got {seen!r}."
+                    f"between 0 and {bound}; got {seen!r}."
                 )
 
     @property
@@ -312,99 +419,20 @@ class _Job:
     def _is_whole(self, meta: dict[str, Any]) -> bool:
         """Whether all is in the store that was there at a checkpoint."""
         assert isinstance(self.store, ZarrStore)
-        digests = meta.get("digests")  # none in those of version 0.1.0
-        if not isinstance(digests, list) or len(digests) != len(self.boxes):
+        digests, counts = meta.get("digests"), meta.get("counts")
+        # none in those of version 0.1.0
+        if not all(
+            isinstance(each, list) and len(each) == len(self.boxes)
+            for each in (digests, counts)
+        ):
             return False
-        last = meta["pending_box"]
-        counts = [len(self.at)] * last + [meta["first"]]
-        return all(
-            self.store.is_whole(box, count, digest)
-            for box, count, digest in zip(self.boxes, counts, digests, strict=False)
-        )
+        return all(map(self.store.is_whole, self.boxes, counts, digests))  # type: ignore[arg-type]
 
 
-def _cores() -> int:
-    """Those that this process may run on: two threads on one core wait in turns."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-class _Vectorised:
-    """The compiled calls for one box of lanes.
-
-    On a CPU the lanes are dealt to one thread a core: a loop that is compiled as one
-    function runs on a single core by itself.
-    """
-
-    def __init__(self, rule: Rule, initial: Tree, points: list[dict[str, Any]]):
-        cores = _cores() if jax.default_backend() == "cpu" else 1
-        groups = max(1, min(cores, len(points) // FEWEST_LANES))
-        cuts = np.linspace(0, len(points), groups + 1).astype(int)
-        parts = [points[a:b] for a, b in itertools.pairwise(cuts)]
-        self.sizes = [len(part) for part in parts]
-        self.parts = [lanes(rule, initial, part) for part in parts]
-        rule_axes = self.parts[0].rule_axes
-        self._start = eqx.filter_vmap(
-            start, in_axes=(rule_axes, 0), out_axes=_STATE_AXES
-        )
-        self._advance = eqx.filter_jit(
-            eqx.filter_vmap(
-                advance,
-                in_axes=(rule_axes, _STATE_AXES, None, None),
-                out_axes=(_STATE_AXES, 0),
-            )
-        )
-
-    def start(self) -> RunState:
-        states = [self._start(part.rule, part.initial) for part in self.parts]
-        return self._merge(states)
-
-    def advance(
-        self, rule: Rule, state: RunState, until: Any, inline: bool
-    ) -> tuple[RunState, Any]:
-        del rule  # each part has its own
-        run = lambda part, state: jax.block_until_ready(
-            self._advance(part.rule, state, until, inline)
-        )
-        states = self._split(state)
-        if len(states) == 1:
-            return run(self.parts[0], states[0])
-        with ThreadPoolExecutor(len(states)) as pool:
-            done = list(pool.map(run, self.parts, states))
-        return self._merge([d[0] for d in done]), jnp.concatenate([d[1] for d in done])
-
-    def _merge(self, states: list[RunState]) -> RunState:
-        if len(states) == 1:
-            return states[0]
-        join = lambda *leaves: jnp.concatenate(leaves)
-        return RunState(
-            states[0].step,
-            jax.tree.map(join, *(s.weights for s in states)),
-            jax.tree.map(join, *(s.optimizer for s in states)),
-            jax.tree.map(join, *(s.pace for s in states)),
-        )
-
-    def _split(self, state: RunState) -> list[RunState]:
-        ends = np.cumsum(self.sizes)
-        parts = []
-        for a, b in zip([0, *ends[:-1]], ends, strict=True):
-            cut = functools.partial(lambda a, b, leaf: leaf[a:b], int(a), int(b))
-            rest = (state.weights, state.optimizer, state.pace)
-            parts.append(RunState(state.step, *jax.tree.map(cut, rest)))
-        return parts
-
-    def record(
-        self, state: RunState, layout: Layout, box: Box
-    ) -> dict[str, np.ndarray]:
-        shape = tuple(s.stop - s.start for s in box)
-        out = _measure(self.parts[0].rule.problem, state.weights)
-        if "weights" in layout:
-            out["weights"] = _stored(state.weights)
-        return {
-            name: np.asarray(value).reshape(*shape, *np.shape(value)[1:])
-            for name, value in out.items()
-        }
+def _in_box(records: dict[str, np.ndarray], box: Box) -> dict[str, np.ndarray]:
+    """Records whose first axis is that of the lanes, with the box's axes instead."""
+    shape = tuple(s.stop - s.start for s in box)
+    return {name: x.reshape(*shape, *x.shape[1:]) for name, x in records.items()}
 
 
 def _weight_layout(w: Parameters) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -413,31 +441,6 @@ def _weight_layout(w: Parameters) -> tuple[tuple[int, ...], tuple[str, ...]]:
         return w.shape, weight_dims(w.ndim)
     count = sum(leaf.size for leaf in jax.tree.leaves(w))
     return (count,), ("parameter",)
-
-
-def _stored(w: Parameters) -> jax.Array:
-    """Weights of all lanes in that layout; the problem's `unflat` is the inverse."""
-    if isinstance(w, jax.Array):
-        return w
-    return jax.vmap(lambda one: ravel_pytree(one)[0])(w)
-
-
-def _names(problem: AbstractProblem) -> tuple[str, str]:
-    """What is recorded beside the weights: a margin where there are any."""
-    if isinstance(problem, AbstractClassification):
-        return "log_loss", "margin"
-    return "log_loss", "loss"
-
-
-@eqx.filter_jit
-def _measure(problem: AbstractProblem, w: Tree) -> dict[str, Any]:
-    def one(w: Tree) -> dict[str, Any]:
-        seen = problem.recorded(w)
-        if isinstance(problem, AbstractClassification):
-            return {"log_loss": seen, "margin": jnp.min(problem.margins(w))}
-        return {"log_loss": jnp.log(seen), "loss": seen}
-
-    return dict(jax.lax.map(one, w, batch_size=64))
 
 
 def _check_values(axes: list[Axis], rule: Rule, initial: Tree) -> None:

@@ -25,6 +25,7 @@ from penchant.training._divergence import cause, is_finite
 from penchant.training._loop import (
     Rule,
     RunState,
+    States,
     advance_jit,
     start,
     through_jit,
@@ -210,13 +211,13 @@ class _Calls:
         elif taken > 4 * wanted and self.chunk > 1:
             self.chunk //= 2
 
-    def steps(self, state: RunState, stop: int) -> tuple[RunState, Any]:
+    def steps(self, state: RunState | States, stop: int) -> tuple[Any, Any]:
         """All steps up to number `stop`."""
         return self._called(self.advance, state, jnp.asarray(stop))
 
     def _called(
-        self, compiled: Callable[..., Any], state: RunState, until: Any
-    ) -> tuple[RunState, Any]:
+        self, compiled: Callable[..., Any], state: RunState | States, until: Any
+    ) -> tuple[Any, Any]:
         if self.inline:
             try:
                 return compiled(self.rule, state, until, True)
@@ -230,7 +231,9 @@ class _Calls:
 class Runner(_Calls):
     """Goes towards a step, in calls that record at their end."""
 
-    def __call__(self, state: RunState, until: int) -> tuple[RunState, float]:
+    def __call__(
+        self, state: RunState | States, until: int
+    ) -> tuple[RunState | States, float]:
         """Go towards step `until`, and return after one call."""
         step = int(np.max(np.asarray(state.step)))
         stop = min(until, step + self.chunk)

@@ -1,0 +1,273 @@
+"""Sweeps handed to others: a real Ray cluster of this machine, and a stranger's."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import warnings
+
+import equinox as eqx
+import numpy as np
+import pytest
+
+import penchant as pn
+from penchant.training import _lanes, _sweep
+from penchant.training._lanes import Vectorised
+from tests.cases import binary
+from tests.training.test_sweep import ADAM, POWER, Counted, assert_same, small
+
+Here = pn.executors.Here
+GRID = {"b2": np.linspace(0.5, 0.99, 5), "step_size": np.geomspace(1e-3, 0.3, 8)}
+FOUND = {"grid": GRID, "steps": 150, "record": 5}
+
+
+class Backwards(pn.executors.AbstractExecutor):
+    """A stranger's: takes four tasks, pickles them as a cluster would, last one first.
+
+    `fails` maps the number of a call to what is raised in its place.
+    """
+
+    def __init__(self, fails=None):
+        self.fails, self.calls, self.most = fails or {}, 0, 0
+
+    @property
+    def threads(self):
+        return 1
+
+    def run(self, function, shared, tasks):
+        function, shared = pickle.loads(pickle.dumps((function, shared)))
+        tasks = iter(tasks)
+        while batch := [t for _, t in zip(range(4), tasks, strict=False)]:
+            self.most = max(self.most, len(batch))
+            for task in reversed(batch):
+                self.calls += 1
+                if self.calls in self.fails:
+                    raise self.fails[self.calls]
+                yield task, pickle.loads(pickle.dumps(function(shared, task)))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray of two workers on the loopback."""
+    ray = pytest.importorskip("ray")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Ray's own
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            object_store_memory=100_000_000,
+            _node_ip_address="127.0.0.1",
+        )
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return small(**FOUND)
+
+
+def test_groups_are_cut_by_the_sweep_alone():
+    assert [_lanes.group_size(n) for n in (1, 7, 8, 40, 64, 200, 512, 10**6)] == [
+        1, 7, 8, 8, 8, 25, 64, 64,
+    ]  # fmt: skip
+
+
+def test_any_executor_gives_the_same_bits(whole, tmp_path):
+    assert_same(small(**FOUND, executor=Here()), whole)
+    backwards = Backwards()
+    assert_same(small(**FOUND, executor=backwards), whole)
+    assert backwards.most == 4
+    stored = small(**FOUND, executor=Backwards(), save=tmp_path / "runs.zarr")
+    assert_same(stored, whole)
+
+
+@pytest.mark.parametrize("boxes", [3, 16])
+def test_several_boxes_are_whole_each(boxes, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr("penchant.training._grid.MOST_LANES", boxes)
+    assert_same(small(**FOUND, executor=Backwards()), whole)
+    assert_same(
+        small(**FOUND, executor=Backwards(), save=tmp_path / "runs.zarr"), whole
+    )
+
+
+def test_a_lane_has_the_bits_of_its_run_alone_at_any_number_of_lanes():
+    def lane(count):
+        grid = {"b2": np.linspace(0.5, 0.99, count), "seed": [3]}
+        runs = pn.sweep(
+            binary(0), ADAM, grid=grid, steps=300, step_size=POWER, record=4,
+            batching=pn.batching.Shuffled(1),
+        )  # fmt: skip
+        return runs.isel(b2=0, seed=0).weights.to_numpy()
+
+    run = pn.train(
+        binary(0), pn.optimizers.Adam(0.9, 0.5, 0.0), steps=300, step_size=POWER,
+        record=4, batching=pn.batching.Shuffled(1), key=3,
+    )  # fmt: skip
+    for count in (1, 5, 64, 600):
+        assert np.array_equal(lane(count), run.weights), count
+
+
+@pytest.mark.parametrize("second", [None, Here(), Backwards()])
+def test_what_an_executor_left_anybody_finishes(second, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr("penchant.training._grid.MOST_LANES", 24)
+    path = tmp_path / "runs.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        small(**FOUND, save=path, executor=Backwards({4: KeyboardInterrupt()}))
+    made = []
+    original = Vectorised.start
+    monkeypatch.setattr(
+        Vectorised, "start", lambda call: made.append(call.count) or original(call)
+    )
+    assert_same(small(**FOUND, save=path, executor=second), whole)
+    assert sum(made) == 40 - 3 * 8  # three groups were kept
+
+
+def test_what_began_here_an_executor_finishes(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr("penchant.training._grid.MOST_LANES", 24)
+    monkeypatch.setattr(_sweep, "SAVE_SECONDS", 0.0)
+    path = tmp_path / "runs.zarr"
+    with monkeypatch.context() as patch:
+        before = Counted(patch, 6)
+        with pytest.raises(KeyboardInterrupt):
+            small(**FOUND, save=path)
+    assert before.steps > 0
+    after = Counted(monkeypatch)
+    assert_same(small(**FOUND, save=path, executor=Backwards()), whole)
+    assert after.starts[0] == before.steps  # the box went on from its last step
+
+
+def test_a_task_that_fails_for_good_loses_nothing(whole, tmp_path):
+    path = tmp_path / "runs.zarr"
+    failing = Backwards({4: RuntimeError("lanes 0 to 7 failed")})
+    with pytest.raises(RuntimeError, match="the same call goes on from there"):
+        small(**FOUND, save=path, executor=failing)
+    assert_same(small(**FOUND, save=path), whole)
+
+
+def test_urls_of_object_stores(whole):
+    pytest.importorskip("fsspec")
+    url = "memory://bucket/runs.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        small(**FOUND, save=url, executor=Backwards({3: KeyboardInterrupt()}))
+    assert_same(small(**FOUND, save=url), whole)
+    assert_same(small(**FOUND, save=url), whole)  # read
+    with pytest.raises(ValueError, match="holds another sweep: its steps differ"):
+        small(**{**FOUND, "steps": 90}, save=url)
+    with pytest.raises(ValueError, match="save: nowhere://x can't be reached"):
+        small(save="nowhere://x")
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_bits(cluster, whole):
+    assert_same(small(**FOUND, executor=pn.executors.Ray()), whole)
+
+
+class Poisoned(pn.optimizers.Adam):
+    """Adam, but that the first worker it starts in is killed, or told to fail."""
+
+    how: str = eqx.field(static=True, default="kill")
+    mark: str = eqx.field(static=True, default="")
+    driver: int = eqx.field(static=True, default=0)
+
+    def init(self, w):
+        if os.getpid() != self.driver and not os.path.exists(self.mark):
+            if self.how != "raise always":
+                with open(self.mark, "w"):
+                    pass
+            if self.how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ZeroDivisionError("poisoned")
+        return super().init(w)
+
+
+def poisoned(how, tmp_path):
+    return Poisoned(
+        0.9, 0.95, 0.0, how=how, mark=f"{tmp_path}/mark", driver=os.getpid()
+    )
+
+
+@pytest.mark.parametrize(
+    "how", ["kill", pytest.param("raise", marks=pytest.mark.slow)]
+)
+def test_a_task_lost_with_its_worker_is_made_again(how, cluster, whole, tmp_path):
+    rule = poisoned(how, tmp_path)
+    with pytest.warns(RuntimeWarning, match=r"is tried again \(1 of 3\)"):
+        runs = small(
+            **{**FOUND, "optimizer": rule}, executor=pn.executors.Ray(),
+            save=tmp_path / "runs.zarr",
+        )  # fmt: skip
+    assert os.path.exists(rule.mark)
+    assert_same(runs, whole)
+
+
+@pytest.mark.slow
+def test_a_task_that_always_raises_is_given_up(cluster, tmp_path):
+    given = {**FOUND, "optimizer": poisoned("raise always", tmp_path)}
+    words = "failed 2 times on the cluster: ZeroDivisionError: poisoned"
+    with (
+        pytest.warns(RuntimeWarning, match="tried again"),
+        pytest.raises(RuntimeError, match=words),
+    ):
+        small(**given, executor=pn.executors.Ray(retries=1))
+
+
+DRIVER = """
+import sys, penchant as pn
+from penchant.training import _sweep
+from tests.training.test_executors import FOUND, small
+
+_sweep.SAVE_SECONDS = _sweep.TASK_SECONDS = 0.0
+received = _sweep._Job._received
+def told(job, part, result):
+    received(job, part, result)
+    if len(job.parts) == 2:
+        print("two", flush=True)
+        __import__("time").sleep(600)
+_sweep._Job._received = told
+small(**FOUND, save=sys.argv[1], executor=pn.executors.Ray())
+"""
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_loses_no_task(whole, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    path = tmp_path / "runs.zarr"
+    child = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout.readline() == "two\n"
+        child.kill()
+        child.communicate(timeout=60)
+    finally:
+        child.kill()
+    made = []
+    original = Vectorised.start
+    monkeypatch.setattr(
+        Vectorised, "start", lambda call: made.append(call.count) or original(call)
+    )
+    assert_same(small(**FOUND, save=path), whole)
+    assert sum(made) == 40 - 2 * 8
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "words"),
+    [
+        ({"resources": {"CPU": -1}}, ValueError, "not negative; got 'CPU': -1"),
+        ({"retries": -1}, ValueError, "retries"),
+    ],
+)
+def test_bad_executors_are_refused(kwargs, error, words):
+    with pytest.raises(error, match=words):
+        pn.executors.Ray(**kwargs)
+
+
+def test_workers_of_another_version_are_refused(whole):
+    from penchant.training.executors import _called
+
+    with pytest.raises(RuntimeError, match=r"the worker has jax .*, the driver 0\.0"):
+        _called((len, None, {"penchant": pn.__version__, "jax": "0.0"}), None)
