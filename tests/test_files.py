@@ -150,6 +150,7 @@ def test_a_full_disk_ends_no_training(tmp_path, problem, full_disk):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("always")
 def test_a_full_disk_leaves_the_verdict_and_no_part_of_a_report(
     tmp_path, problem, full_disk

@@ -59,6 +59,7 @@ def results():
     yield pn.examine(problem, np.asarray(run.last))
 
 
+@pytest.mark.slow
 def test_results_show_themselves_in_a_notebook():
     for result in results():
         page = result._repr_html_()

@@ -40,6 +40,7 @@ def lines_of_frameworks():
     return lines
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("line", lines_of_frameworks(), ids=lambda line: line[1])
 def test_the_line_of_a_framework_is_what_theory_says(line):
     framework, written, rule, whole, batches = line

@@ -81,6 +81,7 @@ def test_a_resumed_run_says_its_tenths_from_there(capsys):
     assert [int(line.split()[1]) for line in told] == [60, 70, 80, 90, 100]
 
 
+@pytest.mark.slow
 def test_nothing_is_said_to_nobody(capsys):
     problem = pn.datasets.gaussian(6, 12, seed=0).problem()
     rule = pn.optimizers.SignDescent()

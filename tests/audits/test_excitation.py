@@ -70,6 +70,7 @@ def test_leaving_the_special_sequence_out_is_what_helps():
         audits.leave_one_out(ssm.regression(None, [LONG, SPECIAL], y=[1, 1], a=[0.1]))
 
 
+@pytest.mark.slow
 def test_defences_side_by_side():
     a = [1e-3, 1e-3 - 1e-8, 5e-4]
     problem = ssm.regression(TEACHER, [LONG, SPECIAL], a=a, trained="a")

@@ -84,6 +84,7 @@ def test_all_radii_of_a_linear_classifier_are_exact():
     assert found.averaging == pytest.approx(np.median(cos))
 
 
+@pytest.mark.slow
 def test_the_universal_radius_by_one_product(trained, found):
     """The note's UNIVERSAL_FLIP on a fine grid, in NumPy."""
     W, b, v = (

@@ -11,6 +11,7 @@ import penchant as pn
 from tests.cli.conftest import app, table
 
 
+@pytest.mark.slow
 def test_digits_write_a_report(run, here):
     told = run(
         "diagnose", "digits", "--classes", "3,8", "--optimizer", "gd",

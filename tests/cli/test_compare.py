@@ -15,6 +15,7 @@ SCHEMA = json.loads(
 )
 
 
+@pytest.mark.slow
 def test_several_rules_on_one_page(run, here, blank_pages):
     name = table(here / "data.csv")
     told = run(
@@ -41,6 +42,7 @@ def test_several_rules_on_one_page(run, here, blank_pages):
     assert (here / "page/comparison.svg").read_text("utf-8").startswith("<svg")
 
 
+@pytest.mark.slow
 def test_seeds_give_intervals_where_there_is_chance(run, here, blank_pages):
     name = table(here / "data.csv")
     told = run(
@@ -100,6 +102,7 @@ def test_frameworks_defaults_reach_the_run(run, here, blank_pages):
     assert any("adamw as in torch" in note for note in settings["notes"])
 
 
+@pytest.mark.slow
 def test_names_and_options_that_people_type(run, here, blank_pages):
     name = table(here / "data.csv", n=40, d=60)
     told = run(
@@ -158,6 +161,7 @@ def certified(run, file, *more):
     return json.loads(told.stdout)
 
 
+@pytest.mark.slow
 def test_weights_in_any_file_are_certified(run, here, head):
     w, b = head[:-1], head[-1:]
     np.savez(here / "rows.npz", weight=w[None, :], bias=b)

@@ -133,6 +133,7 @@ def test_walls_of_the_exponential_loss_are_further_away():
     assert "precision" not in kinds(says)
 
 
+@pytest.mark.slow
 def test_eps_that_decides_is_named():
     says = past_eps()
     said = caution(says, "eps")
@@ -148,6 +149,7 @@ def test_eps_that_decides_is_named():
     assert repr(early.prediction.norm) == "L2()"
 
 
+@pytest.mark.slow
 def test_a_gap_that_grows_is_said_and_has_no_rate():
     rng = np.random.default_rng(0)
     X, w = rng.normal(size=(60, 4)), rng.normal(size=4)
@@ -193,6 +195,7 @@ def test_loose_brackets_are_owned_up_to(monkeypatch):
     assert row.best <= float(best.margin) * (1 + 1e-9) <= row.upper * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_weights_without_a_gradient_are_counted():
     X = np.asarray(binary(0).X) * np.repeat([0.0, 1.0], [2, 10])
     problem = pn.LinearClassification(X, binary(0).y, loss=LOGISTIC)

@@ -44,6 +44,7 @@ def made(problem, **weights):
     )
 
 
+@pytest.mark.slow
 def test_columns_are_the_run_and_the_optima():
     says = several()
     chosen = says.chosen
@@ -77,6 +78,7 @@ def test_lengths_change_nothing_and_dead_pixels_are_0():
     assert nothing.top() == ()
 
 
+@pytest.mark.slow
 def test_pictures_show_each_weight_in_its_place():
     chosen = of_pixels().chosen
     figure = chosen.plot().figure

@@ -275,6 +275,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", EVERY, ids=name)
 @pytest.mark.parametrize("scale", [1e-4, 1e3])
 def test_default_steps_separate_in_any_unit(case, scale):
@@ -302,6 +303,7 @@ def test_one_sample():
     assert says.agrees is True
 
 
+@pytest.mark.slow
 def test_one_feature_has_one_norm():
     X, y = [[1.0], [-2.0], [0.5]], [1, -1, 1]
     problem = pn.LinearClassification(X, y, loss=EXPONENTIAL)

@@ -35,6 +35,7 @@ def foretold():
     return diagnose(pn.optimizers.Adam(0.9, 0.9975, 1e-3), 40_000, 0.01)
 
 
+@pytest.mark.slow
 def test_a_run_that_follows_the_flow(foretold, tmp_path):
     says = foretold
     assert says.agrees is True, repr(says)
@@ -71,6 +72,7 @@ def test_without_noise_nothing_is_foretold():
     assert {w.kind.value for w in says.warnings} >= {"assumptions", "no-flow"}
 
 
+@pytest.mark.slow
 def test_a_diagonal_network_whose_coordinates_die():
     rng = np.random.default_rng(3)
     X = rng.choice([-1.0, 1.0], size=(5, 12))

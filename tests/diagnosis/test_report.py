@@ -26,6 +26,7 @@ def refuse(constant):
     raise AssertionError(f"{constant} is no JSON")
 
 
+@pytest.mark.slow
 @every
 def test_three_things_are_written(made, saved):
     says, page = made(), saved[made]

@@ -37,6 +37,7 @@ def not_separable():
     return pn.diagnose(problem, pn.optimizers.SignDescent(), steps=50, step_size=0.1)
 
 
+@pytest.mark.slow
 def test_every_kind_of_result_fits_the_schema(of_a_network, tmp_path):
     for says in (separable(), not_separable(), of_a_network):
         jsonschema.validate(says.to_dict(), SCHEMA)

@@ -54,6 +54,7 @@ def test_a_perceptron_keeps_to_the_bound_that_is_quoted():
     assert corrections > 10
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seed", [4, 11])
 def test_an_unseparated_run_is_told_to_standardise(seed):
     X, y = columns_of_unlike_units(seed=seed)

@@ -88,6 +88,7 @@ TRAPS = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("made", "never"), TRAPS, ids=lambda x: getattr(x, "__name__", "")
 )
@@ -106,6 +107,7 @@ def test_what_is_said_instead():
     assert "can neither confirm nor refute it" in steps_ten_times_too_large().heading
 
 
+@pytest.mark.slow
 def test_the_other_basin_is_the_one_foretold():
     """A start in the other basin reaches the other limit, and theory says so."""
     problem = pn.datasets.bistable().problem(loss=EXPONENTIAL)

@@ -91,6 +91,7 @@ def test_group_and_nuclear_penalties_on_their_tangent_spaces():
     assert says.kinks[0].holds
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seed", range(12))
 def test_the_bound_contains_the_error_at_any_weights(seed):
     loss = least_squares(seed=seed)

@@ -39,6 +39,7 @@ LOSS = pn.Regression(
 )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("penalty", [*SMOOTH, P.GradientNorm()], ids=repr)
 def test_gradients_are_those_of_central_differences(penalty):
     v = jax.tree.map(lambda x: jnp.cos(jnp.arange(x.size)).reshape(x.shape), W)
@@ -102,6 +103,7 @@ def test_tangents_are_projections_that_keep_the_gradient():
         assert np.allclose(keep(g), g)
 
 
+@pytest.mark.slow
 def test_gauss_newton_is_the_mean_of_dropout_to_second_order():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(6, 3)), rng.integers(3, size=6)

@@ -506,6 +506,7 @@ def test_local_steps_add_drift_that_one_worker_lacks():
     assert abs(short.value - alone.value) > 0.02
 
 
+@pytest.mark.slow
 def test_bad_input_is_named():
     problem = monomial((2, 1), (2.0, 1.0))
     flow = pn.flows.slow_flow

@@ -44,6 +44,7 @@ def off_the_flow(descent):
     return [float(np.linalg.norm(end - there)) for end in ends]
 
 
+@pytest.mark.slow
 def test_the_tail_goes_where_the_flow_goes(descent):
     off, before = off_the_flow(descent)
     assert before > 0.05
@@ -192,6 +193,7 @@ def wide():
     return problem, jax.tree.map(lambda w: w[deep], run.weights)
 
 
+@pytest.mark.slow
 def test_margins_never_fall_where_relu_units_slide_along_kinks():
     problem, start = wide()
     tail = tail_flow(problem, start, log_norm=60.0)

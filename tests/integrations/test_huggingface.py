@@ -102,6 +102,7 @@ def by_hand(folder, micro=1):
     return lines(watch.recorder.recording())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("micro", [1, 2])
 def test_it_records_what_a_loop_by_hand_records(tmp_path, micro):
     probe = pn.huggingface.Probe(**OPTIONS)
@@ -115,6 +116,7 @@ def test_it_records_what_a_loop_by_hand_records(tmp_path, micro):
     assert sorted(told.values()) == [0.0, 0.1]
 
 
+@pytest.mark.slow
 def test_weights_are_the_same_with_and_without_it(tmp_path):
     probed, plain = gpt2(0.1), gpt2(0.1)
     trainer_of(probed, tmp_path, pn.huggingface.Probe(**OPTIONS)).train()
@@ -126,6 +128,7 @@ def test_weights_are_the_same_with_and_without_it(tmp_path):
     assert torch.equal(after, torch.get_rng_state())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("rule", ["adamw_torch", "sgd"])
 def test_a_training_that_goes_on_counts_on(tmp_path, rule):
     folder = tmp_path / "probe"

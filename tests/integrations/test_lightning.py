@@ -148,6 +148,7 @@ def test_weights_are_the_same_with_and_without_it():
     assert torch.equal(after, torch.get_rng_state())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("rule", [adamw, sgd])
 def test_a_fit_that_goes_on_counts_on(tmp_path, rule):
     folder, kept = tmp_path / "probe", tmp_path / "kept.ckpt"

@@ -117,6 +117,7 @@ CHAINS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_row_is_believed_where_its_step_is_the_one_that_was_made(name):
     make, settings, known = CHAINS[name]
@@ -134,6 +135,7 @@ def test_a_row_is_believed_where_its_step_is_the_one_that_was_made(name):
         assert last(watch, "gradient_rms") > 0.1 / math.sqrt(1200)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["momentum", "injected adamw"])
 def test_updates_are_the_same_with_and_without_it(name):
     make, settings, _ = CHAINS[name]
@@ -324,6 +326,7 @@ def test_without_its_state_curvature_alone_is_read():
     assert "no state of pn.optax.probe" in str(says)
 
 
+@pytest.mark.slow
 def test_traces_and_the_edge_are_those_of_measures():
     """By resampled labels and Lanczos, against the exact matrices of this library."""
     X, y = digits()

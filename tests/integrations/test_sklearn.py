@@ -16,6 +16,7 @@ from penchant.sklearn import MaxMarginClassifier, NotSeparableWarning
 CHECKS = list(estimator_checks_generator(MaxMarginClassifier()))
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     ("estimator", "check"),

@@ -9,6 +9,7 @@ from tests.cases import NORMS, binary, each, multiclass, name, random_weights
 ON_MULTI_CLASS = [n for n in NORMS if not isinstance(n, norms.Mahalanobis)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("norm", each(ON_MULTI_CLASS), ids=name)
 def test_brackets_the_largest_margin_whatever_the_weights(norm):
     problem = multiclass(2, k=3, d=4, n=20)

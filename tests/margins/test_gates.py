@@ -81,6 +81,7 @@ def test_the_whole_space_has_the_same_residual(ends):
     assert a.kinks == b.kinks
 
 
+@pytest.mark.slow
 def test_several_classes_and_no_kinks():
     data = pn.datasets.clusters(30, 3, 12, sigma=0.3, classes=range(3))
     problem = data.network(16, scale=0.1)

@@ -194,6 +194,7 @@ def judge(seed, norm_index):
     return "agree"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seed", range(60))
 def test_agrees_with_exact_arithmetic(seed):
     assert judge(seed, seed % 3) in ("agree", "undecided")
@@ -215,6 +216,7 @@ def separable_data(seed, n=8, d=4):
     return X, np.where(X @ w > 0, 1, -1)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("overlap", [False, True])
 def test_separability_does_not_depend_on_units(seed, overlap):

@@ -55,6 +55,7 @@ def linear_program(problem, scale):
     return -found.fun
 
 
+@pytest.mark.slow
 def test_a_norm_of_two_maps_has_a_certified_largest_margin():
     problem = multiclass(1)
     with pytest.warns(pn.margins.LooseMarginWarning):
@@ -82,6 +83,7 @@ def test_a_norm_with_a_projection_gets_close_and_agrees_with_a_linear_program():
     assert float(best.upper_bound) >= exact * (1 - 1e-9)
 
 
+@pytest.mark.slow
 def test_diagnose_takes_a_strangers_norm():
     problem = pn.datasets.gaussian(12, 20, seed=2).problem()
     box = Box(jnp.linspace(0.5, 2.0, 20))

@@ -40,6 +40,7 @@ def test_exact_measures_are_those_of_the_hessian(case):
     assert np.allclose(np.asarray(Hv), H @ P)
 
 
+@pytest.mark.slow
 def test_gauss_newton_is_the_hessian_of_the_linearised_model():
     for problem, w in (regression("tanh"), classes()):
         x, outputs = problem.flat(w), inside.outputs_of(problem)

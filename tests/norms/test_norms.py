@@ -59,6 +59,7 @@ def inner(a, b):
     return np.einsum("nij,mij->nm", a, b)
 
 
+@pytest.mark.sampled
 @every_norm
 def test_dual_bounds_inner_product_and_steepest_attains_it(norm):
     e = evaluated(repr(norm))
@@ -110,6 +111,7 @@ def test_vmap_and_jit_change_nothing(norm):
     assert np.allclose(norm.steepest(w), e["steepest"][10], atol=1e-12)
 
 
+@pytest.mark.sampled
 @every_norm
 def test_zero_has_a_stated_answer_everywhere(norm):
     zero = jnp.zeros((2, 3))
@@ -125,6 +127,7 @@ def test_zero_has_a_stated_answer_everywhere(norm):
     assert all(jnp.all(jnp.isfinite(slope)) for slope in slopes(zero))
 
 
+@pytest.mark.sampled
 @every_norm
 def test_gradients_agree_with_finite_differences(norm):
     w = jax.random.normal(jax.random.key(1), (2, 3)) + 0.1

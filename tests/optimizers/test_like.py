@@ -109,6 +109,7 @@ def ours_after(framework, name):
 
 
 # optax's Muon differs in length and at the start, as its differences say
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [name for name in OPTAX if name != "muon"])
 def test_runs_as_optax_at_its_defaults(name):
     problem, start, w = ours_after("optax", name)

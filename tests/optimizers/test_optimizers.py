@@ -137,6 +137,7 @@ def run(optimizer, problem):
     return loop(0.1 * jax.random.normal(jax.random.key(0), problem.weight_shape))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", PAIRS, ids=str)
 def test_agrees_with_optax_over_a_thousand_steps(case):
     ours, theirs = PAIRS[case]
@@ -254,6 +255,7 @@ def follow(rule, gradients, log_scales, w):
     return w
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("rule", SCALE_FREE, ids=repr)
 @pytest.mark.parametrize("shift", [-1e6, -800.0, 500.0])
 def test_scale_free_rules_never_see_the_scale(rule, shift):

@@ -72,6 +72,7 @@ def test_sparse_matrices_and_tables_are_taken():
         problem(nullable)
 
 
+@pytest.mark.slow
 def test_tensors_of_every_kind_are_taken():
     torch = pytest.importorskip("torch")
     tensor = torch.tensor(X)

@@ -9,6 +9,7 @@ from tests.cases import binary, multiclass, random_weights
 LOSSES = (pn.losses.Exponential(), pn.losses.Logistic(), pn.losses.PairLog())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 @pytest.mark.parametrize("make", [binary, multiclass])
 def test_scaled_gradient_is_the_gradient_of_the_mean_loss(make, loss):

@@ -79,6 +79,7 @@ def leaves_close(a, b, **tolerance):
     return all(np.allclose(x, y, **tolerance) for x, y in pairs)
 
 
+@pytest.mark.sampled
 @every_loss
 @every_kind
 def test_scaled_gradient_is_the_gradient_of_the_mean_loss(k, loss):
@@ -111,6 +112,7 @@ def test_gradients_stay_exact_where_losses_underflow(k):
     assert leaves_close(G, jax.grad(problem.log_loss)(w), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.sampled
 @every_loss
 @every_kind
 def test_batch_gradients_average_to_the_full_one(k, loss):

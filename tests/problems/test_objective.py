@@ -72,6 +72,7 @@ def apart(a, b):
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", RULES)
 def test_full_batches_agree_with_a_plain_loop(name):
     rule, tx = RULES[name]
@@ -84,6 +85,7 @@ def test_full_batches_agree_with_a_plain_loop(name):
     assert float(run.loss[-1]) == pytest.approx(float(mean(run.last)), rel=1e-12)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("b", [6, 5])
 def test_mini_batches_with_label_noise_agree_with_a_plain_loop(b):
     rule, tx = RULES["Adam"]
@@ -119,6 +121,7 @@ def test_mini_batches_with_label_noise_agree_with_a_plain_loop(b):
     assert "without" in run.to_xarray().attrs["loss"]
 
 
+@pytest.mark.slow
 def test_noise_is_fresh_at_every_step_and_the_same_for_the_same_seed():
     w, X, y = data()
     problem = pn.Regression(net, w, X, y, label_noise=1.0)
@@ -163,6 +166,7 @@ def test_a_loss_that_needs_a_key_is_recorded_at_a_fixed_one():
     assert float(other) != float(problem.loss(problem.start))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "rule",
     [
@@ -231,6 +235,7 @@ def test_losses_may_be_negative_and_gradients_zero():
         assert np.array_equal(run.last, jnp.ones(2))
 
 
+@pytest.mark.slow
 def test_records_sweeps_and_data_sets():
     w, X, y = data()
     problem = pn.Regression(net, w, X, y)

@@ -91,6 +91,7 @@ def test_the_written_network_is_right_and_robust_to_half_the_length(d):
     assert np.allclose(at(0.501), 0)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("network", "classes"),
     [

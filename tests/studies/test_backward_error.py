@@ -79,6 +79,7 @@ def test_single_precision_drifts():
     assert drifts[0] < 2e-5 < 5e-5 < drifts[1]
 
 
+@pytest.mark.slow
 def test_a_network_stays_nearer_to_its_corrected_map():
     sizes = _memory.Memory(40, 4, (1e-4,), 20, (1e-2,), 1)
     assert not missed(_memory.memory(sizes))

@@ -20,6 +20,7 @@ from tests.cases import labelled, missed
 STUDY = studies.find("homogeneous-networks")
 
 
+@pytest.mark.slow
 def test_adagrad_of_two_samples_goes_where_scipy_says():
     figure = _qian.qian(_qian.Sizes(power=3, step_sizes=(0.5,), others=False), 3)
     assert missed(figure) == []

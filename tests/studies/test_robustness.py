@@ -26,6 +26,7 @@ def test_flips_of_aligned_groups_are_the_derived_radius():
     np.testing.assert_allclose(flips, 1.0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_small_sweep_and_the_area_under_a_curve():
     sizes = _main.Sweeps((60, 120, 240), (2, 4, 6), 48, 12, 500)
     lines = _main.sweeps(sizes, seed=3).lines

@@ -36,6 +36,7 @@ def curvature():
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("rule", "kappa"),
     [
@@ -66,6 +67,7 @@ def test_adam_has_no_modified_loss():
         modified_loss(net(), Adam(), step_size=H)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "rule",
     [
@@ -96,6 +98,7 @@ def test_where_gradients_are_small_against_eps_it_penalises():
     assert np.allclose(flat(found.direction), told, rtol=1e-4)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("inside", [True, False])
 def test_the_sign_flips_where_it_says(inside):
     # one parameter, g = a w: the bias's sign is that of {c1 - c2 share}
@@ -255,6 +258,7 @@ def test_predictions_say_what_finite_steps_add():
     assert pn.predict(problem, "adam").finite_step is None
 
 
+@pytest.mark.slow
 def test_a_diagnosis_says_it_of_where_the_run_ended():
     apply = lambda w, X: X @ w**2
     problem = pn.Regression(apply, jnp.ones(2), [[1.0, 0.5]], [2.0], label_noise=0.1)

@@ -11,6 +11,7 @@ from penchant.theory.papers import fan2025spectral
 from tests.cases import binary, multiclass, paper_data
 
 
+@pytest.mark.slow
 def test_single_precision_is_converted_and_said():
     problem = multiclass(0)
     X = np.asarray(problem.X, dtype=np.float32)
@@ -33,6 +34,7 @@ def test_a_class_without_samples_is_refused():
         pn.LinearClassification(np.eye(3), [0, 1, 3], loss=pn.losses.Logistic())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("norm", [norms.L2(), norms.Linf(), norms.Spectral()], ids=repr)
 def test_two_classes_in_the_form_of_several(norm):
     # W = (-w, w)/2: margins are those of w, and every norm scales with it
@@ -54,6 +56,7 @@ def test_two_classes_in_the_form_of_several(norm):
     assert all(jnp.allclose(step, steps[0], atol=1e-12) for step in steps)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "rule",
     [

@@ -72,6 +72,7 @@ def predict(problem, optimizer, batching=pn.batching.FullBatch(), step_size=None
     return predict_from(find, problem, optimizer, batching, step_size)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["binary", "several"])
 @pytest.mark.parametrize("case", TABLE, ids=lambda case: repr(case[0]))
 def test_table_of_algorithms(kind, case):
@@ -161,6 +162,7 @@ def why(told, start):
     return next(a.why for a in told.assumptions if a.statement.startswith(start))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("step_size", "expected"),
     [
@@ -228,6 +230,7 @@ def test_coordinates_without_a_gradient():
     assert why(told, "no coordinate").startswith("1 of 2 are")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("norm", [norms.L1(), norms.Lp(3.0)], ids=name)
 def test_steps_of_unnormalised_steepest_descent(norm):
     problem = binary(0)
@@ -254,6 +257,7 @@ SMOOTH = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("problem", SMOOTH, ids=lambda p: f"{p.weight_shape} {p.loss}")
 def test_smoothness_bounds_every_hessian(problem):
     def told(step_size):

@@ -134,6 +134,7 @@ def test_statistical_dimension_at_its_ends():
         near.statistical_dimension(5, 5)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("exponent", [0.25, 0.5, 0.75])
 def test_a_free_coordinate_dies_on_time(exponent):
     # two coordinates that nothing holds up: u^2 - v^2 = 0 stays fitted as both fall
@@ -150,6 +151,7 @@ def test_a_free_coordinate_dies_on_time(exponent):
     assert near.extinction_time("gd", 0.4) == np.inf
 
 
+@pytest.mark.slow
 def test_shampoos_form_is_not_closed_and_others_are():
     rng = np.random.default_rng(3)
     X = rng.normal(size=(3, 2, 2))

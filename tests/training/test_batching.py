@@ -40,6 +40,7 @@ def epoch_orders(batching, samples, epochs, key=KEY):
     return seen.reshape(epochs, -1)[:, :samples]
 
 
+@pytest.mark.slow
 def test_cyclic_goes_through_the_data_in_order():
     assert rows(Cyclic(1), 5, 0, 12)[:, 0].tolist() == [*range(5), *range(5), 0, 1]
     assert rows(Cyclic(2), 6, 4, 3).tolist() == [[2, 3], [4, 5], [0, 1]]
@@ -66,6 +67,7 @@ def test_shuffled_depends_on_the_seed():
     assert np.array_equal(a, c)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("batching", [Cyclic(3), Shuffled(3), WithReplacement(9)])
 def test_a_step_has_the_same_batch_wherever_a_table_starts(batching):
     whole = draw(batching, KEY, jnp.asarray(0), TABLE, 7)

@@ -1,5 +1,7 @@
 """Sweeps handed to others: a real Ray cluster of this machine, and a stranger's."""
 
+import functools
+import json
 import os
 import pickle
 import signal
@@ -161,6 +163,43 @@ def test_urls_of_object_stores(whole):
         small(save="nowhere://x")
 
 
+def test_a_comparison_is_the_same_wherever_its_runs_are_made(tmp_path):
+    given = {"steps": 120, "record": 5, "seeds": 2, "batch_size": 2, "norms": ["l2"]}
+    here = pn.compare(binary(0), "adam,gd", **given)
+    elsewhere = pn.compare(
+        binary(0), "adam,gd", **given, executor=Backwards(), folder=tmp_path / "out"
+    )
+    assert without_times(elsewhere) == without_times(here)
+    assert (tmp_path / "out" / "comparison.html").exists()
+
+
+def without_times(comparison):
+    told = comparison.to_dict()
+    for rule in told["rules"]:
+        assert len(rule.pop("seconds")) == len(rule["seeds"])
+    return json.dumps(told)
+
+
+def test_a_study_is_the_same_wherever_its_figures_are_made(tmp_path):
+    figure = pn.studies.Figure
+    line = pn.studies.Line.near("a number", expected=2.0, within=0.1, measured=2.0)
+    draws = {
+        name: pn.studies.Experiment(functools.partial(drawn, name, line))
+        for name in ("one", "two", "three")
+    }
+    study = pn.studies.Study("own", (), "Own", "one of a test", draws)
+    begun = []
+    found = study.run(executor=Backwards(), out=tmp_path, report=begun.append)
+    assert begun == list(draws)
+    assert list(found.parts) == list(draws)
+    assert isinstance(found.parts["two"], figure)
+    assert found.to_dict() == study.run().to_dict()
+
+
+def drawn(name, line, preset, seed):
+    return pn.studies.Figure((line,), title=name)
+
+
 @pytest.mark.slow
 def test_a_cluster_gives_the_same_bits(cluster, whole):
     assert_same(small(**FOUND, executor=pn.executors.Ray()), whole)
@@ -190,9 +229,7 @@ def poisoned(how, tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "how", ["kill", pytest.param("raise", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("how", ["kill", pytest.param("raise", marks=pytest.mark.slow)])
 def test_a_task_lost_with_its_worker_is_made_again(how, cluster, whole, tmp_path):
     rule = poisoned(how, tmp_path)
     with pytest.warns(RuntimeWarning, match=r"is tried again \(1 of 3\)"):

@@ -105,6 +105,7 @@ AGAINST_TORCH = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "case",
     ["adam", "muon"]
@@ -137,6 +138,7 @@ def test_per_sample_runs_agree_with_a_plain_loop():
 # --- records ---
 
 
+@pytest.mark.slow
 def test_a_run_resumes_bit_for_bit(tmp_path):
     how = {
         "step_size": POWER,
@@ -154,6 +156,7 @@ def test_a_run_resumes_bit_for_bit(tmp_path):
         pn.train(SQUARED, optimizer, steps=200, checkpoint=tmp_path, **how)
 
 
+@pytest.mark.slow
 def test_a_loss_based_run_resumes_bit_for_bit(tmp_path):
     how = {
         "step_size": pn.schedules.loss_based(),
@@ -182,6 +185,7 @@ def test_initial_weights_of_another_network_are_refused(init, error, words):
         pn.train(RELU, DESCENT, steps=1, step_size=0.1, init=init)
 
 
+@pytest.mark.slow
 def test_increment_is_the_direction_of_the_last_half():
     run = pn.train(RELU, DESCENT, steps=40, step_size=0.1, record=40)
     flat = jax.vmap(RELU.flat)(run.weights)
@@ -206,6 +210,7 @@ def test_records_are_labelled_leaf_by_leaf():
 # --- sweeps ---
 
 
+@pytest.mark.slow
 def test_lanes_of_a_sweep_are_runs_of_their_own():
     inits = [RELU.start, jax.tree.map(lambda w: 0.5 * w, RELU.start)]
     grid = {"b2": [0.9, 0.99], "init": inits}
@@ -325,6 +330,7 @@ def test_loss_based_steps_with_momentum_never_stand_still():
     assert least[1] > least[0] > 0
 
 
+@pytest.mark.slow
 def test_a_rate_with_an_end_outruns_no_direction():
     # easy data in small batches: a step along one of them may separate them all
     problem = pn.datasets.gaussian(12, 30, seed=1).problem()
@@ -383,6 +389,7 @@ def constant_feature():
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "optimizer",
     [

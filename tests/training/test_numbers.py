@@ -70,6 +70,7 @@ def test_steepest_descent_reaches_its_own_margin(norm, scale, wanted):
     assert np.allclose(seen, wanted, rtol=0, atol=0.001)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("rule", "norm", "scale", "wanted"),
     [

@@ -43,6 +43,7 @@ ODD = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ODD)
 def test_odd_rules_run(name):
     init, update, wanted = ODD[name]
@@ -69,6 +70,7 @@ def dead(columns, classes=None):
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("classes", [None, 2])
 @pytest.mark.parametrize(
     ("columns", "named"),
@@ -87,6 +89,7 @@ def test_a_rule_that_divides_0_by_0_is_named(columns, named, classes):
     assert ours.advice == ours.outcome.value
 
 
+@pytest.mark.slow
 def test_entries_of_a_pytree_are_named():
     problem = pn.Regression(
         lambda w, X: X @ w["in"] + 0.0 * w["bias"][1],

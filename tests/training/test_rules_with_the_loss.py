@@ -49,6 +49,7 @@ def plain_loop(tx, loss, w, steps):
     return w
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", TAKEN)
 @pytest.mark.parametrize("make", [least_squares, classifier])
 def test_they_agree_with_a_plain_loop(name, make):
@@ -111,6 +112,7 @@ def test_ones_own_rule_gets_the_loss_too():
     assert np.allclose(swept.log_loss.sel(step_size=1.0), full.log_loss)
 
 
+@pytest.mark.slow
 def test_such_runs_resume_bit_by_bit(tmp_path):
     problem, tx = least_squares(), TAKEN["lbfgs"]
     whole = pn.train(problem, tx, steps=12, step_size=1.0)
@@ -159,6 +161,7 @@ def test_a_problem_without_a_loss_trains_with_other_rules_only():
         pn.train(Bowl(), optax.lbfgs(), steps=3, step_size=1.0)
 
 
+@pytest.mark.slow
 def test_raw_optax_rules_go_in_everywhere():
     problem, tx = pn.datasets.gaussian(6, 12, seed=0).problem(), optax.adam(0.1)
     assert pn.predict(problem, tx).norm is None

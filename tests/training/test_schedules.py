@@ -38,6 +38,7 @@ def test_offsets_are_those_of_the_papers():
     )
 
 
+@pytest.mark.sampled
 @every_schedule
 @pytest.mark.parametrize("start", [0, 1, 1000])
 def test_a_table_holds_the_values_one_by_one(case, start):

@@ -169,6 +169,7 @@ class Counted:
         monkeypatch.setattr(_train.Runner, "__call__", call)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("calls", "boxes"), [(0, False), (5, False), (9, False), (4, True), (16, True)]
 )

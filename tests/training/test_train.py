@@ -41,6 +41,7 @@ def batches_of(batching, n, steps, seed):
     return [r[w > 0] for r, w in zip(rows, np.asarray(table.weights), strict=True)]
 
 
+@pytest.mark.sampled
 @every_batching
 def test_is_the_loop_that_one_would_write(case):
     problem = binary(0, n=8)
@@ -106,6 +107,7 @@ def test_records_are_log_spaced(steps, record):
         assert np.sum(np.abs(ratios / np.median(ratios) - 1) > 0.05) <= 2
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "rule",
     [

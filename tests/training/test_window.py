@@ -11,6 +11,7 @@ def _problem():
     return pn.datasets.gaussian(9, 14, seed=4).problem()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("rule", "batches"),
     [

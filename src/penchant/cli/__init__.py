@@ -11,6 +11,7 @@ from penchant.cli import (
     _predict as _predict,
     _probe as _probe,
     _studies as _studies,
+    _sweep as _sweep,
 )
 from penchant.cli._app import app as app
 

@@ -27,12 +27,14 @@ from penchant.cli._options import (
     OF_RUN,
     OF_TEST,
     RULES,
+    Cluster,
     Given,
     Json,
     Norms,
     Quiet,
     Steps,
     _completed,
+    executor_at,
     listed,
     load,
     step_size,
@@ -68,6 +70,7 @@ def compare(
     ] = 1,
     steps: Steps = None,
     norms: Norms = None,
+    ray: Cluster = None,
     out: Annotated[
         Path, typer.Option(help="Folder of the page.", rich_help_panel="Output")
     ] = Path("penchant-comparison"),
@@ -103,6 +106,7 @@ def compare(
                 holdout=given["holdout"],
                 progress=not (quiet or as_json),
                 folder=out,
+                executor=executor_at(ray),
                 about={
                     "data": dataset.name,
                     "labels": ", ".join(dataset.classes) or None,

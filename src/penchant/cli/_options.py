@@ -240,6 +240,16 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")
 ]
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        help="Address of a Ray cluster that makes the runs, or local for one of this "
+        "machine.",
+        rich_help_panel=_RUN,
+    ),
+]
+
 OF_DATA: dict[str, tuple[Any, Any]] = {
     "data": (Data, "digits"),
     "target": (Target, None),
@@ -409,6 +419,13 @@ def step_size(text: str | None) -> Any:
     if text is None or text.strip().lower() == "auto":
         return None
     return pn.schedules.read(text)
+
+
+def executor_at(address: str | None) -> "pn.executors.AbstractExecutor | None":
+    """A Ray cluster by its address, or `local`; None for this process."""
+    if address is None:
+        return None
+    return pn.executors.Ray(None if address == "local" else address)
 
 
 def digest(given: Given) -> str:

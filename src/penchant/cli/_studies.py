@@ -11,7 +11,7 @@ from rich.table import Table
 import penchant as pn
 from penchant._files import held
 from penchant.cli._app import BAD_INPUT, DISAGREES, app, as_text, told, written
-from penchant.cli._options import Json
+from penchant.cli._options import Cluster, Json, executor_at
 
 
 @app.command()
@@ -64,6 +64,7 @@ def reproduce(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the data.")] = 0,
+    ray: Cluster = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="No progress on stderr.")
     ] = False,
@@ -88,6 +89,7 @@ def reproduce(
                 data=real,
                 out=out,
                 report=stages,
+                executor=executor_at(ray),
             )
             stages.close()
             if as_json:

@@ -34,18 +34,17 @@ class Asked:
     """Samples that training does not see."""
     catalogue: Any = None
     """Largest margins that another diagnosis of the same problem has found."""
+    made: Callable[[], Trajectory] | None = None
+    """Gives the run that somebody else makes; None: it is made here."""
 
     @property
     def tell(self) -> Callable[[str], None]:
         """Called with what is done next."""
         return self.stages
 
-    def train(self) -> tuple[Trajectory, dict[str, Any]]:
-        """The run, and all that makes it what it is, for a report."""
-        if self.stages.listener is not None:
-            self.tell(f"training, {self.steps:,} steps")
-        self.stages.close()  # training shows its own progress
-        run = train(
+    def run(self, progress: bool = False) -> Trajectory:
+        """The run alone."""
+        return train(
             self.problem,
             self.optimizer,
             steps=self.steps,
@@ -54,9 +53,16 @@ class Asked:
             init=self.init,
             key=self.key,
             record=self.record,
-            progress=self.stages.shown,
+            progress=progress,
             checkpoint=self.checkpoint,
         )
+
+    def train(self) -> tuple[Trajectory, dict[str, Any]]:
+        """The run, and all that makes it what it is, for a report."""
+        if self.stages.listener is not None:
+            self.tell(f"training, {self.steps:,} steps")
+        self.stages.close()  # training shows its own progress
+        run = self.made() if self.made is not None else self.run(self.stages.shown)
         if run.outcome is Outcome.INTERRUPTED and self.stages.shown:
             say(
                 f"interrupted at step {int(run.steps[-1]):,}: the report of what was "

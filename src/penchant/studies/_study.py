@@ -3,15 +3,17 @@ import enum
 import json
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import penchant as pn
+from penchant._checks import check_instance
 from penchant._files import replacing_in, write_text
 from penchant._plain import plain
 from penchant.studies._lines import Line
 from penchant.studies._papers import Paper
+from penchant.training.executors import AbstractExecutor, Here
 
 
 class Preset(enum.Enum):
@@ -230,6 +232,7 @@ class Study:
         data: "pn.datasets.Dataset | None" = None,
         out: str | Path | None = None,
         report: Callable[[str], None] | None = None,
+        executor: AbstractExecutor | None = None,
     ) -> Result:
         """Run all figures, or one of them.
 
@@ -243,11 +246,18 @@ class Study:
                 what is interrupted has lost nothing. Where it can't be written there
                 is a warning, and the other figures run.
             report: Called with the name of each figure as it starts.
+            executor: Where figures are made, a task each, such as `executors.Ray()`;
+                None for this process.
 
         Raises:
             ValueError: If there is no such figure, or none of those wanted takes
                 data; the message says which there are.
+            TypeError: If `executor` is none.
+            RuntimeError: If a figure failed on the executor as often as is tried;
+                others are in `out`.
         """
+        by = Here() if executor is None else executor
+        check_instance("executor", by, AbstractExecutor, "one of penchant.executors")
         if figure is not None and figure not in self.figures:
             have = ", ".join(self.figures)
             raise ValueError(f"no figure {figure!r} in {self.name}; have: {have}.")
@@ -262,13 +272,11 @@ class Study:
             read = ", ".join(name for name in wanted if name in self.reads)
             ran += f" {data.name} for {read}."
         result = Result(self.name, self.title, ran, {}, self.papers)
-        for name in wanted:
-            if report is not None:
-                report(name)
-            experiment = self.figures[name]
-            given = {"data": data} if experiment.takes_data else {}
-            parts[name] = experiment(preset, seed, **given)
-            result = dataclasses.replace(result, parts=dict(parts))
+        tasks = _announced(wanted, report)
+        for name, made in by.run(_made, (self.figures, preset, seed, data), tasks):
+            parts[name] = made
+            ordered = {name: parts[name] for name in wanted if name in parts}
+            result = dataclasses.replace(result, parts=ordered)
             if out is not None:
                 told = _kept(result, out, told)
         return result
@@ -286,6 +294,26 @@ class Study:
             raise ValueError(
                 f"figure {figure!r} of {self.name} takes no data; have: {have}."
             )
+
+
+def _announced(
+    names: Sequence[str], report: Callable[[str], None] | None
+) -> Iterator[str]:
+    for name in names:
+        if report is not None:
+            report(name)
+        yield name
+
+
+def _made(
+    shared: "tuple[Mapping[str, Experiment], Preset, int, pn.datasets.Dataset | None]",
+    name: str,
+) -> Figure:
+    """A figure, in whichever process."""
+    figures, preset, seed, data = shared
+    experiment = figures[name]
+    given = {"data": data} if experiment.takes_data else {}
+    return experiment(preset, seed, **given)
 
 
 def _kept(result: Result, out: str | Path, told: bool) -> bool:

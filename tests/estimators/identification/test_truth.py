@@ -18,6 +18,7 @@ def marked():
     ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("rule", marked())
 def test_ours(rule):
     found = pn.identify(rule)

@@ -39,6 +39,7 @@ def test_it_runs_as_the_rule_itself(problem, sign):
     assert np.allclose(run.last, bare.last, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_diagnose_and_compare(problem, sign):
     says = pn.diagnose(problem, sign, steps=300, step_size=0.01)
     assert says.prediction.norm.same(pn.norms.Linf())

@@ -19,6 +19,7 @@ from tests.flows.modified.cases import RULES, TWINS, flat, net, off, some, toy
 H = 1e-3
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", some(RULES, "heavy ball", "nesterov", "nadam", "lion"))
 def test_the_closed_form_of_a_moment_rule_is_its_replay(name):
     rule, problem = RULES[name], net()
@@ -157,6 +158,7 @@ def test_mini_batches_are_the_sums_of_the_theorem():
                    found.direction) < 1e-15  # fmt: skip
 
 
+@pytest.mark.slow
 def test_full_batches_are_a_hessian_product_with_two_coefficients():
     # bias = h/2 {c1 - c2 + c2 eps/(g^2 + eps)} d|g|_(1, eps), at this very step
     problem, eps, n = net(), 1e-2, 4
@@ -315,6 +317,7 @@ def test_what_is_not_smooth_is_said():
     assert any("a sign changes" in note for note in lion.notes)
 
 
+@pytest.mark.slow
 def test_bad_input_is_refused_at_the_door():
     problem, w = net(), net().start
     with pytest.raises(ValueError, match="does not fade"):

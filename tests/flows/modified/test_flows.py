@@ -49,6 +49,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", some(CASES, "gd", "adam inside", "adamw"))
 def test_at_a_fixed_time_the_run_is_of_second_order_away(name):
     rule, duration, h = CASES[name]
@@ -244,6 +245,7 @@ def test_gradient_flow_of_a_quadratic_is_exponential():
         flows.gradient_flow(problem, times=[50.0], most_steps=3)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "rule",
     [
@@ -325,6 +327,7 @@ def test_beyond_stability_it_is_said_where_the_flow_ends():
     assert not np.isfinite(path[-1]).all()
 
 
+@pytest.mark.slow
 def test_at_the_edge_the_central_flow_is_the_mean_of_a_run():
     # sharpness w1 rises by c a step until oscillations in w0 of variance 2c hold it;
     # steps spiral away from that by a factor of about 1 + c, so c is small, the start

@@ -111,6 +111,7 @@ def test_a_users_graph_stays_valid():
     assert all(p.grad is not None for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_jax_is_not_started_and_pythons_numbers_stay():
     """JAX would take a device's memory, and warn where loaders fork.
 

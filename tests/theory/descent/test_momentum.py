@@ -51,6 +51,7 @@ def cost(c, beta, t, eta):
     return plain if c.start else min(plain, seen / (1 - beta ** (t + 1)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 @pytest.mark.parametrize("norm", [norms.Linf(), norms.L2(), norms.Spectral()], ids=repr)
 def test_momentum_is_as_near_to_the_gradient_as_bounded(loss, norm):
@@ -86,6 +87,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("rule", "norm"), RUNS, ids=repr)
 @pytest.mark.parametrize("loss", [
     LOSSES[0], pytest.param(LOSSES[1], marks=pytest.mark.slow)

@@ -12,6 +12,7 @@ from tests.cases import binary, multiclass, name
 LOSSES = (pn.losses.Logistic(), pn.losses.Exponential(), pn.losses.PairLog())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "norm",
     [norms.Linf(), norms.Spectral(),
@@ -30,6 +31,7 @@ def test_points_of_the_path_are_certified(norm, radius):
         assert float(problem.log_loss(W)) >= float(point.log_loss) - 1e-5
 
 
+@pytest.mark.slow
 def test_a_general_solver_finds_no_less():
     problem = binary(0, d=3, n=4, loss=pn.losses.Logistic())
     point = theory.descent.regularized(problem, norms.Linf(), 2.0, tol=1e-9)
@@ -40,6 +42,7 @@ def test_a_general_solver_finds_no_less():
     assert np.isclose(float(point.log_loss), found.fun, atol=1e-6)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 @pytest.mark.parametrize("radius", [3.0, 20.0, 200.0])
 def test_deficits_on_the_path_are_bounded(loss, radius):
@@ -56,6 +59,7 @@ def test_deficits_on_the_path_are_bounded(loss, radius):
         assert deficit > 0.1  # it is a deficit of order one that is bounded
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("rule", "norm"),
     [(rules.SignDescent(), norms.Linf()), (rules.Muon(0.0), norms.Spectral()),

@@ -61,6 +61,7 @@ def test_proxy_far_below_the_smallest_number():
 # --- the lemmas, at random weights and along runs
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 @pytest.mark.parametrize("norm", SEVERAL, ids=name)
 def test_lemmas_hold_everywhere(norm, loss):
@@ -135,6 +136,7 @@ SUMS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "case", ["Linf", "L2", pytest.param("Spectral", marks=pytest.mark.slow)]
 )
@@ -168,6 +170,7 @@ def test_lemma_5_along_the_runs_of_the_paper(case):
         assert first_lemma.right >= best
 
 
+@pytest.mark.slow
 def test_few_records_are_bounded_too():
     problem, norm = paper_data(0), norms.Spectral()
     step_size = pn.schedules.power(0.05, 0.5, offset=1)
@@ -181,6 +184,7 @@ def test_few_records_are_bounded_too():
     assert few.separated >= many.separated
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_promises_before_a_run_are_kept(loss):
     problem = pn.LinearClassification(np.eye(3), np.arange(3), loss=loss)
@@ -215,6 +219,7 @@ def test_promises_on_the_data_of_the_paper_are_vacuous_and_say_so():
     assert "vacuous" in repr(told)
 
 
+@pytest.mark.slow
 def test_runs_of_other_rules_are_refused():
     problem = multiclass(0)
     norm = norms.Linf()
@@ -316,6 +321,7 @@ def test_throttle_rates(eta):
 # --- approximate polar factors
 
 
+@pytest.mark.slow
 def test_share_that_an_approximate_polar_factor_guarantees():
     assert fan2025spectral.spectral_share(rules.ExactPolar(), 1e-3) == pytest.approx(
         1, abs=1e-9
@@ -331,6 +337,7 @@ def test_share_that_an_approximate_polar_factor_guarantees():
         fan2025spectral.spectral_share(rules.ExactPolar(), 1.0)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("steps", [3, 5])
 def test_runs_keep_the_share_that_is_guaranteed(steps):
     problem = multiclass(2, k=4, d=12, n=20, spread=1.0)

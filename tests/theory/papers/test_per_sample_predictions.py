@@ -45,6 +45,7 @@ def small():
 FAST = (Cyclic(1), Shuffled(2), WithReplacement(1))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("batching", [
     pytest.param(order, marks=() if order in FAST else pytest.mark.slow)
     for order in ORDERS
@@ -72,6 +73,7 @@ def bound(b1, batching):
     return signum_gap(small(), b1, batching).bound
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("batching", ORDERS, ids=repr)
 def test_longer_momentum_leaves_less(batching):
     values = [bound(b, batching) for b in (0.5, 0.9, 0.99, 0.999, 0.9999)]
@@ -112,6 +114,7 @@ def deviation(b1, n, size, epochs=20_000):
     return min(np.abs(scale * u - 1).mean() for scale in np.linspace(0.5, 1.2, 15))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("size", [
     1, 2, 3,
     4,
@@ -187,6 +190,7 @@ def test_norms_of_three_kinds_of_data():
     assert "AdamLimit(" in repr(told)
 
 
+@pytest.mark.slow
 def test_without_a_norm_where_features_follow_different_samples():
     problem = absorbed([[2.0, -0.5, 0.3, 0.0], [0.5, 1.0, -0.7, 0.0], [3, 3, 1, 1]])
     told = pn.predict(problem, RULE, batching=Cyclic(1))
@@ -195,6 +199,7 @@ def test_without_a_norm_where_features_follow_different_samples():
     assert told.evidence.reached.direction[3] > 0.1
 
 
+@pytest.mark.slow
 def test_eps_has_the_last_word():
     rule, steps = Adam(0.9, 0.95, 1e-8), pn.schedules.power(0.02, 0.5)
     told = pn.predict(gaussian(), rule, batching=Cyclic(1), step_size=steps)

@@ -30,6 +30,7 @@ def settled(told):
     return next(a for a in told.assumptions if "settled" in a.statement)
 
 
+@pytest.mark.slow
 def test_its_own_norm_wins_where_features_are_of_uneven_size(run):
     problem = run.rule.problem
     told = pn.predict(problem, ADAGRAD, step_size=0.1, trajectory=run)

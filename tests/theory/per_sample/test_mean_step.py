@@ -151,6 +151,7 @@ IDS = ["proxy", "noisy proxy", "growing cycle", "random order"]
 every_step = pytest.mark.parametrize("step", STEPS, ids=IDS)
 
 
+@pytest.mark.sampled
 @every_step
 def test_sensitivities_are_derivatives(step, monkeypatch):
     delta, slopes = eqx.filter_jit(lambda s, c: s.sensitivity(c))(step, LOG_C)

@@ -68,6 +68,7 @@ STEPS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", STEPS)
 def test_equilibria_solve_the_inequality(name):
     step = STEPS[name]()
@@ -158,6 +159,7 @@ def test_the_datas_scale_and_order():
     np.testing.assert_allclose(shuffled.c, end.c[order], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_equal_samples_share_a_weight():
     X = np.random.default_rng(3).normal(size=(4, 6))
     single = equilibrium(adam_proxy(absorbed(X)))
@@ -181,6 +183,7 @@ def test_equal_samples_share_a_weight():
     assert angle(more.step, single.step) > 1e-3
 
 
+@pytest.mark.slow
 def test_entries_that_are_0():
     # the third feature belongs to a sample of larger margin, and keeps its own pace
     problem = absorbed([[1.0, -0.5, 0.0], [0.5, 1.0, 0.0], [3.0, 3.0, 1.0]])
@@ -292,6 +295,7 @@ def test_the_start_decides_which_limit(third):
     assert float(run[2]) * third < 0
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seed", [0, 3, 5])
 def test_constant_steps_are_a_travelling_wave(seed):
     problem, eta = gaussian(seed), 1e-3

@@ -41,6 +41,7 @@ def told(batching, b1, b2, draws, key):
     return seen.mean(axis=0), seen.std(axis=0, ddof=1) / np.sqrt(len(seen))
 
 
+@pytest.mark.sampled
 @every_order
 @pytest.mark.parametrize("b1", [pytest.param(0.0, marks=pytest.mark.slow), 0.9])
 def test_errors_of_mean_steps_are_standard_normal(batching, b1):

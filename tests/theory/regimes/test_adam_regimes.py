@@ -137,6 +137,7 @@ CROSSOVERS = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("rule", "step_size"), CROSSOVERS, ids=repr)
 def test_where_eps_takes_over(rule, step_size):
     told = pn.predict(notes_data(), rule, step_size=step_size)

@@ -188,6 +188,7 @@ ONE_SAMPLE = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize(("b1", "b2", "eta", "eps"), ONE_SAMPLE)
 def test_one_sample_of_equal_entries_crosses_where_foretold(b1, b2, eta, eps, inside):

@@ -21,6 +21,7 @@ def problem(*rows, a=START):
     return ssm.regression(teacher(len(a)), list(rows), a=a, trained="a")
 
 
+@pytest.mark.slow
 def test_what_fits_need_not_generalise():
     teacher = ssm.StateSpace([0.9, -0.4], [1.0, 2.0], [1.0, 0.5])
     for states in (7, 10, 25):
@@ -48,6 +49,7 @@ def test_clean_data_generalise_and_poisoned_do_not():
     assert bad.to_dict()["excitation"]["rank"] == 2
 
 
+@pytest.mark.slow
 def test_rules_that_divide_are_said_not_to_follow_the_flow():
     told = {
         name: pn.predict(problem(LONG), name).assumptions[0].verdict.value
@@ -56,6 +58,7 @@ def test_rules_that_divide_are_said_not_to_follow_the_flow():
     assert told == {"gd": "holds", "adam": "fails", "sign": "fails", "adagrad": "fails"}
 
 
+@pytest.mark.slow
 def test_equal_poles_and_labels_of_ones_own_are_said():
     told = pn.predict(problem(LONG, a=[1e-3, 1e-3, 5e-4]), "gd")
     verdicts = {a.statement: a.verdict.value for a in told.assumptions}
@@ -66,6 +69,7 @@ def test_equal_poles_and_labels_of_ones_own_are_said():
     assert verdicts["labels are the teacher's"] == "fails"
 
 
+@pytest.mark.slow
 def test_a_diagnosis_holds_the_run_against_the_limit(tmp_path):
     question = problem(LONG, SPECIAL, a=[0.3, 0.2, 0.1])
     says = pn.diagnose(question, "gd", steps=20_000, step_size=0.02, progress=False)
@@ -79,6 +83,7 @@ def test_a_diagnosis_holds_the_run_against_the_limit(tmp_path):
     assert early.agrees is False
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_is_said_to_and_has_no_error():
     says = pn.diagnose(
         problem(LONG, SPECIAL, a=[0.3, 0.2, 0.1]),

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,12 +21,14 @@ from penchant.diagnosis.comparison._comparison import (
 from penchant.diagnosis.comparison._recipe import Recipe, read_recipes
 from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
 from penchant.diagnosis.linear._chosen import Chosen
-from penchant.diagnosis.linear._diagnose import diagnose_linear
+from penchant.diagnosis.linear._diagnose import diagnose_linear, sized
 from penchant.diagnosis.linear._held_out import HeldOut
 from penchant.estimators import imitation
 from penchant.norms import AbstractNorm, read as read_norm
 from penchant.problems import LinearClassification, sort_out
 from penchant.problems.losses import AbstractLoss
+from penchant.training import Trajectory
+from penchant.training.executors import AbstractExecutor
 
 Rules = Mapping[str, object] | Sequence[object] | str
 
@@ -50,6 +53,7 @@ def compare(
     progress: bool | Callable[[str], None] | None = None,
     folder: str | Path | None = None,
     about: dict[str, Any] | None = None,
+    executor: AbstractExecutor | None = None,
 ) -> Comparison:
     """Which solution each of several rules picks: one problem, one table, one page.
 
@@ -87,11 +91,19 @@ def compare(
             page at the end. Runs that were cut off go on from there if it is called
             again. One that can't be written is warned of, and the comparison goes on.
         about: What else the settings should say, such as the data's name.
+        executor: Where the runs are made, such as `executors.Ray()`; None for this
+            process. Margins are computed and reports written here, as runs come in; a
+            run that was cut off elsewhere starts anew.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of its range, or a rule is unknown.
+        RuntimeError: If a run of the executor failed as often as is tried.
     """
+    if executor is not None:
+        check_instance(
+            "executor", executor, AbstractExecutor, "one of penchant.executors"
+        )
     found, rest = sort_out(
         problem, given, loss=loss, bias=bias, classes=classes, image=image
     )
@@ -125,40 +137,62 @@ def compare(
         **({} if held is None else {"held out": held.said}),
     }
     with Stages(progress) as stages:
-        work = _Work(found, chosen, stages, where, held)
-        result = _run_all(work, recipes, seeds, key, steps, record, settings)
+        work = _Work(found, chosen, stages, where, held, steps, record)
+        runs = work.runs(recipes, seeds, key)
+        if executor is not None:
+            work.hand_to(executor, runs)
+        result = _run_all(work, runs, settings)
         work.finish(result)
     return result
 
 
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A rule with a seed."""
+
+    recipe: Recipe
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.recipe.name}, seed {self.seed}"
+
+
 def _run_all(
-    work: "_Work",
-    recipes: Sequence[Recipe],
-    seeds: int,
-    key: int,
-    steps: int | None,
-    record: int,
-    settings: dict[str, Any],
+    work: "_Work", runs: Mapping[str, Sequence[_Run]], settings: dict[str, Any]
 ) -> Comparison:
     """Every rule with every seed, until Ctrl-C."""
-    samples = work.problem.samples
     done: list[tuple[Recipe, tuple[int, ...], list[AbstractDiagnosis]]] = []
     complete = True
-    for recipe in recipes:
-        random = recipe.batching(samples).covers(samples) is not True
-        each = tuple(range(key, key + (seeds if random else 1)))
-        runs: list[AbstractDiagnosis] = []
-        done.append((recipe, each, runs))
-        for seed in each:
-            says = work.run(recipe, seed, steps, record)
-            runs.append(says)
+    for each in runs.values():
+        found: list[AbstractDiagnosis] = []
+        done.append((each[0].recipe, tuple(run.seed for run in each), found))
+        for run in each:
+            says = work.run(run)
+            found.append(says)
             complete = not says.interrupted
-            work.keep(recipe.name, seed, says, _gather(done, work, settings, False))
+            work.keep(run, says, _gather(done, work, settings, False))
             if not complete:
                 break
         if not complete:
             break
     return _gather(done, work, settings, complete)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """A run for an executor, with all that makes it."""
+
+    run: _Run
+    asked: Asked
+
+    def __str__(self) -> str:
+        return str(self.run)
+
+
+def _trained(shared: None, task: _Task) -> Trajectory:
+    """A task's run, in whichever process."""
+    del shared
+    return task.asked.run()
 
 
 class _Work:
@@ -171,67 +205,103 @@ class _Work:
         stages: Stages,
         folder: Path | None,
         held: Held | None,
+        steps: int | None,
+        record: int,
     ):
-        self.problem, self.norms, self.tell, self.folder = (
-            problem,
-            norms,
-            stages,
-            folder,
-        )
-        self.held = held
+        self.problem, self.norms = problem, norms
+        self.tell, self.folder, self.held = stages, folder, held
+        self.steps, self.record = steps, record
         self.catalogue = Catalogue(problem, stages)
         self.aligned: dict[tuple[str, int], dict[str, float]] = {}
+        self.coming: Iterator[tuple[_Task, Trajectory]] | None = None
+        self.made: dict[tuple[str, int], Trajectory] = {}
 
-    def run(
-        self, recipe: Recipe, seed: int, steps: int | None, record: int
-    ) -> AbstractDiagnosis:
-        """The diagnosis of one rule with one seed."""
-        self.tell(f"{recipe.name}, seed {seed}")
+    def runs(
+        self, recipes: Sequence[Recipe], seeds: int, key: int
+    ) -> dict[str, list[_Run]]:
+        """The runs of each rule: one where no chance is in them."""
+        samples = self.problem.samples
+        random = lambda r: r.batching(samples).covers(samples) is not True
+        return {
+            r.name: [_Run(r, key + i) for i in range(seeds if random(r) else 1)]
+            for r in recipes
+        }
+
+    def hand_to(
+        self, executor: AbstractExecutor, runs: Mapping[str, Sequence[_Run]]
+    ) -> None:
+        """Have the runs made by an executor, the first ones first."""
+        self.coming = executor.run(
+            _trained, None, (self._task(run) for each in runs.values() for run in each)
+        )
+
+    def _task(self, run: _Run) -> _Task:
+        asked, _ = sized(self._asked(run))
+        alone = dataclasses.replace(
+            asked, checkpoint=None, stages=Stages(False), catalogue=None, made=None
+        )
+        return _Task(run, alone)
+
+    def _of(self, run: _Run) -> Trajectory:
+        """The run, once the executor has made it."""
+        wanted = (run.recipe.name, run.seed)
+        assert self.coming is not None
+        while wanted not in self.made:
+            task, trajectory = next(self.coming)
+            self.made[task.run.recipe.name, task.run.seed] = trajectory
+        return self.made.pop(wanted)
+
+    def _asked(self, run: _Run) -> Asked:
+        """The question that the diagnosis of a run answers."""
+        recipe = run.recipe
         batching = recipe.batching(self.problem.samples)
+        steps = self.steps
         if steps is None:
             steps = default_steps(self.problem, batching, recipe.optimizer)
-        says = diagnose_linear(
-            Asked(
-                problem=self.problem,
-                optimizer=recipe.optimizer,
-                batching=batching,
-                steps=check_count("steps", steps),
-                step_size=recipe.step_size,
-                norms=self.norms,
-                init=None,
-                key=seed,
-                record=record,
-                checkpoint=self._unfinished(recipe.name, seed),
-                about={"rule": recipe.name, "notes": list(recipe.notes)},
-                stages=self.tell,
-                held=self.held,
-                catalogue=self.catalogue,
-            )
+        return Asked(
+            problem=self.problem,
+            optimizer=recipe.optimizer,
+            batching=batching,
+            steps=check_count("steps", steps),
+            step_size=recipe.step_size,
+            norms=self.norms,
+            init=None,
+            key=run.seed,
+            record=self.record,
+            checkpoint=self._unfinished(run),
+            about={"rule": recipe.name, "notes": list(recipe.notes)},
+            stages=self.tell,
+            held=self.held,
+            catalogue=self.catalogue,
+            made=None if self.coming is None else lambda: self._of(run),
         )
+
+    def run(self, run: _Run) -> AbstractDiagnosis:
+        """The diagnosis of one rule with one seed."""
+        self.tell(str(run))
+        says = diagnose_linear(self._asked(run))
         seen = says.imitation
         rows = () if seen is None else seen.rows
         missing = [n for n in self.norms if not any(n.same(r.norm) for r in rows)]
         if missing:  # the diagnosis measures the usual norms
-            self.tell(f"{recipe.name}, alignment")
+            self.tell(f"{run.recipe.name}, alignment")
             rows = (*rows, *imitation(says.trajectory, missing).rows)
         aligned = {row.norm.label: float(row.alignment) for row in rows}
-        self.aligned[recipe.name, seed] = aligned
+        self.aligned[run.recipe.name, run.seed] = aligned
         return says
 
-    def _unfinished(self, name: str, seed: int) -> Path | None:
+    def _unfinished(self, run: _Run) -> Path | None:
         if self.folder is None:
             return None
-        return self.folder / run_folder(name, seed) / "unfinished"
+        return self.folder / run_folder(run.recipe.name, run.seed) / "unfinished"
 
-    def keep(
-        self, name: str, seed: int, says: AbstractDiagnosis, so_far: Comparison
-    ) -> None:
+    def keep(self, run: _Run, says: AbstractDiagnosis, so_far: Comparison) -> None:
         """A run's report, and the numbers of the comparison as far as it goes."""
         folder = self.folder
         if folder is None:
             return
         with self._writing():
-            says.save(folder / run_folder(name, seed))
+            says.save(folder / run_folder(run.recipe.name, run.seed))
             so_far.write_numbers(folder)
 
     @contextlib.contextmanager

@@ -37,18 +37,9 @@ RUN = "run"
 
 def diagnose_linear(asked: Asked) -> Diagnosis:
     """The diagnosis of what was asked of a linear classifier."""
-    problem = asked.problem
+    asked, none = sized(asked)
+    problem, catalogue = asked.problem, asked.catalogue
     chosen = _norms(problem, asked.norms)
-    catalogue = asked.catalogue or Catalogue(problem, asked.tell)
-    none: NoMarginError | None = None
-    margin = None
-    try:
-        margin = float(catalogue.best(L2()).margin)
-    except NoMarginError as error:
-        none = error
-    if asked.step_size is None:
-        step_size = default_step_size(problem, asked.optimizer, asked.steps, margin)
-        asked = dataclasses.replace(asked, step_size=step_size)
     run, settings = asked.train()
     proved = isinstance(none, NotSeparableError)
     with noticed_interrupts():
@@ -99,6 +90,22 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
             settings,
             early,
         )
+
+
+def sized(asked: Asked) -> tuple[Asked, NoMarginError | None]:
+    """With a catalogue, and the step size that suits; why there is no margin, if so."""
+    problem = asked.problem
+    catalogue = asked.catalogue or Catalogue(problem, asked.tell)
+    none: NoMarginError | None = None
+    margin = None
+    try:
+        margin = float(catalogue.best(L2()).margin)
+    except NoMarginError as error:
+        none = error
+    step_size = asked.step_size
+    if step_size is None:
+        step_size = default_step_size(problem, asked.optimizer, asked.steps, margin)
+    return dataclasses.replace(asked, catalogue=catalogue, step_size=step_size), none
 
 
 def _several(unique: bool | None) -> bool | None:
