@@ -10,7 +10,7 @@ import pytest
 import xarray
 
 import penchant as pn
-from penchant.training import _sweep, _train
+from penchant.training import _lanes, _sweep, _train
 from tests.cases import binary, multiclass
 
 ADAM = pn.optimizers.Adam(0.9, 0.95, 0.0)
@@ -121,7 +121,7 @@ def test_lanes_dealt_to_threads_and_boxes_are_the_same(monkeypatch):
     grid = {"step_size": np.geomspace(1e-3, 0.3, 4), "b2": np.linspace(0.5, 0.99, 4)}
     whole = small(grid=grid, steps=100)
     with monkeypatch.context() as patch:
-        patch.setattr(_sweep, "FEWEST_LANES", 100)  # all on one thread
+        patch.setattr(_lanes, "GROUPS", 1)  # all on one thread
         assert_same(small(grid=grid, steps=100), whole, rtol=1e-12)
     monkeypatch.setattr("penchant.training._grid.MOST_LANES", 8)  # two rows at a time
     assert_same(small(grid=grid, steps=100), whole, rtol=1e-12)
@@ -223,7 +223,7 @@ def test_records_lost_between_checkpoint_and_store_are_written_again(
 
 KILLED = """
 import sys, time, penchant as pn
-from penchant.training import _sweep, _train
+from penchant.training import _lanes, _sweep, _train
 from tests.cases import binary
 
 _sweep.SAVE_SECONDS = 0.0

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import penchant as pn
-from penchant._checks import check_instance
 from penchant._files import replacing_in, write_text
 from penchant._plain import plain
 from penchant.studies._lines import Line
 from penchant.studies._papers import Paper
-from penchant.training.executors import AbstractExecutor, Here
 
 
 class Preset(enum.Enum):
@@ -232,7 +230,7 @@ class Study:
         data: "pn.datasets.Dataset | None" = None,
         out: str | Path | None = None,
         report: Callable[[str], None] | None = None,
-        executor: AbstractExecutor | None = None,
+        executor: "pn.executors.AbstractExecutor | None" = None,
     ) -> Result:
         """Run all figures, or one of them.
 
@@ -256,8 +254,11 @@ class Study:
             RuntimeError: If a figure failed on the executor as often as is tried;
                 others are in `out`.
         """
-        by = Here() if executor is None else executor
-        check_instance("executor", by, AbstractExecutor, "one of penchant.executors")
+        by = pn.executors.Here() if executor is None else executor
+        if not isinstance(by, pn.executors.AbstractExecutor):
+            raise TypeError(
+                f"executor must be one of penchant.executors; got {executor!r}."
+            )
         if figure is not None and figure not in self.figures:
             have = ", ".join(self.figures)
             raise ValueError(f"no figure {figure!r} in {self.name}; have: {have}.")

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from penchant._leaves import as_leaf
 from penchant._types import Tree
 from penchant.training._loop import Rule
 from penchant.training.schedules import Constant, Power
@@ -146,9 +145,12 @@ def _locate(rule: Rule, name: str, values: list[Any]) -> tuple[Any, Any]:
 
 
 def _numbers(name: str, values: list[Any]) -> Any:
+    """The values as one array; by NumPy, as a sweep may have very many."""
     try:
-        return jnp.stack([jnp.reshape(as_leaf(value), ()) for value in values])
-    except TypeError:
+        if any(isinstance(value, (str, bytes)) for value in values):
+            raise TypeError  # "0.1" would be read as a number
+        return jnp.asarray(np.asarray(values, dtype=float).reshape(len(values)))
+    except (TypeError, ValueError):
         raise TypeError(f"grid[{name!r}] must hold numbers; got {values!r}.") from None
 
 

@@ -116,12 +116,15 @@ class Ray(AbstractExecutor):
         if ray.is_initialized():
             return ray
         try:
-            ray.init(
-                address=self.address,
-                log_to_driver=False,
-                logging_level="error",
-                **({} if self.address else {"include_dashboard": False}),
-            )
+            with warnings.catch_warnings():
+                # Ray's processes are started by a fork that execs at once
+                warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+                ray.init(
+                    address=self.address,
+                    log_to_driver=False,
+                    logging_level="error",
+                    **({} if self.address else {"include_dashboard": False}),
+                )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = self.address or "a local one"
             raise ConnectionError(
