@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import jax.numpy as jnp
 import numpy as np
 import typer
 from rich.console import Console
@@ -170,6 +169,8 @@ def _rows(
     found: "xarray.Dataset", problem: Any, norms: list[Any]
 ) -> Iterator[dict[str, Any]]:
     """The end of each run, and its share of the largest margin in each norm."""
+    import jax.numpy as jnp
+
     axes = [name for name in found.log_loss.dims if name != "step"]
     best = {} if "weights" not in found else _largest(problem, norms)
     end = found.isel(step=-1)
