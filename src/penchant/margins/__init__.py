@@ -11,6 +11,7 @@ from penchant.margins._max_margin import (
     LooseMarginWarning as LooseMarginWarning,
     MaxMargin as MaxMargin,
     max_margin as max_margin,
+    newton_rows as newton_rows,
     promised_gap as promised_gap,
 )
 from penchant.margins._normalized import (

@@ -27,7 +27,14 @@ from penchant.margins._solvers.first_order import first_order
 from penchant.margins._solvers.gram import by_gram
 from penchant.margins._solvers.interior_point import Bounds, interior_point
 from penchant.margins._solvers.min_norm import min_norm
-from penchant.margins._solvers.plan import Plan, family, has_plan
+from penchant.margins._solvers.plan import (
+    Plan,
+    family,
+    has_plan,
+    row_basis,
+    sees_rows_only,
+    system_size,
+)
 from penchant.margins._solvers.rows import PairRows
 from penchant.margins._solvers.separate import separability, separates
 from penchant.margins._solvers.steepest import by_steepest_steps
@@ -37,10 +44,10 @@ from penchant.norms import AbstractNorm, AbstractSchatten, Mahalanobis, read
 from penchant.problems import LinearClassification, of_dataset
 
 LARGEST_SYSTEM = 3000
-"""Weights up to which the interior-point method is the default."""
+"""Rows of a Newton system up to which the interior-point method is the default."""
 
 SEVERAL_THREADS = 1500
-"""Weights above which factorisations are dealt to several threads."""
+"""Rows of a Newton system above which factorisations are dealt to several threads."""
 
 PACES = (1.3, 1.5, 1.15)
 """Paces at which large exponents are approached, one after another while they fail."""
@@ -164,7 +171,7 @@ class Exact(AbstractSolver):
             )
         # rows of 1e20 overflow on the way; what is not finite betters no bound
         with (
-            _blas_threads(problem),
+            _blas_threads(system_size(problem, norm)),
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         ):
             return Attempt(*_by_exact(problem, norm, tol))
@@ -246,15 +253,26 @@ def max_margin(
             return quick
     norm(jnp.zeros(problem.weight_shape))  # a norm that doesn't fit says so here
     if solver is None:
-        size = math.prod(problem.weight_shape)
-        small = size <= LARGEST_SYSTEM or _is_binary_quadratic(problem, norm)
-        solver = Exact() if small and has_plan(norm) else FirstOrder()
+        small = newton_rows(problem, norm) <= LARGEST_SYSTEM
+        solver = Exact() if small else FirstOrder()
     else:
         check_instance("solver", solver, AbstractSolver, "Exact() or FirstOrder()")
     found = solver.solve(problem, norm, tol)
     W = _read_weights(problem, found.weights)
     q = softmax(problem, norm, W) if found.pairs is None else found.pairs
     return _certified(problem, norm, Attempt(W, q, found.method), tol, solver)
+
+
+def newton_rows(problem: LinearClassification, norm: AbstractNorm) -> float:
+    """Rows of the system that decides whether the exact method is the default.
+
+    Infinite where there is no exact method, 0 where it needs no such system.
+    """
+    if not has_plan(norm):
+        return math.inf
+    if _is_binary_quadratic(problem, norm):
+        return 0.0
+    return system_size(problem, norm)
 
 
 def _among_samples(
@@ -267,7 +285,7 @@ def _among_samples(
     if kind != "entrywise" or p != 2.0:
         return None
     X, y = np.asarray(problem.X), np.asarray(problem.y, dtype=float)
-    with _blas_threads(problem):
+    with _blas_threads(problem.X.shape[1]):
         found = by_gram(X, y, tol=tol)
     if found is None:
         return None
@@ -297,13 +315,13 @@ def _read_weights(problem: LinearClassification, weights: Numbers) -> Weights:
 
 
 @contextlib.contextmanager
-def _blas_threads(problem: LinearClassification) -> Iterator[None]:
+def _blas_threads(size: int) -> Iterator[None]:
     """One thread for small systems, where threads wait for each other longer than work.
 
     On a machine with other work to do it is several times faster; on a quiet one, no
     slower.
     """
-    if math.prod(problem.weight_shape) > SEVERAL_THREADS:
+    if size > SEVERAL_THREADS:
         yield
         return
     from threadpoolctl import threadpool_limits
@@ -363,7 +381,7 @@ def _certified(
     best.offer_pairs(found.pairs)
     loose = max(tol, promised_gap(norm))
     if not best.separates:
-        with _blas_threads(problem):
+        with _blas_threads(system_size(problem, norm)):
             answer = separability(best.rows, best.W, best.q)
         if answer.q is not None:
             raise NotSeparableError(best.rows, answer.q, best.lower, answer.how)
@@ -380,7 +398,7 @@ def _certified(
         best.offer_weights(answer.W)
         method += " and exact separation"
     if best.gap > loose and isinstance(solver, Exact):
-        with _blas_threads(problem):
+        with _blas_threads(system_size(problem, norm)):
             for again in _again(problem, norm, tol):
                 if best.offer_weights(again.weights):
                     method = again.method
@@ -443,8 +461,13 @@ def _by_first_order(
     problem: LinearClassification, norm: AbstractNorm, tol: float, solver: FirstOrder
 ) -> tuple[Any, Any, str]:
     floor = SEPARABLE * _scale(problem, norm)
+    basis = None
+    if sees_rows_only(norm, problem.binary):
+        basis = row_basis(np.asarray(problem.X))
+    if basis is not None:
+        problem = eqx.tree_at(lambda p: p.X, problem, problem.X @ basis)
     W, q, _, _ = first_order(problem, norm, steps=solver.steps, tol=tol, floor=floor)
-    return W, q, "first-order method"
+    return W if basis is None else W @ basis.T, q, "first-order method"
 
 
 def _scale(problem: LinearClassification, norm: AbstractNorm) -> float:

@@ -15,6 +15,7 @@ from penchant.margins import (
     UndecidedError,
     certify,
     max_margin,
+    newton_rows,
 )
 from penchant.norms import L1, L2, AbstractNorm, Linf, Nuclear, Spectral
 from penchant.problems import LinearClassification
@@ -22,8 +23,14 @@ from penchant.training import Trajectory
 
 TOLERANCE = 1e-6
 
-EXACT_WEIGHTS = 3000
-"""Weights up to which margins are computed exactly."""
+COARSE = 1e-3
+"""The gap to which margins are computed where that takes minutes."""
+
+EXACT_ROWS = 3000
+"""Rows of a Newton system up to which margins are computed exactly."""
+
+COARSE_ROWS = 1000
+"""Rows above which they are computed to the coarse gap."""
 
 WORK = 4e10
 """Multiplications that a first-order method may spend on one norm."""
@@ -54,8 +61,9 @@ class Catalogue:
                 # the gap is stated in the table and drawn as a band
                 warnings.simplefilter("ignore", LooseMarginWarning)
                 try:
+                    tol, solver = self._effort(norm)
                     self.found[name] = max_margin(
-                        self.problem, norm, tol=TOLERANCE, solver=self._solver()
+                        self.problem, norm, tol=tol, solver=solver
                     )
                 except UndecidedError as error:
                     if self.separating is None:
@@ -103,11 +111,13 @@ class Catalogue:
                     best = eqx.tree_at(known, best, found)
             self.found[name] = best
 
-    def _solver(self) -> FirstOrder | None:
-        size = math.prod(self.problem.weight_shape)
-        if size <= EXACT_WEIGHTS or self.problem.binary:
-            return None  # what `max_margin` takes by itself
-        return FirstOrder(int(min(max(WORK / (self.problem.samples * size), 300), 2e4)))
+    def _effort(self, norm: AbstractNorm) -> tuple[float, FirstOrder | None]:
+        """The gap to ask for, and by which method; None for the default."""
+        rows = newton_rows(self.problem, norm)
+        if rows <= EXACT_ROWS:
+            return (TOLERANCE if rows <= COARSE_ROWS else COARSE), None
+        entries = self.problem.samples * math.prod(self.problem.weight_shape)
+        return COARSE, FirstOrder(int(min(max(WORK / entries, 300), 2e4)))
 
 
 def usual_norms(problem: LinearClassification) -> tuple[AbstractNorm, ...]:

@@ -262,27 +262,29 @@ def _row_system(
     With $x=G$: $(D^{-1}+AHA^\top)d\lambda=D^{-1}(c-\lambda)-A(g-W)$ and
     $dW=g-W+HA^\top d\lambda$. Both are scaled by $D^{1/2}$ on either side.
     """
-    real = rows.real
-    A = rows.dense()
+    real, W, lam = rows.real, at.W, at.lam
     B = H.inverse() if of_weights else H
     root = np.sqrt(D[real])
-    M = (root[:, None] * (A @ (B @ A.T))) * root[None, :]
+    M = rows.outer(B.h.reshape(W.shape), root)
+    if B.c != 0:
+        along = root * rows.apply(B.u.reshape(W.shape))[real]
+        M += B.c * np.outer(along, along)
     M[np.diag_indices_from(M)] += 1.0
     factor = factorise(M)
-    W, lam = at.W, at.lam
 
     def inner(b: Array, c: Array) -> Array:
-        """`(D^-1 + A B A')^-1 (D^-1 c + A b)`."""
-        right = c / root + root * (A @ b)
-        return root * scipy.linalg.cho_solve(factor, right, check_finite=False)
+        """`(D^-1 + A B A')^-1 (D^-1 c + A b)`, as a combination of the rows."""
+        right = c / root + root * rows.apply(b.reshape(W.shape))[real]
+        q = np.zeros(real.shape)
+        q[real] = root * scipy.linalg.cho_solve(factor, right, check_finite=False)
+        return rows.adjoint(q).ravel()
 
     def solve(g: Array, c: Array) -> Array:
         if of_weights:
-            weights = inner(B @ g.ravel(), c[real])
-            return (B @ (A.T @ weights - g.ravel())).reshape(W.shape)
+            G = inner(B @ g.ravel(), c[real])
+            return (B @ (G - g.ravel())).reshape(W.shape)
         r = (g - W).ravel()
-        weights = inner(-r, (c - lam)[real])
-        return (r + B @ (A.T @ weights)).reshape(W.shape)
+        return (r + B @ inner(-r, (c - lam)[real])).reshape(W.shape)
 
     return solve
 

@@ -16,6 +16,7 @@ from penchant.norms import (
     Mahalanobis,
     conjugate_exponent,
 )
+from penchant.problems import LinearClassification
 
 NULL = 1e-13
 """Eigenvalues of a matrix M below this share of the largest are zero."""
@@ -49,15 +50,12 @@ class Plan:
             if len(used) < d:
                 self.used = used
                 rows = rows.with_features(rows.X[:, used])
-            if self._invariant() and rows.X.shape[1] > len(rows.X):
-                self.basis, _ = np.linalg.qr(rows.X.T)
+            if _invariant(self.family, self.p):
+                self.basis = row_basis(rows.X)
+            if self.basis is not None:
                 rows = rows.with_features(rows.X @ self.basis)
         self.rows = rows
         self.polyhedral = self.family == "entrywise" and self.p in (1.0, math.inf)
-
-    def _invariant(self) -> bool:
-        """Whether the norm sees only inner products of the rows of `W`."""
-        return self.p == 2.0 or self.family == "schatten"
 
     def back(self, W: np.ndarray) -> np.ndarray:
         """Weights in the features of the problem."""
@@ -189,6 +187,39 @@ class Plan:
         if math.isinf(larger):
             return conjugates.Box(), of_weights
         return conjugates.SmoothEntrywise(larger, growth), of_weights
+
+
+def _invariant(family: str, p: float) -> bool:
+    """Whether a norm sees only inner products of the rows of `W`."""
+    return p == 2.0 or family == "schatten"
+
+
+def row_basis(X: np.ndarray) -> np.ndarray | None:
+    """`(d, n)`: an orthonormal basis of the samples, where they are the fewer."""
+    n, d = X.shape
+    return np.linalg.qr(X.T)[0] if n < d else None
+
+
+def sees_rows_only(norm: AbstractNorm, vector: bool) -> bool:
+    """Whether optimal weights lie in the span of the samples, whatever these are."""
+    if not has_plan(norm):
+        return False
+    kind, p, M = family(norm, vector)
+    return M is None and _invariant(kind, p)
+
+
+def system_size(problem: LinearClassification, norm: AbstractNorm) -> int:
+    """Rows of the system that a Newton step of the exact method factors.
+
+    Of an entry-wise norm the system is in the rows or in the weights, whichever are
+    fewer; where the norm allows it features are coordinates in the span of the samples.
+    """
+    n, d, k = problem.samples, problem.X.shape[1], problem.classes
+    kind, _, M = family(norm, problem.binary)
+    features = min(n, d) if sees_rows_only(norm, problem.binary) else d
+    weights = features if problem.binary else k * features
+    rows = n if problem.binary else n * (k - 1)
+    return min(rows, weights) if kind == "entrywise" and M is None else weights
 
 
 Family = tuple[str, float, np.ndarray | None]

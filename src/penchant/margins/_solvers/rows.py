@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from penchant.problems import LinearClassification
@@ -83,7 +84,7 @@ class PairRows:
         r"""$A^\top\mathrm{diag}(D)A$ on flattened weights, without forming $A$."""
         X = self.X
         if self.y is None:
-            return (X * D).T @ X
+            return (X * D).T @ X  # of √D the rounding counts where D is 1e12
         k, d = self.classes, X.shape[1]
         H = np.empty((k, d, k, d))
         total = D.sum(axis=1)
@@ -99,6 +100,38 @@ class PairRows:
                 H[c, :, e, :] = -block
                 H[e, :, c, :] = -block.T
         return H.reshape(k * d, k * d)
+
+    def outer(self, h: Array, root: Array) -> Array:
+        r"""Lower triangle of $R\,A\,\mathrm{diag}(h)A^\top R$, $R$ = diag(root).
+
+        Of several classes the entries are those of one Gram matrix a class,
+        $G_a=X\,\mathrm{diag}(h_a)X^\top$, and $A$ is not formed.
+
+        Args:
+            h: Not negative, shaped like the weights.
+            root: A number for each row that exists.
+        """
+        h = np.maximum(h, 0.0)
+        if self.y is None:
+            return root[:, None] * _products(self.X * np.sqrt(h)) * root[None, :]
+        n, k = self.shape
+        grams = np.stack([_symmetric(_products(self.X * np.sqrt(a))) for a in h])
+        i = np.arange(n)
+        same = self.y[:, None] == self.y[None, :]
+        M = np.zeros((n, k, n, k))
+        for c in range(k):
+            M[:, c, :, c] = grams[c]
+        own = grams[self.y, i]  # (n, n): sample i's class, sample i against j
+        M += np.where(same, own, 0.0)[:, None, :, None]
+        for a in range(k):
+            members = np.flatnonzero(self.y == a)
+            M[members, :, :, a] -= grams[a][members][:, None, :]
+            M[:, a, members, :] -= grams[a][:, members][:, :, None]
+        real = self.real.ravel()
+        M = M.reshape(n * k, n * k)[np.ix_(real, real)]
+        M *= root[:, None]
+        M *= root[None, :]
+        return M
 
     def dense(self) -> Array:
         """`A` itself, `(count, weights)`, rows in row-major order of `(i, c)`."""
@@ -120,3 +153,12 @@ class PairRows:
     def with_features(self, X: Array) -> "PairRows":
         """The same samples with other features."""
         return dataclasses.replace(self, X=X)
+
+
+def _products(S: Array) -> Array:
+    r"""Lower triangle of $SS^\top$, in half of a product's operations."""
+    return scipy.linalg.blas.dsyrk(1.0, np.ascontiguousarray(S).T, trans=1, lower=1)
+
+
+def _symmetric(L: Array) -> Array:
+    return L + np.tril(L, -1).T
