@@ -82,7 +82,9 @@ def undecided(monkeypatch):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 20)), np.arange(60) % 3
     problem = pn.LinearClassification(X, y, loss=pn.losses.Logistic())
-    monkeypatch.setattr("penchant.diagnosis.linear._catalogue.EXACT_ROWS", -1)
+    monkeypatch.setattr(
+        "penchant.diagnosis.linear._catalogue.is_exact", lambda problem, norm: False
+    )
     monkeypatch.setattr("penchant.diagnosis.linear._catalogue.WORK", 0.0)
     monkeypatch.setattr("penchant.margins._solvers.separate.ENTRIES", 0)
     return pn.diagnose(problem, SIGN, steps=20, step_size=1e-3)

@@ -9,6 +9,7 @@ import pytest
 import penchant as pn
 from penchant import norms
 from penchant.margins import Exact, FirstOrder, LooseMarginWarning, promised_gap
+from penchant.margins._solvers.rows import PairRows
 from tests.cases import binary, multiclass, name, paper_data
 
 EVERY = (
@@ -373,3 +374,36 @@ def test_it_runs_under_a_random_device_key():
     first = pn.max_margin(problem, norms.L2())
     jax.random.normal(jax.random.key(1), (3,))
     assert jnp.array_equal(first.weights, pn.max_margin(problem, norms.L2()).weights)
+
+
+def test_products_of_rows_are_those_of_the_matrix_itself():
+    rng = np.random.default_rng(8)
+    for y, k in ((None, 1), (rng.integers(0, 4, 9), 4)):
+        rows = PairRows(rng.normal(size=(9, 6)), y, k)
+        h, root = rng.uniform(size=rows.weight_shape), rng.uniform(size=rows.count)
+        A = rows.dense()
+        whole = root[:, None] * ((A * h.ravel()) @ A.T) * root
+        assert np.allclose(np.tril(rows.outer(h, root)), np.tril(whole), atol=1e-13)
+        chosen = rows.real & (rng.uniform(size=rows.shape) < 0.5)
+        kept = rng.uniform(size=A.shape[1]) < 0.5
+        assert np.array_equal(rows.part(chosen, kept), A[chosen[rows.real]][:, kept])
+
+
+@pytest.mark.parametrize("norm", ["l2", "spectral", "nuclear"])
+def test_first_order_works_in_the_span_of_the_samples(norm):
+    problem = multiclass(4, k=4, d=300, n=12)
+    exact = pn.max_margin(problem, norm)
+    found = pn.max_margin(problem, norm, tol=1e-6, solver=pn.margins.FirstOrder())
+    assert found.method == "first-order method"
+    assert float(found.gap) < 1e-6
+    assert float(found.margin) == pytest.approx(float(exact.margin), rel=2e-6)
+    basis = np.linalg.qr(np.asarray(problem.X).T)[0]
+    W = np.asarray(found.weights)
+    assert np.allclose(W @ basis @ basis.T, W, atol=1e-12 * np.abs(W).max())
+
+
+def test_the_exact_method_is_chosen_by_its_system():
+    wide = multiclass(4, k=3, d=4000, n=12)
+    assert pn.margins.newton_rows(wide, pn.norms.Linf()) == 24  # rows
+    assert pn.margins.newton_rows(wide, pn.norms.Spectral()) == 36  # k times n
+    assert pn.max_margin(wide, "linf").method.startswith("interior point")

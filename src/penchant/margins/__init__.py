@@ -10,6 +10,7 @@ from penchant.margins._max_margin import (
     FirstOrder as FirstOrder,
     LooseMarginWarning as LooseMarginWarning,
     MaxMargin as MaxMargin,
+    is_exact as is_exact,
     max_margin as max_margin,
     newton_rows as newton_rows,
     promised_gap as promised_gap,

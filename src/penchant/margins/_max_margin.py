@@ -40,11 +40,20 @@ from penchant.margins._solvers.separate import separability, separates
 from penchant.margins._solvers.steepest import by_steepest_steps
 from penchant.margins._solvers.vertex import vertex
 from penchant.margins._solvers.working_set import working_set
-from penchant.norms import AbstractNorm, AbstractSchatten, Mahalanobis, read
+from penchant.norms import (
+    AbstractLp,
+    AbstractNorm,
+    AbstractSchatten,
+    Mahalanobis,
+    read,
+)
 from penchant.problems import LinearClassification, of_dataset
 
 LARGEST_SYSTEM = 3000
 """Rows of a Newton system up to which the interior-point method is the default."""
+
+LARGEST_POLYHEDRAL = 5000
+"""The same in the sum and max norms, to which first-order methods creep up."""
 
 SEVERAL_THREADS = 1500
 """Rows of a Newton system above which factorisations are dealt to several threads."""
@@ -253,8 +262,7 @@ def max_margin(
             return quick
     norm(jnp.zeros(problem.weight_shape))  # a norm that doesn't fit says so here
     if solver is None:
-        small = newton_rows(problem, norm) <= LARGEST_SYSTEM
-        solver = Exact() if small else FirstOrder()
+        solver = Exact() if is_exact(problem, norm) else FirstOrder()
     else:
         check_instance("solver", solver, AbstractSolver, "Exact() or FirstOrder()")
     found = solver.solve(problem, norm, tol)
@@ -273,6 +281,15 @@ def newton_rows(problem: LinearClassification, norm: AbstractNorm) -> float:
     if _is_binary_quadratic(problem, norm):
         return 0.0
     return system_size(problem, norm)
+
+
+def is_exact(problem: LinearClassification, norm: AbstractNorm) -> bool:
+    """Whether the exact method is the default, by the size of its system."""
+    polyhedral = getattr(norm, "p", None) in (1.0, math.inf) and isinstance(
+        norm, AbstractLp
+    )
+    most = LARGEST_POLYHEDRAL if polyhedral else LARGEST_SYSTEM
+    return newton_rows(problem, norm) <= most
 
 
 def _among_samples(

@@ -14,6 +14,7 @@ from penchant.margins import (
     MaxMargin,
     UndecidedError,
     certify,
+    is_exact,
     max_margin,
     newton_rows,
 )
@@ -26,11 +27,8 @@ TOLERANCE = 1e-6
 COARSE = 1e-3
 """The gap to which margins are computed where that takes minutes."""
 
-EXACT_ROWS = 3000
-"""Rows of a Newton system up to which margins are computed exactly."""
-
 COARSE_ROWS = 1000
-"""Rows above which they are computed to the coarse gap."""
+"""Rows of a Newton system above which margins are computed to the coarse gap."""
 
 WORK = 4e10
 """Multiplications that a first-order method may spend on one norm."""
@@ -113,9 +111,9 @@ class Catalogue:
 
     def _effort(self, norm: AbstractNorm) -> tuple[float, FirstOrder | None]:
         """The gap to ask for, and by which method; None for the default."""
-        rows = newton_rows(self.problem, norm)
-        if rows <= EXACT_ROWS:
-            return (TOLERANCE if rows <= COARSE_ROWS else COARSE), None
+        if is_exact(self.problem, norm):
+            small = newton_rows(self.problem, norm) <= COARSE_ROWS
+            return (TOLERANCE if small else COARSE), None
         entries = self.problem.samples * math.prod(self.problem.weight_shape)
         return COARSE, FirstOrder(int(min(max(WORK / entries, 300), 2e4)))
 

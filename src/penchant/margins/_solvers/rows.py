@@ -145,6 +145,16 @@ class PairRows:
             A[:, c, c, :] -= self.X
         return A[self.real].reshape(self.count, -1)
 
+    def part(self, rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> Array:
+        """Some rows `(n, c)` and columns `(weights,)` of `A`, in order."""
+        i, c = np.nonzero(rows)
+        if self.y is None:
+            return self.X[i][:, columns]
+        a, j = np.nonzero(columns.reshape(self.weight_shape))
+        sign = (self.y[i][:, None] == a).astype(float)
+        sign -= c[:, None] == a
+        return sign * self.X[i][:, j]
+
     def take(self, samples: NDArray[np.intp]) -> "PairRows":
         """The rows of some samples."""
         y = None if self.y is None else self.y[samples]

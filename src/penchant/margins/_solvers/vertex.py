@@ -10,6 +10,9 @@ Array = NDArray[np.float64]
 
 MOST_ROUNDS = 12
 
+MOST_ENTRIES = 100_000_000
+"""Entries of a program's matrix above which none is built: gigabytes, and hours."""
+
 
 def vertex(rows: PairRows, best: Bounds, *, sum_norm: bool, tol: float) -> None:
     """Better bounds that are close by an exact solution over the rows that matter.
@@ -30,8 +33,11 @@ def vertex(rows: PairRows, best: Bounds, *, sum_norm: bool, tol: float) -> None:
     margins = rows.apply(best.W) / length(best.W)
     width = max(best.upper - best.lower, 1e-4 * abs(best.upper))
     chosen = real & ((margins <= best.lower + 10.0 * width) | (best.q > 1e-9))
+    kept = np.ones(best.W.size, dtype=bool)
+    if sum_norm:  # weights are 0 but where the dual combination is largest
+        kept = _large(rows.adjoint(best.q), 1.0 - 10.0 * width / abs(best.upper))
     for _ in range(MOST_ROUNDS):
-        found = _program(rows, chosen, sum_norm)
+        found = _program(rows, chosen, kept, sum_norm)
         if found is None:
             return
         W, q = found
@@ -39,28 +45,48 @@ def vertex(rows: PairRows, best: Bounds, *, sum_norm: bool, tol: float) -> None:
         span = length(W)
         if span == 0:
             return
-        best.offer(W, margins[real].min() / span, q, dual(rows.adjoint(q)))
+        G = rows.adjoint(q)
+        best.offer(W, margins[real].min() / span, q, dual(G))
         if best.gap <= tol:
             return
         violated = real & ~chosen & (margins < best.upper * (1.0 - 0.1 * tol))
-        if not violated.any():
+        larger = ~kept & (np.abs(G).ravel() > best.lower * (1.0 + 0.1 * tol))
+        if not (violated.any() or larger.any()):
             return
-        order = np.argsort(np.where(violated, margins, np.inf), axis=None)
-        most = min(int(violated.sum()), max(100, int(chosen.sum()) // 2))
-        chosen = chosen.copy()
-        chosen[np.unravel_index(order[:most], chosen.shape)] = True
+        chosen = chosen | _foremost(violated, margins, max(100, int(chosen.sum()) // 2))
+        kept = kept | _foremost(larger, -np.abs(G).ravel(), max(100, int(kept.sum())))
+
+
+def _large(G: Array, share: float) -> NDArray[np.bool_]:
+    """Entries of at least this share of the largest."""
+    size = np.abs(G).ravel()
+    return size >= max(share, 0.5) * size.max()
+
+
+def _foremost(which: NDArray[np.bool_], value: Array, most: int) -> NDArray[np.bool_]:
+    """Of the entries marked those of least value, at most so many."""
+    order = np.argsort(np.where(which, value, np.inf), axis=None)
+    out = np.zeros(which.shape, dtype=bool)
+    out.ravel()[order[: min(most, int(which.sum()))]] = True
+    return out
 
 
 def _program(
-    rows: PairRows, chosen: NDArray[np.bool_], sum_norm: bool
+    rows: PairRows,
+    chosen: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    sum_norm: bool,
 ) -> tuple[Array, Array] | None:
-    """The best weights of the unit ball for the chosen rows, and their duals."""
+    """The best weights of the unit ball for the chosen rows, and their duals.
+
+    All weights but the `kept` ones are 0.
+    """
     from scipy.optimize import linprog
 
-    samples = np.flatnonzero(chosen.any(axis=1))
-    part = rows.take(samples)
-    A = part.dense()[chosen[samples][part.real]]
-    m, size = A.shape
+    m, size = int(chosen.sum()), int(kept.sum())
+    if m * size * (2 if sum_norm else 1) > MOST_ENTRIES:
+        return None
+    A = rows.part(chosen, kept)
     one = np.ones((m, 1))
     if sum_norm:  # W = u - v, u and v >= 0 and of sum at most 1
         solution = linprog(
@@ -91,9 +117,7 @@ def _program(
     weight = np.maximum(-solution.ineqlin.marginals[:m], 0.0)
     if weight.sum() <= 0:
         return None
-    q = np.zeros(chosen.shape)
-    inner = np.zeros(part.shape)
-    kept = chosen[samples] & part.real
-    inner[kept] = weight / weight.sum()
-    q[samples] = inner
-    return w.reshape(rows.weight_shape), q
+    q, W = np.zeros(chosen.shape), np.zeros(kept.shape)
+    q[chosen] = weight / weight.sum()
+    W[kept] = w
+    return W.reshape(rows.weight_shape), q
