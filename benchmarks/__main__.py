@@ -4,6 +4,8 @@ import argparse
 import time
 from pathlib import Path
 
+import jax
+
 from benchmarks import (
     _report,
     adam_per_sample,
@@ -43,11 +45,13 @@ MODULES = {
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"
+RESULTS_GPU = RESULTS.with_name("RESULTS-gpu.md")
 
 
 def main() -> None:
     arguments = _parse()
     begun = time.monotonic()
+    _use(arguments.device)
     print(f"device: {_report.device()}", flush=True)
     names = [arguments.only] if arguments.only else [*MODULES, GROWTH]
     rows, reasons = [], {}
@@ -60,13 +64,22 @@ def main() -> None:
             rows.append(row)
     out = arguments.out
     if out is None and not (arguments.only or arguments.quick):
-        out = RESULTS
+        out = RESULTS if arguments.device == "cpu" else RESULTS_GPU
     drawn = ""
     if GROWTH in names and out is not None and not arguments.no_growth:
         drawn = growth.section(out.with_name("growth.svg"), arguments.quick)
     if out is not None:
         out.write_text(_report.write(rows, reasons, drawn))
     print(f"took {time.monotonic() - begun:.0f} s")
+
+
+def _use(device: str) -> None:
+    """Have JAX compute on a kind of device, or end with a sentence."""
+    try:
+        first = jax.devices(device)[0]
+    except RuntimeError as error:
+        raise SystemExit(f"--device {device}: JAX finds none: {error}") from None
+    jax.config.update("jax_default_device", first)
 
 
 def _parse() -> argparse.Namespace:
@@ -84,6 +97,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--no-growth", action="store_true", help="leave out the plots")
     parser.add_argument(
         "--out", type=Path, help="file to write; growth.svg goes beside it"
+    )
+    parser.add_argument(
+        "--device", choices=["cpu", "gpu"], default="cpu", help="what JAX computes on"
     )
     return parser.parse_args()
 

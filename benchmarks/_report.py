@@ -109,7 +109,7 @@ def one_line(row: Row | Skipped) -> str:
 
 def device() -> str:
     """What JAX computes on."""
-    first = jax.devices()[0]
+    first = jax.config.jax_default_device or jax.devices()[0]
     return f"{first.platform} ({first.device_kind})"
 
 
