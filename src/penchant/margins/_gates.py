@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from penchant._types import Scalar, Tree
 from penchant.margins.geometry import Geometry
 from penchant.margins.gradients import Pairs
-from penchant.problems import AbstractClassification, NetworkClassification, networks
+from penchant.problems import AbstractClassification, NetworkClassification
 
 MOST_ROUNDS = 200
 
@@ -45,6 +45,17 @@ class Gates:
         # of all samples, so that what is large does not hang on which margins are least
         everything = network.inputs(problem.unflat(self.w), problem.X)
         self.loose = np.abs(Z) <= kink * float(jnp.max(jnp.abs(everything)))
+        self._forget_units_that_are_none(np.asarray(everything))
+
+    def _forget_units_that_are_none(self, everything: NDArray[np.float64]) -> None:
+        """Those without weights are at a kink of every sample, to no effect."""
+        silent = ~everything.any(axis=0)
+        if not silent.any():
+            return
+        all_margins = np.arange(len(self.on))
+        opened = self._rows(all_margins, self.on | silent)
+        if np.array_equal(opened, self.plain()):
+            self.loose[:, silent] = False
 
     @classmethod
     def of(
@@ -58,7 +69,7 @@ class Gates:
         network = getattr(problem, "apply", None)
         if not isinstance(problem, NetworkClassification):
             return None
-        if not isinstance(network, networks.TwoLayer) or network.power != 1.0:
+        if not getattr(network, "tells_gates", False):
             return None
         return cls(problem, w, pairs, kink)
 

@@ -111,7 +111,8 @@ def kkt(
             distance of $10^{-7}$ (gradient sampling, `burke2005sampling`). They may
             miss a rare one; what they find is a subset, so residuals are upper bounds.
         kink: Relative distance within which a unit counts as at its kink, in place of
-            $10^{-7}$. A `networks.TwoLayer` of power 1 tells its gates: there units
+            $10^{-7}$. A `networks.TwoLayer` of power 1 and an `MLP` with one hidden
+            layer of ReLUs tell their gates: there units
             with inputs of at most this share of the largest have any slope in [0, 1]
             (`frei2023double`), and the residual is the least over all of them, a convex
             quadratic program, without sampling. A run of finite steps leaves units

@@ -271,11 +271,21 @@ def max_margin(
     return _certified(problem, norm, Attempt(W, q, found.method), tol, solver)
 
 
-def newton_rows(problem: LinearClassification, norm: AbstractNorm) -> float:
+def newton_rows(problem: LinearClassification, norm: AbstractNorm | str) -> float:
     """Rows of the system that decides whether the exact method is the default.
 
     Infinite where there is no exact method, 0 where it needs no such system.
+
+    Args:
+        problem: Its sizes count alone.
+        norm: A norm, or its name.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If there is no norm of that name.
     """
+    check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    norm = read(norm)
     if not has_plan(norm):
         return math.inf
     if _is_binary_quadratic(problem, norm):
@@ -283,11 +293,19 @@ def newton_rows(problem: LinearClassification, norm: AbstractNorm) -> float:
     return system_size(problem, norm)
 
 
-def is_exact(problem: LinearClassification, norm: AbstractNorm) -> bool:
-    """Whether the exact method is the default, by the size of its system."""
-    polyhedral = getattr(norm, "p", None) in (1.0, math.inf) and isinstance(
-        norm, AbstractLp
-    )
+def is_exact(problem: LinearClassification, norm: AbstractNorm | str) -> bool:
+    """Whether `max_margin` takes the exact method by default: its system is small.
+
+    Args:
+        problem: Its sizes count alone.
+        norm: A norm, or its name.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If there is no norm of that name.
+    """
+    norm = read(norm)
+    polyhedral = isinstance(norm, AbstractLp) and norm.p in (1.0, math.inf)
     most = LARGEST_POLYHEDRAL if polyhedral else LARGEST_SYSTEM
     return newton_rows(problem, norm) <= most
 

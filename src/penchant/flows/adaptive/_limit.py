@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
 from penchant._checks import check_instance, check_number
 from penchant._types import Parameters, Real, Scalar
@@ -15,6 +16,7 @@ from penchant.flows.adaptive._adaptive_flow import (
     check_gradient,
     last_step_size,
 )
+from penchant.flows.adaptive._cells import newton_in_cells, one_hidden_layer
 from penchant.flows.adaptive._preconditioner import Preconditioner, log_memory
 from penchant.flows.adaptive._tail import Tail, tail_flow
 from penchant.margins import KKT, NotSeparatedError, kkt
@@ -38,6 +40,9 @@ DEEP = -1000.0
 """The log-loss at which the flow hands over to its tail."""
 
 TOLERANCE = 1e-6
+
+CERTIFIED, NEAR = 1e-8, 1e-9
+"""Residual from which a limit needs nothing more, and slack of margins in it."""
 
 MOST_STEPS = 200_000
 MOST_WORK = 1_000_000_000
@@ -75,8 +80,10 @@ class Limit(eqx.Module):
     `margin` is $q_{\min}/\|w\|^L$ there and `margin_l2` with the plain Euclidean norm
     of all parameters. `kkt_residual` says how nearly the KKT conditions hold, `kkt`
     has all residuals. `log_norm` is the log of the norm reached, `stages` how: the
-    run, the flow, the tail, each with where it handed over. `settled` is whether the
-    direction had stopped turning.
+    run, the flow, the tail, and Newton's method where it was needed, each with where it
+    handed over. `settled` is whether the direction had stopped turning, or Newton's
+    method turned it no more than a step of the tail would; where it turned it further
+    the point is certified, and not that the run goes to it rather than to another.
 
     The residual certifies the point; that *this* run goes there rests on the flows
     being near to the discrete steps, which they are to the extent that steps are small.
@@ -129,7 +136,10 @@ def limit(
     and gets nearer like $(\log t)^{-1/L}$ at best. So the run hands over, with its
     memory, to the flow it discretises (`adaptive_flow`, to a log-loss of -1000, or as
     far as some thousand steps go where the network is large), and that to the flow's
-    tail (`tail_flow`, to `log_norm`).
+    tail (`tail_flow`, to `log_norm`). Where units of a network of one hidden layer of
+    ReLUs still slide along their kinks there, Newton's method goes on, cell by cell,
+    to the KKT point of more margin nearby, in ℓ2; it is taken where its residual is
+    below $10^{-8}$, and else the last stage says how many kinks stay undecided.
 
     | optimizer | geometry of the limit |
     |---|---|
@@ -204,10 +214,18 @@ def limit(
     stages.append(
         _stage(problem, norm, "tail", w, tail.weights, end, tail.steps, why, tail)
     )
-    flat = problem.flat(tail.weights)
+    weights, settled = tail.weights, tail.settled
+    known = isinstance(norm, L2) and one_hidden_layer(problem)
+    if known and found.residual > CERTIFIED:
+        stage, better = _in_cells(problem, tail, found)
+        stages += [] if stage is None else [stage]
+        if better is not None:
+            weights, found = better
+            settled = stages[-1].turned <= turn
+    flat = problem.flat(weights)
     euclidean = problem.unflat(flat / jnp.linalg.norm(flat))
     return Limit(
-        weights=tail.weights,
+        weights=weights,
         margin=found.margin,
         margin_l2=jnp.min(problem.margins(euclidean)),
         kkt_residual=found.residual,
@@ -215,8 +233,52 @@ def limit(
         stages=tuple(stages),
         norm=norm,
         kkt=found,
-        settled=tail.settled,
+        settled=settled,
     )
+
+
+def _in_cells(
+    problem: Any, tail: Tail, at_tail: KKT
+) -> tuple[Stage | None, tuple[Parameters, KKT] | None]:
+    """Newton's method from the tail's end, and its point if that is one.
+
+    It is taken where its residual certifies it and its margin is no less.
+    """
+    first, second = tail.weights
+    X, W = np.asarray(problem.X), np.asarray(first["W"])
+    if "b" in first:
+        X = np.column_stack([X, np.ones(len(X))])
+        W = np.column_stack([W, np.asarray(first["b"])])
+    y = np.asarray(problem.y).astype(np.intp)
+    ended = newton_in_cells(X, y, W, np.asarray(second["W"]))
+    if ended is None:
+        return None, None
+    found, weights = at_tail, None
+    if ended.converged:
+        layers = [{"W": jnp.asarray(ended.W)}, {"W": jnp.asarray(ended.A)}]
+        if "b" in first:
+            inputs, biases = jnp.asarray(ended.W[:, :-1]), jnp.asarray(ended.W[:, -1])
+            layers[0] = {"W": inputs, "b": biases}
+        flat = problem.flat(layers)
+        weights = problem.unflat(flat / jnp.linalg.norm(flat))
+        if float(jnp.min(problem.margins(weights))) > 0:
+            found = kkt(problem, weights, L2(), tol=NEAR, draws=4)
+    rises = float(found.margin) >= float(at_tail.margin) * (1.0 - 1e-12)
+    taken = rises and float(found.residual) <= CERTIFIED
+    why = f"Newton's method, cell by cell: {ended.kinks} kinks hold"
+    if not taken:
+        why = f"Newton's method left {ended.undecided} kinks undecided: not taken"
+    after = weights if taken else tail.weights
+    stage = Stage(
+        "cells",
+        _log_loss_at(problem, tail),
+        float(tail.log_norm),
+        ended.rounds,
+        _turned(problem, tail.weights, after),
+        float(found.residual if taken else at_tail.residual),
+        why,
+    )
+    return stage, (weights, found) if taken else None
 
 
 def geometry_at_infinity(rule: AbstractOptimizer) -> AbstractNorm | None:
@@ -290,10 +352,18 @@ def _stage(
     why: str,
     tail: Tail | None = None,
 ) -> Stage:
-    a, b = problem.flat(before), problem.flat(after)
-    unit = lambda x: x / jnp.linalg.norm(x)
-    turned = 2.0 * math.asin(min(1.0, 0.5 * float(jnp.linalg.norm(unit(a) - unit(b)))))
+    b = problem.flat(after)
+    turned = _turned(problem, before, after)
     shaped = b.reshape(jnp.shape(norm.M)) if isinstance(norm, Mahalanobis) else b
     length = float(jnp.log(norm(shaped))) if tail is None else float(tail.log_norm)
     residual = float(kkt(problem, after, norm, draws=4).residual)
     return Stage(name, log_loss, length, steps, turned, residual, why)
+
+
+def _turned(
+    problem: AbstractClassification, before: Parameters, after: Parameters
+) -> float:
+    """The angle between two directions, in radians."""
+    a, b = problem.flat(before), problem.flat(after)
+    unit = lambda x: x / jnp.linalg.norm(x)
+    return 2.0 * math.asin(min(1.0, 0.5 * float(jnp.linalg.norm(unit(a) - unit(b)))))

@@ -151,6 +151,11 @@ class TwoLayer(AbstractNetwork):
         size = jnp.linalg.norm(first, axis=1) / jnp.linalg.norm(head, axis=0)
         return [params[0], {"W": head * size[None, :]}]
 
+    @property
+    def tells_gates(self) -> bool:
+        """Whether Clarke's gradients are those of `gated`: hinges have power 1."""
+        return self.power == 1.0
+
     def inputs(self, params: list[Layer], X: Float[Array, "n d"]) -> Array:
         """What the units see, `(n, m)`."""
         Z = self.input_scale * (X @ params[0]["W"].T)

@@ -161,6 +161,25 @@ class MLP(AbstractNetwork):
                 Z = Z + layer["b"][None, :]
         return Z[:, 0] if Z.shape[1] == 1 else Z
 
+    @property
+    def tells_gates(self) -> bool:
+        """Whether `inputs` and `gated` know the network: one hidden layer of ReLUs."""
+        return len(self.sizes) == 3 and isinstance(self.activation, ReLU)
+
+    def inputs(self, params: list[Layer], X: Float[Array, "n d"]) -> Array:
+        """What the units of the first layer see, `(n, m)`."""
+        Z = X @ params[0]["W"].T
+        return Z + params[0]["b"][None, :] if self.first_bias else Z
+
+    def gated(
+        self, params: list[Layer], X: Float[Array, "n d"], gates: Float[Array, "n m"]
+    ) -> Array:
+        """The values, with `gates` for the derivatives of the ReLUs (Clarke's)."""
+        Z = self.inputs(params, X)
+        still = jax.lax.stop_gradient(Z)
+        out = (jax.nn.relu(still) + gates * (Z - still)) @ params[1]["W"].T
+        return out[:, 0] if out.shape[1] == 1 else out
+
 
 class CNN(AbstractNetwork):
     r"""Two convolutions with max-pooling, then two dense layers, ReLU between.
