@@ -305,7 +305,7 @@ def is_exact(problem: LinearClassification, norm: AbstractNorm | str) -> bool:
         ValueError: If there is no norm of that name.
     """
     norm = read(norm)
-    polyhedral = isinstance(norm, AbstractLp) and norm.p in (1.0, math.inf)
+    polyhedral = isinstance(norm, AbstractLp) and float(norm.p) in {1.0, math.inf}
     most = LARGEST_POLYHEDRAL if polyhedral else LARGEST_SYSTEM
     return newton_rows(problem, norm) <= most
 
