@@ -101,7 +101,7 @@ def _share(seen: np.ndarray) -> Estimate:
 
 
 def _quantiles(x: np.ndarray, shares: Sequence[float]) -> list[float]:
-    """Those of `np.quantile`; of 20 000 numbers a full sort takes a quarter of its time."""
+    """Those of `np.quantile`, in a quarter of its time where there are 20 000."""
     x, found = np.sort(x), []
     for share in shares:
         at = (x.size - 1) * share

@@ -23,14 +23,16 @@ def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any
     d = join(seen.after for _, seen in pairs) - w
     out = {"lr": entry.step_size, "decay": entry.decay, **_of_step(w, g, d)}
     entered = [row.entered(seen) for _, seen in pairs]
-    if all(e is not None for e in entered):
-        out["applied_decay"] = _pair(estimators.applied_decay(join(entered), w))
+    told = [e for e in entered if e is not None]
+    if len(told) == len(pairs):
+        out["applied_decay"] = _pair(estimators.applied_decay(join(told), w))
     elif row.name in ("unknown", "Muon", "Adafactor") and entry.step_size > 0:
         # all of the step, regressed on the weights: what else it holds is in the error
         out["applied_decay"] = _pair(estimators.applied_decay(-d / entry.step_size, w))
     rate = entry.step_size * entry.decay
     beside = row.decoupled(entry.group) and 0 < rate < 1
-    stepped = all(m.step is not None for m in moments)
+    asked = [m.step for m in moments if m.step is not None]
+    stepped = len(asked) == len(pairs)
     kept: list[tuple[float, float, float]] = []
     lost: list[tuple[float, int]] = []
     for dtype in sorted({dtype for dtype, _ in pairs}):
@@ -39,7 +41,7 @@ def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any
         size = float(before @ before)
         steps = None
         if stepped:
-            steps = -entry.step_size * join(moments[i].step for i in at)
+            steps = -entry.step_size * join(asked[i] for i in at)
         if beside and not row.added:
             kept.append((rounding.kept_decay(before, rate, dtype), 0.0, size))
             # decay that multiplies comes first, and is rounded by itself
@@ -75,10 +77,15 @@ def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any
         ]
         if second:
             out["underflow_half"] = rounding.underflows(join(second))
-        both = [m for m in moments if m.root is not None and m.first is not None]
+        both = [
+            (m.first, m.root)
+            for m in moments
+            if m.root is not None and m.first is not None
+        ]
         if both:
-            m, r = join(x.first for x in both), join(x.root for x in both)
-            out["signal"] = _pair(estimators.signal(m, r, eps))
+            first = join(m for m, _ in both)
+            found = estimators.signal(first, join(r for _, r in both), eps)
+            out["signal"] = _pair(found)
             out["noise_signal"] = estimators.noise_signal(b1)
     return out
 
