@@ -35,11 +35,15 @@ COLD, WARM = 12, 4
 """Products of Lanczos from a random vector, and from the last probe's."""
 
 THIN, BARE = 8, 2
-"""The same where the budget is short: as planned, and at least; the residual decides."""
+"""The same where the budget is short, as planned and at least: the residual decides."""
 
 MORE, MOST = 2, 3
 """Products of a warm run over the fewest: as planned, and at most; it ends where its
 residual is below 5 %."""
+
+LIGHT, PRODUCT, KEPT = 10.0, 2.5, 20.0
+"""Training steps that parts of a probe take, by the arithmetic: light read-outs and a
+product, on a set as large as a batch; gradients of batches that are looked at again."""
 
 FEWEST = 3
 """Probes that a short run gets all the same: start, middle and end."""
@@ -232,6 +236,21 @@ def foretold(
         f"them, within {100 * overhead:g} % of the run's time: what it costs is known "
         f"after step {FIRST}"
     )
+
+
+def affords(ratio: float, total: int, overhead: float) -> bool:
+    """Whether a known run has room for all probes on a set, before anything is timed.
+
+    With the edge twice: at the first, and thin.
+
+    Args:
+        ratio: Examples of the set over those of the run's batches.
+        total: Steps of the run.
+        overhead: Share of its time that probes may take.
+    """
+    n = len(candidates(total))
+    edges = (COLD + 3 * THIN) * PRODUCT * ratio
+    return n * (LIGHT * ratio + KEPT) + edges <= overhead * total
 
 
 def make_plan(

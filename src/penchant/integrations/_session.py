@@ -4,7 +4,7 @@ import abc
 import math
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from penchant import _progress
 from penchant._checks import check_instance
@@ -21,6 +21,8 @@ from penchant.integrations._record import Guard, Recorder, listener_of
 
 TIMED = 10
 """Steps whose time makes the plan."""
+
+Own = TypeVar("Own", bound="Session")
 
 
 class Session(abc.ABC):
@@ -78,7 +80,7 @@ class Session(abc.ABC):
         check_instance("name", name, str, "a name")
         self.recorder.record(self.now, "note", None, {name: float(value)})
 
-    def to(self, writer: object) -> Self:
+    def to(self: Own, writer: object) -> Own:
         """Hand every record to a logger too; returns the watch itself.
 
         Args:
@@ -103,7 +105,7 @@ class Session(abc.ABC):
         """
         return self._end(last=True) if self.finished is None else self.finished
 
-    def __enter__(self) -> Self:
+    def __enter__(self: Own) -> Own:
         return self
 
     def __exit__(

@@ -17,8 +17,8 @@ PARTS = 8
 """Independent parts: errors are the spread between them."""
 
 SMALLEST, LARGEST = 128, 1024
-"""Examples of the probe set where its size is left to the plan; fewer, two of the run's
-batches, where these are smaller than 64."""
+"""Examples of the probe set where its size is left to the plan; fewer only where a
+known run is too short for them."""
 
 TRAINING = 6
 """Batches of the run's own size."""
@@ -79,14 +79,7 @@ def probe_set(
         )
     with same_draws():
         read = list(itertools.islice(iter(batches), PARTS))
-    if size is None and read:
-        size = _smallest(count(read[0]))
-    return _of_batches("batches", read, device, size)
-
-
-def _smallest(own: int | None) -> int:
-    """The probe set to begin with, for the run's batch size."""
-    return SMALLEST if own is None else max(PARTS, min(SMALLEST, 2 * own))
+    return _of_batches("batches", read, device, SMALLEST if size is None else size)
 
 
 def _of_batches(
@@ -154,7 +147,7 @@ def _of_loader(
         made = [batch(r) for r in rows]
         return ProbeSet(made, training or made[:TRAINING], rows.size, make, n)
 
-    return make(_smallest(own) if size is None else size)
+    return make(SMALLEST if size is None else size)
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:

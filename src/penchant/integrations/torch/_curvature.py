@@ -235,6 +235,12 @@ class Curvature:
         spread = float(np.std(seen, ddof=1)) if len(seen) > 1 else math.nan
         return [float(np.mean(seen)), spread / math.sqrt(len(seen))]
 
+    @property
+    def batch_seconds(self) -> float:
+        """Of sharpness along batches; by that of gradients before it is measured."""
+        # a Hessian and a product with it take some four gradients, as FRESH are
+        return self.batches or len(self.probe.training) * self.look
+
     def costs(self, seconds: Mapping[str, float], told: bool) -> Costs:
         """What probes will take, from what each read-out of the first took.
 
@@ -247,18 +253,16 @@ class Curvature:
             names += ["half 0", f"half {len(self.probe.parts) // 2}"]
         # two halves are a whole one
         size = lambda name: 0.5 if name.startswith("half") else 1.0
-        # a Hessian and a product with it take some four gradients
-        batches = self.batches or len(self.probe.training) * self.look
         tops = round(sum(map(size, names))) if told else 0
         colds = round(sum(size(n) for n in names if n not in self.warm))
         fixed = (1 + len(LAGS)) * self.look
-        light = sum(s for name, s in seconds.items() if name != "edge")
         own = seconds.get("edge", 0.0) - self._lanczos - self.batches
+        light = sum(s for name, s in seconds.items() if name != "edge")
         return Costs(
-            light=light + len(LAGS) * self.look,
+            light=light,
             fixed=fixed,
             edge=max(own, 0.0),
-            batches=batches if told else 0.0,
+            batches=self.batch_seconds if told else 0.0,
             product=self.product,
             tops=tops,
             colds=colds if told else 0,

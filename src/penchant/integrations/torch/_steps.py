@@ -7,16 +7,17 @@ import torch
 
 from penchant.integrations._plan import (
     COLD,
-    FIRST,
+    FEWEST,
     LAGS,
     STATE_EVERY,
     Costs,
+    affords,
     make_plan,
     next_look,
 )
 from penchant.integrations._record import Recorder
 from penchant.integrations._session import TIMED, Session
-from penchant.integrations.torch._batches import LARGEST
+from penchant.integrations.torch._batches import LARGEST, count
 from penchant.integrations.torch._curvature import Curvature
 from penchant.integrations.torch._products import Hessian
 from penchant.integrations.torch._state import Side
@@ -205,6 +206,7 @@ class Steps(Session):
             if side.step - of.stale.step == LAGS[-1]:
                 of.stale = None
         if self.plan.due(side.step):
+            self._fit_probe(of)
             self.measure(i, with_edge=side.step in self.plan.edge)
             if not self.plan.made and i == len(self.sides) - 1:
                 self._make_plan()
@@ -224,6 +226,7 @@ class Steps(Session):
         of.forget()
         if self.costs is None or self.done == 1:
             seconds["loss"] = time.perf_counter() - begun - sum(seconds.values())
+            seconds["lags"] = len(LAGS) * of.look
             own = of.costs(seconds, self._wanted("edge"))
             self.costs = own if self.costs is None else self.costs + own
             for name, gone in seconds.items():
@@ -238,7 +241,9 @@ class Steps(Session):
         for name in READOUTS:
             if not self._wanted(name):
                 continue
-            if name == "edge" and not (with_edge and self._affords_edge(of)):
+            if name == "edge" and not (
+                with_edge and self._affords(of, sum(seconds.values()))
+            ):
                 continue
             if not self.guard.on(name) or not self.guard.on("curvature"):
                 continue
@@ -257,11 +262,30 @@ class Steps(Session):
     def _wanted(self, name: str) -> bool:
         return name in self.readouts and name not in self.missing
 
-    def _affords_edge(self, of: Curvature) -> bool:
-        """Whether the edge of the first probe leaves half of a known budget."""
-        if self.plan.made or self.total is None or of.side.step != FIRST:
+    def _fit_probe(self, of: Curvature) -> None:
+        """Begin with two of the run's batches where the smallest set is too dear."""
+        examples, training, grow = of.probe.examples, of.probe.training, of.probe.grow
+        if self.total is None or self.done or self.fixed_size:
+            return
+        if grow is None or not training:
+            return
+        own = count(training[0])
+        least = max(2 * own, len(of.probe.parts))
+        if least < examples and not affords(examples / own, self.total, self.overhead):
+            of.probe = grow(least)
+
+    def _affords(self, of: Curvature, light: float) -> bool:
+        """Whether the first probe's edge leaves room for a middle and an end.
+
+        Args:
+            of: Whose product has been timed, in the read-outs before.
+            light: Seconds that these took.
+        """
+        if self.plan.made or self.total is None:
             return True
-        return COLD * of.product <= 0.5 * self.overhead * self.total * self._unit()
+        light += len(LAGS) * of.look
+        need = COLD * of.product + of.batch_seconds + FEWEST * light
+        return need <= self.overhead * self.total * self._unit()
 
     def _guard_memory(self, of: Curvature, bare: torch.nn.Module) -> None:
         """Refuse where an eighth of a probe foretells that all of it is too much."""
