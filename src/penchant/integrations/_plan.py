@@ -19,7 +19,7 @@ STATE_EVERY, EARLY = 20, (1, 2, 5, 10)
 STATE_SHARE = 0.01
 """Of the run's time that looks may take; where they are dearer they come less often."""
 
-DEARER = 1.25
+DEARER = 1.5
 """A look later in a run over the first ones, whose code and arrays are at hand."""
 
 FIRST, RATIO, LAST = 10, 3, 10**12

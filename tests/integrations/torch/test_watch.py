@@ -19,7 +19,8 @@ def watched(folder=None, *, steps=65, rule=None, **options):
     make = rule or (lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1))
     optimizer = make(model.parameters())
     batches = loader()
-    options = {"loss": loss, "batches": batches, "overhead": 10.0} | options
+    usual = {"loss": loss, "batches": batches, "overhead": 10.0, "state_every": 20}
+    options = usual | options
     watch = pn.torch.watch(model, optimizer, folder=folder, **options)
     train(model, optimizer, batches, steps)
     return watch, model
