@@ -14,6 +14,7 @@ def plan(monkeypatch):
     fixed = lambda *_: _plan.Plan((10, 24), (10, 24), 64, "fixed for a test", True)
     monkeypatch.setattr(_steps, "make_plan", lambda *_: (fixed(), 1))
     monkeypatch.setattr(_steps, "affords", lambda *_: True)
+    monkeypatch.setattr(_steps.Steps, "_affords", lambda *_: True)
     monkeypatch.setattr(_session, "look_every", lambda *_: _plan.STATE_EVERY)
 
 

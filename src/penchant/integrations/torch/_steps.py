@@ -281,7 +281,7 @@ class Steps(Session):
             of: Whose product has been timed, in the read-outs before.
             light: Seconds that these took.
         """
-        if self.plan.made or self.total is None:
+        if self.plan.made or self.total is None or self.total <= of.side.step:
             return True
         light += len(LAGS) * of.look
         need = COLD * of.product + of.batch_seconds + FEWEST * light
