@@ -1,9 +1,9 @@
 """What a probe of PyTorch costs: a small CNN and a character transformer, watched.
 
-Shares are of the run's own time, by the process's clock within the probe's hooks. Beside
-them stands the process's time of a run with the probe over that of one without it, the two
-in turns of 50 steps: it has all that hooks do not see, and on a machine that others use it
-is good to some hundredths.
+Shares are of the run's own time, by the process's clock within the probe's hooks.
+Beside them stands the process's time of a run with the probe over that of one without
+it, the two in turns of 50 steps: it has all that hooks do not see, and on a machine
+that others use it is good to some hundredths.
 """
 
 import dataclasses
