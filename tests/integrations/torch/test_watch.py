@@ -373,7 +373,7 @@ def test_a_list_of_batches_is_cut_and_given_ones_are_not():
     watch = pn.torch.watch(model, rule, loss=loss, probe_batches=X)
     assert watch.curvatures[0].probe.examples == 512
     # what is no row an example stays whole
-    masked = [{"x": (x, y), "mask": torch.ones(3, 3)} for x, y in X]
+    masked = [{"x": (x, y), "z": torch.ones(3, 3)} for x, y in X]
     of = lambda m, b: loss(m, b["x"])
     watch = pn.torch.watch(model, rule, loss=of, batches=masked)
     assert watch.curvatures[0].probe.examples == 512
