@@ -7,12 +7,15 @@ import pytest
 
 @pytest.fixture
 def plan(monkeypatch):
-    """Curvature after 10 and 24 steps, however long anything takes."""
-    from penchant.integrations import _plan
+    """Curvature after 10 and 24 steps, looks every 20, however long anything takes."""
+    from penchant.integrations import _plan, _session
     from penchant.integrations.torch import _steps
 
-    fixed = _plan.Plan((10, 24), (10, 24), 64, "fixed for a test", True)
-    monkeypatch.setattr(_steps, "make_plan", lambda *_: (fixed, 1))
+    fixed = lambda *_: _plan.Plan((10, 24), (10, 24), 64, "fixed for a test", True)
+    monkeypatch.setattr(_steps, "make_plan", lambda *_: (fixed(), 1))
+    monkeypatch.setattr(_steps, "affords", lambda *_: True)
+    monkeypatch.setattr(_steps.Steps, "_affords", lambda *_: True)
+    monkeypatch.setattr(_session, "look_every", lambda *_: _plan.STATE_EVERY)
 
 
 def lines(recording):

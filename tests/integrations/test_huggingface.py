@@ -128,7 +128,7 @@ def test_weights_are_the_same_with_and_without_it(tmp_path):
     assert torch.equal(after, torch.get_rng_state())
 
 
-@pytest.mark.sampled
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["adamw_torch", "sgd"])
 def test_a_training_that_goes_on_counts_on(tmp_path, rule):
     folder = tmp_path / "probe"
@@ -147,6 +147,7 @@ def test_a_training_that_goes_on_counts_on(tmp_path, rule):
     assert not list(seen.happened("gap"))
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_finished_in_a_context(tmp_path):
     folder = tmp_path / "probe"
     with (

@@ -115,10 +115,11 @@ def by_hand(rule, *, folder=None, autocast=False, micro=1, clip=None):
     [
         (adamw, {}, {}),
         (sgd, {"gradient_clip_val": 0.5}, {"clip": 0.5}),
-        (
+        pytest.param(
             adamw,
             {"precision": "bf16-mixed", "accumulate_grad_batches": 2},
             {"autocast": True, "micro": 2},
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["plain", "clipped", "autocast and accumulation"],
@@ -148,7 +149,7 @@ def test_weights_are_the_same_with_and_without_it():
     assert torch.equal(after, torch.get_rng_state())
 
 
-@pytest.mark.sampled
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [adamw, sgd])
 def test_a_fit_that_goes_on_counts_on(tmp_path, rule):
     folder, kept = tmp_path / "probe", tmp_path / "kept.ckpt"
@@ -164,6 +165,7 @@ def test_a_fit_that_goes_on_counts_on(tmp_path, rule):
     assert not list(seen.happened("gap"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_fit_that_fails_is_finished(tmp_path, error):
     module = Digits(net(), adamw, fails=12)

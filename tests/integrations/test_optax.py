@@ -117,8 +117,14 @@ CHAINS = {
 }
 
 
-@pytest.mark.sampled
-@pytest.mark.parametrize("name", CHAINS)
+QUICK = ("sgd", "clipped adamw", "injected adamw", "numbers that are others")
+"""Chains of the fast suite: plain, clipped, injected, and not believed."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CHAINS],
+)
 def test_a_row_is_believed_where_its_step_is_the_one_that_was_made(name):
     make, settings, known = CHAINS[name]
     watch = pn.optax.watch(settings=settings)
@@ -178,7 +184,7 @@ def test_torch_and_jax_read_the_same_of_the_same_run():
     options = {"overhead": 10.0, "total_steps": 10}
     readouts = ["state", "edge", "memory"]
     other = pn.torch.watch(
-        net, rule, loss=cost, batches=some, readouts=readouts, **options
+        net, rule, loss=cost, probe_batches=some, readouts=readouts, **options
     )
     ours = pn.optax.watch(
         loss, batches(), readouts=readouts, **options,
@@ -265,7 +271,11 @@ def walked(lr, rate, spread):
 
 @pytest.mark.parametrize(
     ("lr", "rate", "spread", "kept"),
-    [(1e-5, 1e-7, 0.05, 1.0), (1e-5, 1e-8, 0.05, 0.33), (1e-3, 1e-8, 1.0, 1.53)],
+    [
+        (1e-5, 1e-8, 0.05, 0.33),
+        pytest.param(1e-5, 1e-7, 0.05, 1.0, marks=pytest.mark.slow),
+        pytest.param(1e-3, 1e-8, 1.0, 1.53, marks=pytest.mark.slow),
+    ],
 )
 def test_decay_that_is_added_is_dithered_by_the_step(lr, rate, spread, kept):
     """In PyTorch's order 1e-8 is nothing; here the size of the step decides."""
@@ -350,6 +360,7 @@ def test_traces_and_the_edge_are_those_of_measures():
     assert found["lower"] <= float(exact.largest) <= found["upper"]
 
 
+@pytest.mark.slow
 def test_half_precision_has_no_curvature_and_loses_decay():
     tx = pn.optax.probe(optax.adamw(1e-3, weight_decay=0.1))
     watch = pn.optax.watch(

@@ -36,7 +36,8 @@ def applied_decay(residual: Numbers, weights: Numbers) -> Estimate:
         )
     r, w = np.ravel(r), np.ravel(w)
     fine = np.isfinite(r) & np.isfinite(w)
-    r, w = r[fine], w[fine]
+    if not fine.all():
+        r, w = r[fine], w[fine]
     n, square = r.size, float(w @ w)
     if n < 2 or square == 0.0:
         return Estimate(math.nan, math.nan, valid=False, why="no weights but 0")

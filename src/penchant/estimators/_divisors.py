@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def divisors(roots: Numbers, eps: float) -> Divisors:
     if not live.size:
         nothing = _share(np.zeros(r.shape, bool))
         return Divisors(_share(r == 0), nothing, 0.0, 0.0, math.nan, r.size)
-    low, median, high = np.quantile(live, [0.1, 0.5, 0.9])
+    low, median, high = _quantiles(live, (0.1, 0.5, 0.9))
     return Divisors(
         dead=_share(r == 0),
         throttled=_share((r > 0) & (r < eps)),
@@ -70,10 +71,12 @@ def signal(first: Numbers, roots: Numbers, eps: float) -> Estimate:
     """
     m, r = np.asarray(first, float), np.asarray(roots, float)
     live = r > 0
-    n = int(live.sum())
+    n = int(np.count_nonzero(live))
     if not n:
         return Estimate(math.nan, math.nan, valid=False, why="no coordinate is live")
-    ratios = np.abs(m[live]) / (r[live] + eps)
+    if n < r.size:
+        m, r = m[live], r[live]
+    ratios = np.abs(m) / (r + eps)
     error = float(np.std(ratios)) / math.sqrt(n)
     return Estimate(float(np.mean(ratios)), error, how=f"{n} coordinates")
 
@@ -93,5 +96,16 @@ def noise_signal(decay: float) -> float:
 
 def _share(seen: np.ndarray) -> Estimate:
     n = seen.size
-    p = float(np.mean(seen)) if n else math.nan
+    p = np.count_nonzero(seen) / n if n else math.nan
     return Estimate(p, math.sqrt(p * (1.0 - p) / n), how=f"{n} coordinates", n=None)
+
+
+def _quantiles(x: np.ndarray, shares: Sequence[float]) -> list[float]:
+    """Those of `np.quantile`, in a quarter of its time where there are 20 000."""
+    x, found = np.sort(x), []
+    for share in shares:
+        at = (x.size - 1) * share
+        i = math.floor(at)
+        low, high = float(x[i]), float(x[min(i + 1, x.size - 1)])
+        found.append(low + (at - i) * (high - low))
+    return found

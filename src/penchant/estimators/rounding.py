@@ -181,9 +181,9 @@ def swallowed(weights: Numbers, steps: Numbers, stored: str | Format) -> float:
     w = form.round(weights)
     s = np.asarray(steps, float)
     asked = (s != 0) & np.isfinite(s)
-    if not asked.any():
-        return math.nan
-    return float(np.mean(form.round(w + s)[asked] == w[asked]))
+    n = np.count_nonzero(asked)
+    stays = (form.round(w + s) == w) & asked
+    return float(np.count_nonzero(stays) / n) if n else math.nan
 
 
 def never_forgets(decay: float, stored: str | Format) -> bool:
@@ -214,6 +214,6 @@ def underflows(second: Numbers, stored: str | Format = "float16") -> float:
     """Share of the positive second moments that would be 0 in a format."""
     v = np.asarray(second, float)
     live = v > 0
-    if not live.any():
-        return math.nan
-    return float(np.mean(v[live] < 0.5 * read(stored).smallest))
+    n = np.count_nonzero(live)
+    lost = live & (v < 0.5 * read(stored).smallest)
+    return float(np.count_nonzero(lost) / n) if n else math.nan

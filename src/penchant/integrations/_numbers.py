@@ -1,7 +1,7 @@
 """Records from samples: the same numbers for every framework."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,40 +18,30 @@ def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any
     entry = pairs[0][1]
     b1, _ = row.decays(entry.group)
     moments = [row.moments(seen) for _, seen in pairs]
-    join = lambda arrays: np.concatenate(list(arrays))
     w = join(seen.before for _, seen in pairs)
     g = join(seen.gradient for _, seen in pairs)
-    d = join(seen.after - seen.before for _, seen in pairs)
-    asked = (g != 0) | (d != 0)
-    out: dict[str, Any] = {
-        "lr": entry.step_size,
-        "decay": entry.decay,
-        "gradient_rms": _rms(g),
-        "weight_rms": _rms(w),
-        "step_rms": _rms(d),
-        "unmoved": float(np.mean(d[asked] == 0)) if asked.any() else math.nan,
-        "nonfinite": float(np.mean(~np.isfinite(d))),
-        "cosine": _cosine(-d, g),
-        "sign_likeness": _sign_likeness(d),
-    }
+    d = join(seen.after for _, seen in pairs) - w
+    out = {"lr": entry.step_size, "decay": entry.decay, **_of_step(w, g, d)}
     entered = [row.entered(seen) for _, seen in pairs]
-    if all(e is not None for e in entered):
-        out["applied_decay"] = _pair(estimators.applied_decay(join(entered), w))
+    told = [e for e in entered if e is not None]
+    if len(told) == len(pairs):
+        out["applied_decay"] = _pair(estimators.applied_decay(join(told), w))
     elif row.name in ("unknown", "Muon", "Adafactor") and entry.step_size > 0:
         # all of the step, regressed on the weights: what else it holds is in the error
         out["applied_decay"] = _pair(estimators.applied_decay(-d / entry.step_size, w))
     rate = entry.step_size * entry.decay
     beside = row.decoupled(entry.group) and 0 < rate < 1
-    stepped = all(m.step is not None for m in moments)
+    asked = [m.step for m in moments if m.step is not None]
+    stepped = len(asked) == len(pairs)
     kept: list[tuple[float, float, float]] = []
     lost: list[tuple[float, int]] = []
     for dtype in sorted({dtype for dtype, _ in pairs}):
         at = [i for i, (other, _) in enumerate(pairs) if other == dtype]
         before = join(pairs[i][1].before for i in at)
-        size = float(np.sum(before**2))
+        size = float(before @ before)
         steps = None
         if stepped:
-            steps = -entry.step_size * join(moments[i].step for i in at)
+            steps = -entry.step_size * join(asked[i] for i in at)
         if beside and not row.added:
             kept.append((rounding.kept_decay(before, rate, dtype), 0.0, size))
             # decay that multiplies comes first, and is rounded by itself
@@ -87,10 +77,15 @@ def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any
         ]
         if second:
             out["underflow_half"] = rounding.underflows(join(second))
-        both = [m for m in moments if m.root is not None and m.first is not None]
+        both = [
+            (m.first, m.root)
+            for m in moments
+            if m.root is not None and m.first is not None
+        ]
         if both:
-            m, r = join(x.first for x in both), join(x.root for x in both)
-            out["signal"] = _pair(estimators.signal(m, r, eps))
+            first = join(m for m, _ in both)
+            found = estimators.signal(first, join(r for _, r in both), eps)
+            out["signal"] = _pair(found)
             out["noise_signal"] = estimators.noise_signal(b1)
     return out
 
@@ -150,16 +145,29 @@ def _mean(values: Numbers, weights: Numbers) -> float:
     return float(np.average(v[fine], weights=w[fine])) if fine.any() else math.nan
 
 
-def _rms(x: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(x * x))) if x.size else math.nan
+def join(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """End to end; one array alone is handed on."""
+    several = list(arrays)
+    return several[0] if len(several) == 1 else np.concatenate(several)
 
 
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    both = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / both if both > 0 else math.nan
+def _of_step(w: np.ndarray, g: np.ndarray, d: np.ndarray) -> dict[str, Any]:
+    r"""Sizes of weights, gradients and steps, and how a step lies to its gradient.
 
-
-def _sign_likeness(u: np.ndarray) -> float:
-    r"""$\|u\|_1/(\sqrt p\|u\|_2)$: 1 for steps of one size."""
-    size = float(np.linalg.norm(u)) * math.sqrt(u.size)
-    return float(np.sum(np.abs(u))) / size if size > 0 else math.nan
+    `sign_likeness` is $\|d\|_1/(\sqrt p\|d\|_2)$: 1 for steps of one size.
+    """
+    n, moved = w.size, int(np.count_nonzero(d))
+    asked = moved if moved == n else int(np.count_nonzero((g != 0) | (d != 0)))
+    square = float(d @ d)
+    size, slope = math.sqrt(square), math.sqrt(float(g @ g))
+    fine = math.isfinite(square) or bool(np.isfinite(d).all())
+    ratio = lambda a, b: a / b if b > 0 else math.nan
+    return {
+        "gradient_rms": slope / math.sqrt(n) if n else math.nan,
+        "weight_rms": math.sqrt(float(w @ w) / n) if n else math.nan,
+        "step_rms": size / math.sqrt(n) if n else math.nan,
+        "unmoved": 1.0 - moved / asked if asked else math.nan,
+        "nonfinite": 0.0 if fine else float(np.mean(~np.isfinite(d))),
+        "cosine": ratio(-float(d @ g), size * slope),
+        "sign_likeness": ratio(float(np.abs(d).sum()), size * math.sqrt(n)),
+    }

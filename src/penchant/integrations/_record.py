@@ -5,6 +5,7 @@ Of no framework: whoever watches a run hands it numbers.
 
 import contextlib
 import json
+import math
 import os
 import time
 import traceback
@@ -76,21 +77,29 @@ class Recorder:
         self, step: int, tier: str, group: str | None, values: Mapping[str, Any]
     ) -> None:
         """One line: numbers, `[value, error]`, or `{lower, upper}` by name."""
-        line = {
-            "step": step,
-            "time": round(time.time() - self._begun, 3),
-            "tier": tier,
-            "group": group,
-            **plain(dict(values)),
-        }
-        self._write("records", self.records, line)
+        self.records_of(step, tier, [(group, values)])
+
+    def records_of(
+        self,
+        step: int,
+        tier: str,
+        found: Sequence[tuple[str | None, Mapping[str, Any]]],
+    ) -> None:
+        """A line a group, as of one look: they are written, and flushed, at once."""
+        when = round(time.time() - self._begun, 3)
+        lines = [
+            {"step": step, "time": when, "tier": tier, "group": group, **_plain(values)}
+            for group, values in found
+        ]
+        self._write("records", self.records, lines)
         if self.listeners:
-            self._tell(step, group, line)
+            for line in lines:
+                self._tell(step, line["group"], line)
 
     def event(self, kind: str, step: int, **detail: Any) -> None:
         """Something that happened."""
         line = {"step": step, "event": kind, **plain(detail)}
-        self._write("events", self.events, line)
+        self._write("events", self.events, [line])
 
     def failure(self, what: str, step: int, error: BaseException) -> None:
         """A read-out failed: it is off from now on. Said once, and never raised."""
@@ -146,14 +155,14 @@ class Recorder:
         self._files.clear()
         self._held.close()
 
-    def _write(self, name: str, kept: list, line: dict[str, Any]) -> None:
+    def _write(self, name: str, kept: list, lines: list[dict[str, Any]]) -> None:
         if self.folder is None:
-            kept.append(line)
+            kept.extend(lines)
             return
         file = self._files.get(name)
         if file is None:
             return  # closed
-        file.write(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n")
+        file.write("".join(_encoded(line) + "\n" for line in lines))
         file.flush()
         if time.monotonic() - self._synced > SYNC:
             self.flush()
@@ -181,6 +190,17 @@ class Recorder:
                 listener(step, numbers)
             except Exception as error:  # noqa: BLE001 - never in the run's way
                 self.failure("writer", step, error)
+
+
+_encoded = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As `plain` of a record, whose values are numbers for the most part."""
+    return {
+        name: x if type(x) is float and math.isfinite(x) else plain(x)
+        for name, x in values.items()
+    }
 
 
 class Guard:

@@ -266,3 +266,21 @@ def test_work_in_isolation_swaps_buffers_and_puts_them_back():
         assert buffer is own
         assert torch.equal(buffer, old)
     assert model.training
+
+
+def test_lanczos_ends_where_its_residual_is_small():
+    from penchant.integrations.torch._products import largest
+
+    generator = torch.Generator().manual_seed(0)
+    values = torch.linspace(0.0, 1.0, 200, dtype=torch.float64) ** 4
+    start = torch.randn(200, generator=generator, dtype=torch.float64)
+    product = lambda v: values * v
+    few = largest(product, start, 2, 40)
+    assert 2 < few.products < 40
+    assert few.residual <= 0.05 * few.value
+    # one product fewer would not have been enough
+    assert largest(product, start, few.products - 1).residual > 0.05 * few.value
+    assert largest(product, start, 3).products == 3
+    again = largest(product, few.vector, 2, 40)
+    assert again.products <= few.products
+    assert few.value <= 1.0 + 1e-12

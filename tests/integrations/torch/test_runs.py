@@ -1,11 +1,9 @@
 """Runs with known answers: the edge, label noise of the number format, a kill."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -116,34 +114,44 @@ def test_applied_decay_of_small_steps_is_foretold_by_rounding(
 
 
 KILLED = """
-import sys, torch
+import os, pathlib, random, signal, sys, time, torch
 import penchant as pn
-from tests.integrations.torch.cases import loader, loss, mlp, train
+from tests.integrations.torch.cases import digits, loader, loss, mlp, train
 torch.set_num_threads(1)
-model = mlp()
-rule = torch.optim.AdamW(model.parameters())
-batches = loader()
-pn.torch.watch(model, rule, loss=loss, batches=batches, folder=sys.argv[1])
-print("begun", flush=True)
-train(model, rule, batches, 10**7)
+digits()
+draws = random.Random(0)
+for folder in map(pathlib.Path, sys.argv[1:]):
+    child = os.fork()
+    if not child:
+        model, batches = mlp(), loader()
+        rule = torch.optim.AdamW(model.parameters())
+        pn.torch.watch(
+            model, rule, loss=loss, batches=batches, folder=folder, state_every=1
+        )
+        train(model, rule, batches, 10**7)
+    lines = folder / "records.jsonl"
+    while not lines.exists() or not lines.stat().st_size:
+        time.sleep(0.01)
+    time.sleep(draws.uniform(0.0, 1.0))
+    os.kill(child, signal.SIGKILL)
+    print(os.waitpid(child, 0)[1])
 """
 
 
-@pytest.mark.slow
-def test_a_run_that_is_killed_can_be_read(tmp_path):
-    """At random times; some would tear a line, which is then left out."""
-    draws = random.Random(0)
-    for i in range(5):
-        folder = tmp_path / str(i)
-        command = [sys.executable, "-c", KILLED, str(folder)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as run:
-            assert run.stdout.readline().strip() == b"begun"
-            time.sleep(draws.uniform(0.2, 4.0))
-            os.kill(run.pid, signal.SIGKILL)
+@pytest.mark.parametrize("tries", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_run_that_is_killed_can_be_read(tmp_path, tries):
+    """At random times, in the midst of looks; a line that was torn is left out."""
+    folders = [tmp_path / str(i) for i in range(tries)]
+    command = [sys.executable, "-c", KILLED, *map(str, folders)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.stdout.split() == [str(int(signal.SIGKILL))] * tries, told.stderr[-999:]
+    for folder in folders:
         says = pn.diagnosis.reading(folder)
         assert says.recording.torn <= 1
         assert says.save(folder).exists()
         assert says.recording.records
+        assert "last_step" not in says.recording.run  # nothing was finished
 
 
 @pytest.mark.slow

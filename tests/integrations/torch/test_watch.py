@@ -1,6 +1,7 @@
 """What is written, read and said; and that nothing of it can end a training."""
 
 import json
+import time
 import warnings
 
 import numpy as np
@@ -19,7 +20,8 @@ def watched(folder=None, *, steps=65, rule=None, **options):
     make = rule or (lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1))
     optimizer = make(model.parameters())
     batches = loader()
-    options = {"loss": loss, "batches": batches, "overhead": 10.0} | options
+    usual = {"loss": loss, "batches": batches, "overhead": 10.0, "state_every": 20}
+    options = usual | options
     watch = pn.torch.watch(model, optimizer, folder=folder, **options)
     train(model, optimizer, batches, steps)
     return watch, model
@@ -292,6 +294,89 @@ def test_of_a_step_written_twice_the_last_counts():
     assert steps.tolist() == [1, 2]
     assert values.tolist() == [3.0, 2.0]
     assert errors[0] == 0.5
+
+
+def test_a_plan_is_said_before_the_first_step_and_its_costs_after_the_first_probe():
+    model, batches = mlp(), loader()
+    rule = torch.optim.AdamW(model.parameters())
+    watch = pn.torch.watch(
+        model, rule, loss=loss, batches=batches, total_steps=40, overhead=10.0
+    )
+    (said,) = watch.recorder.events
+    assert (said["event"], said["step"]) == ("planned", 0)
+    assert "10, 30, 40 steps on 128 to 512 examples" in said["how"]
+    assert watch.recorder.run["plan"]["made"] is False
+    train(model, rule, batches, 40)
+    told = [e for e in watch.recorder.events if "share" in e]
+    assert [e["step"] for e in told] == [10]
+    plan = watch.recorder.run["plan"]
+    assert plan["made"]
+    assert plan["share"] == pytest.approx(told[0]["share"])
+    assert plan["state_every"] >= 20
+    seen = watch.recorder.recording()
+    curved = sorted({r["step"] for r in seen.records if "loss" in r})
+    assert curved == plan["steps"]
+
+
+def test_a_short_run_has_its_start_middle_and_end_and_is_told_what_they_cost():
+    model, batches = mlp(), loader()
+    rule = torch.optim.AdamW(model.parameters())
+    watch = pn.torch.watch(
+        model, rule, loss=loss, batches=batches, total_steps=100, overhead=0.001
+    )
+    train(model, rule, batches, 100)
+    seen = watch.finish().recording
+    assert seen.run["probe_examples"] == 64  # two of the run's batches
+    steps = sorted({r["step"] for r in seen.records if "loss" in r})
+    assert len(steps) == 3
+    assert (steps[0], steps[-1]) == (10, 100)
+    (told,) = [e for e in seen.happened("planned") if "share" in e]
+    assert "the run is short for what a probe costs" in told["how"]
+    assert told["share"] > 0.001
+    assert f"about {100 * told['share']:.0f} % of its time" in told["how"]
+    assert seen.last("largest") is not None  # at its end, once
+
+
+def test_looks_are_rarer_where_they_are_dear(monkeypatch):
+    from penchant.integrations.torch import _state
+
+    real = _state.Side.records
+
+    def slow(side):
+        begun = time.perf_counter()
+        while time.perf_counter() < begun + 0.05:
+            pass
+        return real(side)
+
+    monkeypatch.setattr(_state.Side, "records", slow)
+    model, batches = mlp(), loader()
+    rule = torch.optim.AdamW(model.parameters())
+    watch = pn.torch.watch(model, rule)
+    train(model, rule, batches, 85)
+    assert watch.plan.every > 80
+    assert watch.recorder.run["plan"]["state_every"] == watch.plan.every
+    steps = [r["step"] for r in watch.recorder.records]
+    assert steps == [1, 2, 5, 10, 20, 40, 80]
+    assert any("a look takes" in e["how"] for e in watch.recorder.events)
+
+
+def test_a_list_of_batches_is_cut_and_given_ones_are_not():
+    model, X = mlp(), list(loader(batch=64))
+    rule = torch.optim.AdamW(model.parameters())
+    watch = pn.torch.watch(model, rule, loss=loss, batches=X)
+    probe = watch.curvatures[0].probe
+    assert [len(y) for _, y in probe.parts] == [16] * 8
+    assert [len(y) for _, y in probe.training] == [64] * 6
+    assert torch.equal(probe.parts[3][0], X[3][0][:16])
+    grown = probe.grow(512)
+    assert [len(y) for _, y in grown.parts] == [64] * 8
+    watch = pn.torch.watch(model, rule, loss=loss, probe_batches=X)
+    assert watch.curvatures[0].probe.examples == 512
+    # what is no row an example stays whole
+    masked = [{"x": (x, y), "z": torch.ones(3, 3)} for x, y in X]
+    of = lambda m, b: loss(m, b["x"])
+    watch = pn.torch.watch(model, rule, loss=of, batches=masked)
+    assert watch.curvatures[0].probe.examples == 512
 
 
 def test_two_processes_do_not_write_one_folder(tmp_path):

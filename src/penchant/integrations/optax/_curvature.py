@@ -16,12 +16,10 @@ from penchant import estimators, measures
 from penchant._types import Tree
 from penchant.flows import memory_coefficient
 from penchant.integrations._numbers import noise_of, of_term
+from penchant.integrations._plan import COLD, LAGS, WARM, Costs
 from penchant.integrations._rules import Adapter
 
 Values = dict[str, Any]
-
-COLD, WARM = 12, 4
-"""Products of Lanczos from a random vector, and from the last probe's."""
 
 DRAWS, FRESH, BATCHES, MOST = 2, 4, 6, 2**20
 """Label draws a part; batches looked at again, and along whose gradient curvature is
@@ -219,6 +217,39 @@ class Curvature:
         size = np.linalg.norm(old, axis=1)
         moved = np.linalg.norm(new - old, axis=1)[size > 0] / size[size > 0]
         return at.step - step, _mean(moved)
+
+    def costs(self, at: Moment, names: Sequence[str]) -> Costs:
+        """What probes will take now that all is compiled: each program once more."""
+        begun = time.perf_counter()
+        jax.block_until_ready(self._all(at.weights, self.parts))
+        fresh = time.perf_counter() - begun
+        begun = time.perf_counter()
+        v = np.ones(at.weights.size)
+        product = 0.0
+        if "edge" in names:
+            self._ritz(at, v, v, np.full(self.k, 1.0 / self.k), COLD)
+            product = (time.perf_counter() - begun) / COLD
+        begun = time.perf_counter()
+        if "sharpness" in names:
+            jax.block_until_ready(
+                self._squares(at.weights, jax.random.key(self.key), self.parts)
+            )
+        draws = time.perf_counter() - begun
+        lags = (
+            len(LAGS) * fresh * min(FRESH / self.k, 1.0) if "memory" in names else 0.0
+        )
+        halved, told = self.k >= 4, "edge" in names
+        tops = 1 + halved + at.row.adaptive
+        # two halves are a whole one
+        known = ("all" in self.warm) * (1 + halved) + ("hessian" in self.warm)
+        return Costs(
+            light=fresh + draws + 2.0 * product * ("memory" in names) + lags,
+            fixed=lags,
+            batches=4.0 * product,  # quotients of the parts: of three vectors, and own
+            product=product,
+            tops=tops if told else 0,
+            colds=max(tops - known, 0) if told else 0,
+        )
 
     def _largest(
         self, at: Moment, name: str, scale: np.ndarray, weights: np.ndarray

@@ -7,49 +7,35 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import jax
-import numpy as np
 
 from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Tree
-from penchant.diagnosis import Reading, reading
-from penchant.integrations._numbers import numbers_of
 from penchant.integrations._plan import (
     LAGS,
-    Plan,
+    STATE_EVERY,
     check_readouts,
     make_plan,
-    state_due,
-    worth_a_last_one,
+    next_look,
 )
-from penchant.integrations._record import Guard, Recorder, listener_of
-from penchant.integrations._rules import UNKNOWN, Adapter, Seen
+from penchant.integrations._record import Recorder
+from penchant.integrations._rules import UNKNOWN
+from penchant.integrations._session import TIMED, Session
 from penchant.integrations.optax._curvature import (
     Curvature,
     Moment,
     raveled,
     stacked,
 )
-from penchant.integrations.optax._probe import (
-    ProbeState,
-    moments,
-    sample,
-    state_of,
-)
-from penchant.integrations.optax._rules import (
-    NAMES,
-    believed,
-    group_of,
-    rows_of,
-    settings_of,
-)
+from penchant.integrations.optax._probe import ProbeState, state_of
+from penchant.integrations.optax._rules import NAMES
+from penchant.integrations.optax._state import States
 
 DEFAULT = ("state", "sharpness", "edge", "memory")
 
-PARTS, TIMED, GROUP = 8, 10, "all"
+PARTS = 8
 
 
 def watch(
@@ -63,6 +49,7 @@ def watch(
     readouts: Sequence[str] = DEFAULT,
     total_steps: int | None = None,
     key: int = 0,
+    state_every: int | None = None,
 ) -> "Watch":
     """Watch a loop in JAX: call it after every update, and `finish` at the end.
 
@@ -87,10 +74,12 @@ def watch(
             `inject_hyperparams` does not have them in the state.
         logits: `logits(params, batch) -> (logits, labels)`; labels below 0 are ignored.
             None: no traces.
-        overhead: Share of the run's time that curvature may take.
+        overhead: Share of the run's time that probes may take, compilation apart.
         readouts: Which of state, sharpness, edge, memory.
         total_steps: Steps of the run, where known.
         key: Of draws and first vectors.
+        state_every: Steps between looks at the state. None: 20, or as many twenties as
+            keep looks within 1 % of the time; `run.json` has what it came to.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -98,11 +87,20 @@ def watch(
             differ in shape.
     """
     return Watch(
-        loss, batches, folder, settings, logits, overhead, readouts, total_steps, key
+        loss,
+        batches,
+        folder,
+        settings,
+        logits,
+        overhead,
+        readouts,
+        total_steps,
+        key,
+        state_every,
     )
 
 
-class Watch:
+class Watch(Session):
     """A run that is watched, as [`watch`][penchant.optax.watch] returns it.
 
     A context: at its end, also by an exception, it is finished.
@@ -119,6 +117,7 @@ class Watch:
         readouts: Sequence[str],
         total_steps: int | None,
         key: int,
+        state_every: int | None,
     ):
         for name, given in (("loss", loss), ("logits", logits)):
             if given is not None and not callable(given):
@@ -127,50 +126,72 @@ class Watch:
                     f"{given!r:.100} of type {type(given).__name__}."
                 )
         check_number("overhead", overhead, above=0.0, most=10.0)
-        if total_steps is not None:
-            check_count("total_steps", total_steps)
+        counts = {"total_steps": total_steps, "state_every": state_every}
+        for name, count in counts.items():
+            if count is not None:
+                check_count(name, count)
         self.key = check_count("key", key, least=0)
-        self.settings = dict(settings or {})
-        for name in self.settings:
+        numbers = dict(settings or {})
+        for name in numbers:
             if name not in NAMES:
                 raise ValueError(
                     f"settings must be of {', '.join(NAMES)}; got {name!r}."
                 )
         self.readouts = check_readouts(readouts)
-        self.loss, self.logits, self.overhead = loss, logits, float(overhead)
-        self.total, self.missing = total_steps, dict[str, str]()
-        for name in self.readouts:
-            if name not in DEFAULT:
-                self.missing[name] = "it is not measured in JAX"
+        self.loss, self.logits = loss, logits
         self.parts = None
         if batches is not None:
             check_instance("batches", batches, Iterable, "an iterable of batches")
             self.parts = stacked(list(islice(iter(batches), PARTS)))
-        why = "no loss was given" if loss is None else ""
-        why = why or ("" if self.parts is not None else "no batches were given")
-        asked = [n for n in self.readouts if n != "state" and n in DEFAULT]
-        if why:
-            self.missing |= dict.fromkeys(asked, why)
-        elif logits is None and "sharpness" in asked:
-            self.missing["sharpness"] = "no logits were given: labels are drawn of them"
-        self.active = [n for n in asked if n not in self.missing]
-        self.folder = None if folder is None else Path(folder)
-        self.recorder = Recorder(self.folder, self._about())
-        self.plan = Plan.read(self.recorder.before.get("plan")) or Plan()
-        self.guard = Guard(self.recorder)
+        self.missing = self._missing()
+        self.active = [
+            n for n in self.readouts if n != "state" and n not in self.missing
+        ]
+        size = math.prod(self._sizes())
+        about = {
+            **self._about(),
+            "overhead": float(overhead),
+            "total_steps": total_steps,
+        }
+        super().__init__(
+            Recorder(None if folder is None else Path(folder), about),
+            overhead=float(overhead),
+            total=total_steps,
+            every=state_every,
+            examples=(size, size) if self.active else None,
+        )
+        self.states = States(self.recorder, numbers)
         self.of: Curvature | None = None
-        self.finished: Reading | None = None
-        self.now = 0
+        self._now = self._next = 0
         self._offset: int | None = None
-        self._changed: dict[str, Any] = {}
-        self._last: tuple[Any, Any] | None = None
-        self._steps, self._done, self._probed = 0, 0, -1
-        self._gaps: list[float] = []
-        self._seconds: dict[str, float] = {}
-        self.spent = {"state": 0.0, "curvature": 0.0}
-        self._clock, self._tick = time.perf_counter(), math.nan
+        self._last_seen: tuple[Any, Any] | None = None
+        self._probed, self._tick = -1, math.nan
 
-    # what a user calls
+    def _missing(self) -> dict[str, str]:
+        """Read-outs that can't be had, and why."""
+        missing = {
+            name: "it is not measured in JAX"
+            for name in self.readouts
+            if name not in DEFAULT
+        }
+        asked = [n for n in self.readouts if n != "state" and n in DEFAULT]
+        if self.loss is None:
+            return missing | dict.fromkeys(asked, "no loss was given")
+        if self.parts is None:
+            return missing | dict.fromkeys(asked, "no batches were given")
+        if self.logits is None and "sharpness" in asked:
+            missing["sharpness"] = "no logits were given: labels are drawn of them"
+        return missing
+
+    def _sizes(self) -> tuple[int, ...]:
+        """Parts, and examples of each."""
+        leaves = jax.tree.leaves(self.parts)
+        return tuple(map(int, leaves[0].shape[:2])) if leaves else (0,)
+
+    @property
+    def now(self) -> int:
+        """Updates made."""
+        return self._now
 
     def __call__(self, step: int, params: Tree, opt_state: Tree) -> None:
         """After an update.
@@ -181,81 +202,36 @@ class Watch:
             opt_state: The optimizer's state after it, with that of
                 [`probe`][penchant.optax.probe] somewhere inside.
         """
-        begun = time.perf_counter()
-        with self.guard("watch", self.now):
+        with self.guard("watch", self._now):
             if not self.guard.on("watch"):
                 return
-            state = state_of(opt_state)
+            if len(self.gaps) < TIMED:
+                jax.block_until_ready(params)  # a step that is under way has no time
+                if math.isfinite(self._tick):
+                    self.gaps.append(time.perf_counter() - self._tick)
             if self._offset is None:
-                done = int(step) + 1 if state is None else int(state.count)
-                self._offset = done - int(step)
-                self._set_up(params, state)
-            self.now, self._steps = int(step) + self._offset, self._steps + 1
-            self._last = params, state
-            if len(self._gaps) < TIMED and math.isfinite(self._tick):
-                self._gaps.append(begun - self._tick)
-            if state_due(self.now) and "state" in self.readouts and state is not None:
-                with self.guard("state", self.now):
-                    if self.guard.on("state"):
-                        self._state(params, state)
-                self.spent["state"] += time.perf_counter() - begun
-            middle = time.perf_counter()
-            if self.of is not None:
-                self._curvature(params, state)
-                self.spent["curvature"] += time.perf_counter() - middle
-        self._tick = time.perf_counter()
-
-    def note(self, name: str, value: float) -> None:
-        """Attach a number of one's own to the current step."""
-        check_instance("name", name, str, "a name")
-        self.recorder.record(self.now, "note", None, {name: float(value)})
-
-    def to(self, writer: object) -> "Watch":
-        """Hand every record to a logger too, as `pn.torch.Watch.to`.
-
-        Raises:
-            TypeError: If it has none of a logger's methods.
-        """
-        self.recorder.listeners.append(listener_of(writer))
-        return self
-
-    def reading(self) -> Reading:
-        """What can be said so far."""
-        self._told()
-        return reading(self.recorder.recording())
-
-    def finish(self) -> Reading:
-        """Say what was seen; in a folder, with the report. Twice gives the same."""
-        if self.finished is None:
-            self._end(last=True)
-        assert self.finished is not None
-        return self.finished
-
-    def __enter__(self) -> "Watch":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.finish()
-            return
-        self.recorder.event("ended", self.now, why=f"{type(error).__name__}: {error}")
-        with self.guard("report", self.now):  # the run's own error is what is raised
-            self._end(last=False)
-        self.recorder.close()
+                self._set_up(int(step), params, state_of(opt_state))
+            assert self._offset is not None
+            self._now, self.steps = int(step) + self._offset, self.steps + 1
+            self._last_seen = params, opt_state
+            # calls between looks count, and that is all
+            if self._now >= self._next:
+                self._look(params, state_of(opt_state))
+            if self.of is not None and self._curved(self.of):
+                self._curvature(self.of, params, state_of(opt_state))
+        if len(self.gaps) < TIMED:
+            self._tick = time.perf_counter()
 
     # the two tiers
 
-    def _set_up(self, params: Tree, state: ProbeState | None) -> None:
+    def _set_up(self, step: int, params: Tree, state: ProbeState | None) -> None:
+        done = step + 1 if state is None else int(state.count)
+        self._offset = done - step
         if state is None and "state" in self.readouts:
             self.missing["state"] = "opt_state has no state of pn.optax.probe"
         if state is None:
             # without it the rule is unknown: so are its geometry and its memory
-            self.settings = {}
+            self.states.settings = {}
         leaves = jax.tree.leaves(params)
         half = {str(x.dtype) for x in leaves if x.dtype.itemsize < 4}
         if half and self.active:
@@ -274,190 +250,81 @@ class Watch:
         if self.active and self.loss is not None:
             _, back = raveled(params)
             self.of = Curvature(self.loss, self.logits, self.parts, back, self.key)
+        self._next = next_look(done - 1, self.plan.every or STATE_EVERY)
 
-    def _numbers(self, state: ProbeState, n: int) -> dict[str, float]:
-        return settings_of(state.inner_state, self.settings, n)
+    def _look(self, params: Tree, state: ProbeState | None) -> None:
+        begun = time.perf_counter()
+        if "state" in self.readouts and state is not None and self.guard.on("state"):
+            with self.guard("state", self._now):
+                counted = int(state.count)
+                if counted != self._now:
+                    self.recorder.event("gap", self._now, counted=counted)
+                    self._offset = (self._offset or 0) + counted - self._now
+                    self._now = counted
+                self.states.record(self._now, params, state)
+            self.look_seconds.append(time.perf_counter() - begun)
+            self._time_looks()
+        self._next = next_look(self._now, self.plan.every or STATE_EVERY)
+        self.spent["state"] += time.perf_counter() - begun
 
-    def _row(
-        self, params: Tree, state: ProbeState
-    ) -> tuple[Adapter, list[tuple[str, Seen]], str]:
-        """The rule's row, if its step is the one that was made, and what was seen."""
-        n = int(state.count)
-        numbers = self._numbers(state, n)
-        host = lambda arrays: [np.asarray(a).astype(float) for a in arrays]
-        before, after = host(state.before), host(sample(params))
-        gradient, update = host(state.gradient), host(state.update)
-        known = moments(state.inner_state)
-        rows, why = [], "settings lack learning_rate"
-        if "learning_rate" in numbers:
-            rows, why = rows_of([m["kind"] for m in known], numbers)
-        own: dict[str, list[np.ndarray]] = {}
-        if len(known) == 1:
-            own = {
-                name: host(sample(tree))
-                for name, tree in known[0].items()
-                if name not in ("kind", "count")
-            }
-            if any(len(arrays) != len(before) for arrays in own.values()):
-                rows, own, why = [], {}, "moments are kept of a part of the weights"
-            elif known[0]["count"] is not None:
-                n = int(known[0]["count"])
-        old = {name: host(arrays) for name, arrays in state.past.items()} if own else {}
-        group = group_of({"learning_rate": math.nan, **numbers})
-        seen = [
-            Seen(
-                group=group,
-                before=before[i],
-                after=after[i],
-                gradient=gradient[i],
-                past={name: arrays[i] for name, arrays in old.items()},
-                state={name: arrays[i] for name, arrays in own.items()},
-                scalars={},
-                n=float(n),
-            )
-            for i in range(len(before))
-        ]
-        row, why = believed(rows, why, seen, update)
-        return row, [(str(x.dtype), s) for x, s in zip(
-            jax.tree.leaves(params), seen, strict=True
-        )], why  # fmt: skip
+    def _curved(self, of: Curvature) -> bool:
+        """Whether curvature, or a kept gradient, is looked at after this step."""
+        lagging = of.stale is not None and self._now - of.stale[0] in LAGS
+        return lagging or self.plan.due(self._now)
 
-    def _state(self, params: Tree, state: ProbeState) -> None:
-        counted = int(state.count)
-        if counted != self.now:
-            self.recorder.event("gap", self.now, counted=counted)
-            self._offset = (self._offset or 0) + counted - self.now
-            self.now = counted
-        row, pairs, why = self._row(params, state)
-        group = pairs[0][1].group
-        b1, b2 = row.decays(group)
-        about = {"decay": group["weight_decay"], "first": b1, "second": b2}
-        for name, value in about.items():
-            if self._changed and self._changed["known"] == row.name:
-                was = self._changed[name]
-                if was != value:
-                    self.recorder.event(
-                        "changed", self.now, group=GROUP, what=name, before=was,
-                        now=value,
-                    )  # fmt: skip
-        if not self._changed or self._changed["known"] != row.name:
-            self._describe(params, state, row, group, why)
-        self._changed = {**about, "known": row.name}
-        self.recorder.record(self.now, "state", GROUP, numbers_of(row, pairs))
-
-    def _describe(
-        self,
-        params: Tree,
-        state: ProbeState,
-        row: Adapter,
-        group: Mapping[str, Any],
-        why: str,
-    ) -> None:
-        leaves = jax.tree.leaves(params)
-        kept = [
-            leaf
-            for m in moments(state.inner_state)
-            for name, tree in m.items()
-            if name not in ("kind", "count")
-            for leaf in jax.tree.leaves(tree)
-        ]
-        kinds = [m["kind"] for m in moments(state.inner_state)]
-        b1, b2 = row.decays(group)
-        told = {
-            "name": GROUP,
-            "optimizer": row.name
-            if row is not UNKNOWN
-            else ", ".join(kinds) or "optax",
-            "known": row.name,
-            "why": why,
-            "parameters": sum(x.size for x in leaves),
-            "tensors": len(leaves),
-            "step_size": group["lr"],
-            "decay": group["weight_decay"],
-            "decoupled": row.decoupled(group),
-            "first": b1,
-            "second": b2,
-            "eps": group["eps"] if row.adaptive else None,
-            "weights": _dtypes(leaves),
-            "gradients": _dtypes(state.gradient),
-            "state": _dtypes(kept),
-        }
-        self.recorder.describe(groups=[told])
-        if why:
-            self.recorder.event("unknown", self.now, why=why)
-
-    def _moment(self, params: Tree, state: ProbeState | None) -> Moment:
-        x, _ = raveled(params)
-        if state is None:
-            group = group_of({"learning_rate": math.nan})
-            why = "opt_state has no state of pn.optax.probe"
-            return Moment(self.now, x, UNKNOWN, group, None, None, why)
-        row, pairs, why = self._row(params, state)
-        group = pairs[0][1].group
-        if not row.adaptive:
-            return Moment(self.now, x, row, group, None, None, why)
-        (own,) = moments(state.inner_state)
-        zero = np.zeros(())
-        flat = {
-            name: np.asarray(raveled(tree)[0], float)
-            for name, tree in own.items()
-            if name not in ("kind", "count")
-        }
-        n = float(state.count if own["count"] is None else own["count"])
-        found = row.moments(Seen(group, zero, zero, zero, {}, flat, {}, n))
-        return Moment(self.now, x, row, group, found.root, found.first, why)
-
-    def _curvature(self, params: Tree, state: ProbeState | None) -> None:
-        assert self.of is not None
+    def _curvature(self, of: Curvature, params: Tree, state: ProbeState | None) -> None:
         if not self.guard.on("curvature"):
             return
-        with self.guard("curvature", self.now):
-            kept = self.of.stale
-            if kept is not None and self.now - kept[0] in LAGS:
-                at = Moment(
-                    self.now, raveled(params)[0], UNKNOWN, {}, None, None
-                )  # fmt: skip
-                lag, ratio = self.of.staleness(at)
+        begun = time.perf_counter()
+        with self.guard("curvature", self._now):
+            kept = of.stale
+            if kept is not None and self._now - kept[0] in LAGS:
+                at = Moment(self._now, raveled(params)[0], UNKNOWN, {}, None, None)
+                lag, ratio = of.staleness(at)
                 told = {f"stale_{lag}": ratio}
                 self.recorder.record(kept[0], "curvature", None, told)
                 if lag == LAGS[-1]:
-                    self.of.stale = None
-            if self.plan.due(self.now):
-                self._measure(params, state, edge=self.now in self.plan.edge)
+                    of.stale = None
+            if self.plan.due(self._now):
+                edge = self._now in self.plan.edge
+                at = self._measure(of, params, state, edge=edge)
                 if not self.plan.made:
-                    self._make_plan()
+                    self._make_plan(of, at)
+        self.spent["curvature"] += time.perf_counter() - begun
 
-    def _measure(self, params: Tree, state: ProbeState | None, *, edge: bool) -> None:
-        assert self.of is not None
-        self._done, self._probed = self._done + 1, self.now
-        at = self._moment(params, state)
-        self.of.begin(at)
+    def _measure(
+        self, of: Curvature, params: Tree, state: ProbeState | None, *, edge: bool
+    ) -> Moment:
+        self.done, self._probed = self.done + 1, self._now
+        at = self.states.moment(self._now, params, state)
+        of.begin(at)
         for name in self.active:
             if (name == "edge" and not edge) or not self.guard.on(name):
                 continue
             begun = time.perf_counter()
-            with self.guard(name, self.now):
-                values = getattr(self.of, name)(at)
-                self.recorder.record(self.now, "curvature", None, values)
-            self._seconds[name] = time.perf_counter() - begun
-        self.recorder.record(self.now, "curvature", None, {"loss": self.of.losses()})
-        self.of.forget()
+            with self.guard(name, self._now):
+                values = getattr(of, name)(at)
+                self.recorder.record(self._now, "curvature", None, values)
+                self.edges += "largest" in values
+            if self.done == 1:
+                self.seconds[name] = time.perf_counter() - begun
+        self.recorder.record(self._now, "curvature", None, {"loss": of.losses()})
+        of.forget()
+        return at
 
-    def _make_plan(self) -> None:
-        assert self.of is not None
-        sizes = [x.shape[:2] for x in jax.tree.leaves(self.parts)]
-        examples = math.prod(sizes[0])
-        unit = float(np.median(self._gaps)) if self._gaps else 0.0
-        self.plan, _ = make_plan(
-            self._seconds, unit, self.overhead, self.total, examples, examples
+    def _make_plan(self, of: Curvature, at: Moment) -> None:
+        self.costs = of.costs(at, self.active)
+        examples = math.prod(self._sizes())
+        plan, _ = make_plan(
+            self.costs,
+            self._unit(),
+            self.overhead - self._state_share(),
+            self.total,
+            examples,
+            examples,
+            self.costs.lights() + self.costs.edges(1),
         )
-        self.recorder.describe(
-            plan=self.plan.to_dict(),
-            probe_examples=examples,
-            probe_parts=self.of.k,
-            step_seconds=unit,
-            probe_seconds=dict(self._seconds),
-        )
+        self._planned(plan, examples, probe_parts=of.k)
 
     # the end
 
@@ -475,37 +342,16 @@ class Watch:
             "missing": self.missing,
             "mode": "as loss says",
             "key": self.key,
-            "overhead": self.overhead,
-            "total_steps": self.total,
         }
 
-    def _told(self) -> None:
-        gone = time.perf_counter() - self._clock
-        rest = max(gone - sum(self.spent.values()), 1e-9)
-        self.recorder.describe(
-            seconds=gone,
-            spent=dict(self.spent),
-            measured_overhead={name: x / rest for name, x in self.spent.items()},
-            last_step=self.now,
-            steps=self._steps,
-        )
-
-    def _end(self, *, last: bool) -> None:
-        if last and self.of is not None and self._last and self._probed != self.now:
-            cost, gone = sum(self._seconds.values()), time.perf_counter() - self._clock
-            due = worth_a_last_one(
-                self.plan, self.now, self._done, cost, gone, self.overhead
-            )
-            if due and self.guard.on("curvature"):
-                with self.guard("curvature", self.now):
-                    self._measure(*self._last, edge=True)
-        self._told()
-        says = reading(self.recorder.recording())
-        self.recorder.close()
-        if self.recorder.folder is not None:
-            says.save(self.recorder.folder)
-        self.finished, self._last = says, None
-
-
-def _dtypes(arrays: Iterable[Any]) -> str | None:
-    return ", ".join(sorted({str(x.dtype) for x in arrays})) or None
+    def _leave(self, *, last: bool) -> None:
+        again, edge = self._last()
+        of, seen, self._last_seen = self.of, self._last_seen, None
+        if not (last and again and of and seen) or self._probed == self._now:
+            return
+        if self.guard.on("curvature"):
+            params, opt_state = seen
+            begun = time.perf_counter()
+            with self.guard("curvature", self._now):
+                self._measure(of, params, state_of(opt_state), edge=edge)
+            self.spent["curvature"] += time.perf_counter() - begun

@@ -17,7 +17,8 @@ PARTS = 8
 """Independent parts: errors are the spread between them."""
 
 SMALLEST, LARGEST = 128, 1024
-"""Examples of the probe set where its size is left to the plan."""
+"""Examples of the probe set where its size is left to the plan; fewer only where a
+known run is too short for them."""
 
 TRAINING = 6
 """Batches of the run's own size."""
@@ -64,7 +65,7 @@ def probe_set(
         ValueError: If there are no examples in them.
     """
     if given is not None:
-        return _of_batches("probe_batches", given, device)
+        return _of_batches("probe_batches", given, device, None)
     if batches is None:
         return None
     if isinstance(batches, DataLoader):
@@ -78,15 +79,34 @@ def probe_set(
         )
     with same_draws():
         read = list(itertools.islice(iter(batches), PARTS))
-    return _of_batches("batches", read, device)
+    return _of_batches("batches", read, device, SMALLEST if size is None else size)
 
 
-def _of_batches(name: str, given: Sequence[Batch], device: torch.device) -> ProbeSet:
-    parts = [moved(part, device) for part in given]
-    if not parts:
+def _of_batches(
+    name: str, given: Sequence[Batch], device: torch.device, size: int | None
+) -> ProbeSet:
+    """Batches as parts: whole, or the first examples of each, `size` in all."""
+    whole = [moved(part, device) for part in given]
+    if not whole:
         raise ValueError(f"{name} must hold at least one batch; got none.")
-    examples = sum(count(part) for part in parts)
-    return ProbeSet(parts, parts[:TRAINING], examples, None, examples)
+    rows = [count(part) for part in whole]
+    # what is no example a row, as a mask of all, can't be cut
+    alike = all(
+        t.ndim and t.shape[0] == n
+        for part, n in zip(whole, rows, strict=True)
+        for t in tensors_of(part)
+    )
+    most = sum(rows)
+    if size is None or not alike:
+        return ProbeSet(whole, whole[:TRAINING], most, None, most)
+
+    def make(size: int) -> ProbeSet:
+        each = max(1, size // len(whole))
+        parts = [_mapped(part, lambda t: t[:each]) for part in whole]
+        examples = sum(min(each, n) for n in rows)
+        return ProbeSet(parts, whole[:TRAINING], examples, make, most)
+
+    return make(size)
 
 
 def _of_loader(
@@ -132,18 +152,22 @@ def _of_loader(
 
 def moved(batch: Batch, device: torch.device) -> Batch:
     """A batch of the same structure, its tensors copied to a device."""
+    return _mapped(batch, lambda t: t.detach().to(device, copy=True))
+
+
+def _mapped(batch: Batch, of: Callable[[Tensor], Tensor]) -> Batch:
     if isinstance(batch, Tensor):
-        return batch.detach().to(device, copy=True)
+        return of(batch)
     if isinstance(batch, Mapping):
-        inside = {k: moved(v, device) for k, v in batch.items()}
+        inside = {k: _mapped(v, of) for k, v in batch.items()}
         try:
             return type(batch)(inside)  # type: ignore[call-arg]
         except TypeError:
             return inside
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(moved(v, device) for v in batch))
+        return type(batch)(*(_mapped(v, of) for v in batch))
     if isinstance(batch, (list, tuple)):
-        return type(batch)(moved(v, device) for v in batch)
+        return type(batch)(_mapped(v, of) for v in batch)
     return batch
 
 

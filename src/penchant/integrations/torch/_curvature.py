@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,20 +13,14 @@ from torch import Tensor
 from penchant import estimators, measures
 from penchant.flows import memory_coefficient
 from penchant.integrations._numbers import noise_of, of_term
+from penchant.integrations._plan import COLD, LAGS, MOST, WARM, Costs
 from penchant.integrations._rules import Seen, number
 from penchant.integrations.torch._batches import ProbeSet, count
 from penchant.integrations.torch._draws import DRAWS, diagonals
 from penchant.integrations.torch._isolated import isolated
 from penchant.integrations.torch._margins import margins
 from penchant.integrations.torch._outputs import Logits
-from penchant.integrations.torch._products import (
-    COLD,
-    WARM,
-    Hessian,
-    Top,
-    flat,
-    largest,
-)
+from penchant.integrations.torch._products import Hessian, Top, flat, largest
 from penchant.integrations.torch._state import Side
 
 Loss = Callable[[torch.nn.Module, Any], Tensor]
@@ -74,7 +68,10 @@ class Curvature:
         self.probe, self.mode, self.key = probe, mode, key
         self.warm: dict[str, Tensor] = {}
         self.stale: Stale | None = None
-        self.look = 0.0  # seconds that one look at the kept batches takes
+        self.products = WARM
+        # seconds: a look at the kept batches, a product, sharpness along batches
+        self.look = self.product = self.batches = 0.0
+        self._lanczos = 0.0
         self._hessian: Hessian | None = None
         self._bare = model
         self._done = 0
@@ -163,9 +160,16 @@ class Curvature:
                 first = first * (scale > 0)
             if not bool(first.any()):
                 raise ValueError("no coordinate has a second moment above 0")
-            found = largest(product, first, COLD if old is None else WARM)
-            if old is not None and found.residual > 0.05 * abs(found.value):
-                found = largest(product, found.vector, 2 * WARM)
+            begun = time.perf_counter()
+            # a thin plan ends by the residual from a random vector too
+            cold = old is None and self.products >= WARM
+            least = COLD if cold else self.products
+            most = COLD if old is None else MOST * least
+            found = largest(product, first, least, most)
+            gone = time.perf_counter() - begun
+            share = 1.0 if parts is None else len(parts) / H.count
+            self.product = gone / found.products / share
+            self._lanczos += gone
             self.warm[name] = found.vector
             return found
 
@@ -176,12 +180,17 @@ class Curvature:
         if scale is None and self.side.adapter.adaptive:
             raw = top("hessian", None, None)  # another quantity than the later ones
             values["largest_hessian"] = [raw.value, raw.residual]
+            begun = time.perf_counter()
+            self._along_batches(bare, None, 1)  # for the plan: another quantity too
+            self.batches = (time.perf_counter() - begun) * len(self.probe.training)
             return [(None, values)]
         values["largest"] = self._bracket(H, scale, top)
         if self.side.adapter.adaptive:
             raw = top("hessian", None, None)
             values["largest_hessian"] = [raw.value, raw.residual]
+        begun = time.perf_counter()
         values["batch_sharpness"] = self._along_batches(bare, scale)
+        self.batches = time.perf_counter() - begun
         return [(None, values)]
 
     def _bracket(
@@ -207,11 +216,11 @@ class Curvature:
         return {"lower": found.lower, "upper": found.upper}
 
     def _along_batches(
-        self, bare: torch.nn.Module, scale: Tensor | None
+        self, bare: torch.nn.Module, scale: Tensor | None, most: int | None = None
     ) -> list[float]:
         r"""$g^\top H_Bg/g^\top g$ of batches of the run's size; in $P$ with one."""
         seen = []
-        for batch in self.probe.training:
+        for batch in self.probe.training[:most]:
             H = Hessian(lambda b: self.loss(bare, b), [batch], self.side.parameters)
             g = H.gradient
             if scale is None:
@@ -225,6 +234,39 @@ class Curvature:
             return [math.nan, math.nan]
         spread = float(np.std(seen, ddof=1)) if len(seen) > 1 else math.nan
         return [float(np.mean(seen)), spread / math.sqrt(len(seen))]
+
+    @property
+    def batch_seconds(self) -> float:
+        """Of sharpness along batches; by that of gradients before it is measured."""
+        # a Hessian and a product with it take some four gradients, as FRESH are
+        return self.batches or len(self.probe.training) * self.look
+
+    def costs(self, seconds: Mapping[str, float], told: bool) -> Costs:
+        """What probes will take, from what each read-out of the first took.
+
+        `told` is whether they have the edge, also where the first did without.
+        """
+        adaptive = self.side.adapter.adaptive
+        names = (["hessian"] if adaptive else []) + ["all"]
+        halved = len(self.probe.parts) >= 4
+        if halved:
+            names += ["half 0", f"half {len(self.probe.parts) // 2}"]
+        # two halves are a whole one
+        size = lambda name: 0.5 if name.startswith("half") else 1.0
+        tops = round(sum(map(size, names))) if told else 0
+        colds = round(sum(size(n) for n in names if n not in self.warm))
+        fixed = (1 + len(LAGS)) * self.look
+        own = seconds.get("edge", 0.0) - self._lanczos - self.batches
+        light = sum(s for name, s in seconds.items() if name != "edge")
+        return Costs(
+            light=light,
+            fixed=fixed,
+            edge=max(own, 0.0),
+            batches=self.batch_seconds if told else 0.0,
+            product=self.product,
+            tops=tops,
+            colds=colds if told else 0,
+        )
 
     def memory(self, bare: torch.nn.Module) -> list[tuple[str | None, Values]]:
         """Noise of a batch, validity of memory's corrections, fresh gradients."""
@@ -315,7 +357,7 @@ class Curvature:
         if row.adaptive and row.mean and b2 is not None:
             eps = number(entry["eps"])
             F = g / (g.abs() + eps) if eps > 0 else torch.sign(g)
-            u = H(F)
+            u = self._times(H, F)
             at = self._sample(g)
             term = estimators.adaptive_memory(
                 _host(g, at), _host(u, at), eps, step_size=lr, decays=(b1, b2), step=n
@@ -336,7 +378,7 @@ class Curvature:
             return values
         if row.name != "SGD":
             return {}
-        u = H(g)
+        u = self._times(H, g)
         size = float(torch.linalg.vector_norm(g))
         # steps of a full memory are g / (1 - b), and it looks b / (1 - b) steps back
         gain = 1.0 - number(entry.get("dampening", 0.0))
@@ -350,6 +392,14 @@ class Curvature:
             _host(g, at), -reach * (age + 0.5) * _host(u, at), _host(u, at)
         )
         return {**of_term(term), "validity_first": first}
+
+    def _times(self, H: Hessian, v: Tensor) -> Tensor:
+        """A product whose time is kept, for the plan."""
+        begun = time.perf_counter()
+        u = H(v)
+        float(u[0])  # it is there, on a device too
+        self.product = time.perf_counter() - begun
+        return u
 
     def _endpoint(self, H: Hessian) -> Values:
         r"""The ridge that $-g=\lambda\theta$ would have, and what it leaves of $g$."""

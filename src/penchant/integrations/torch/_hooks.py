@@ -15,6 +15,9 @@ class Hooks:
         after: Callable[[], None],
     ):
         def ahead(optimizer: Any, args: Any, kwargs: Any) -> Any:
+            if not kwargs and len(args) < 2:  # (optimizer,): no closure
+                before()
+                return None
             # trainers hand the backward pass to the step, as a closure: gradients
             # are there once it has run, and not before
             inside, named = list(args), dict(kwargs)

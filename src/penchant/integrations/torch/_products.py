@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-COLD, WARM = 12, 4
-"""Products of Lanczos from a random vector, and from the last probe's."""
+CLOSE = 0.05
+"""Residual over the value at which Lanczos may end before its last product."""
 
 
 def flat(tensors: Sequence[Tensor]) -> Tensor:
@@ -90,25 +90,32 @@ class Hessian:
 
 @dataclasses.dataclass(frozen=True)
 class Top:
-    """The largest Ritz value, its residual, and its vector."""
+    """The largest Ritz value, its residual, its vector, and products that were made."""
 
     value: float
     residual: float
     vector: Tensor
+    products: int = 0
 
 
-def largest(product: Callable[[Tensor], Tensor], start: Tensor, products: int) -> Top:
+def largest(
+    product: Callable[[Tensor], Tensor],
+    start: Tensor,
+    products: int,
+    most: int | None = None,
+) -> Top:
     r"""$\lambda_1$ of a symmetric operator by Lanczos with full reorthogonalisation.
 
     The value lies within its residual of an eigenvalue, and is never above the largest.
-    It is `penchant.measures.lanczos` on vectors that stay on the user's device.
+    It is `penchant.measures.lanczos` on vectors that stay on the user's device. After
+    `products` it goes on, to `most`, while the residual is above 5 % of the value.
     """
     size = float(torch.linalg.vector_norm(start))
-    products = min(products, start.numel())
+    most = min(products if most is None else most, start.numel())
     Q = [start / size]
     alphas: list[float] = []
     betas: list[float] = []
-    for _ in range(products):
+    for n in range(1, most + 1):
         u = product(Q[-1])
         alphas.append(float(torch.dot(Q[-1], u)))
         for _ in range(2):  # twice is enough for orthogonality to rounding
@@ -119,14 +126,27 @@ def largest(product: Callable[[Tensor], Tensor], start: Tensor, products: int) -
         scale = max(max(map(abs, alphas)), max(betas))
         if beta <= 1e-6 * scale or not math.isfinite(beta):
             break
+        if products <= n < most:
+            value, residual, _ = _ritz(alphas, betas)
+            if residual <= CLOSE * abs(value):
+                break
         Q.append(u / beta)
-    n = len(alphas)
-    T = np.diag(alphas) + np.diag(betas[: n - 1], 1) + np.diag(betas[: n - 1], -1)
+    value, residual, first = _ritz(alphas, betas)
+    vector = torch.zeros_like(start)
+    for coefficient, q in zip(first, Q, strict=False):
+        vector += float(coefficient) * q
+    vector = vector / torch.linalg.vector_norm(vector)
+    return Top(value, residual, vector, len(alphas))
+
+
+def _ritz(
+    alphas: Sequence[float], betas: Sequence[float]
+) -> tuple[float, float, np.ndarray]:
+    """The largest eigenvalue of the tridiagonal matrix, its residual and vector."""
+    off = betas[: len(alphas) - 1]
+    T = np.diag(alphas) + np.diag(off, 1) + np.diag(off, -1)
     if not np.isfinite(T).all():
         raise FloatingPointError("products with the Hessian are not finite")
     values, U = np.linalg.eigh(T)
-    vector = torch.zeros_like(start)
-    for coefficient, q in zip(U[:, -1], Q, strict=False):
-        vector += float(coefficient) * q
-    vector = vector / torch.linalg.vector_norm(vector)
-    return Top(float(values[-1]), abs(betas[n - 1] * float(U[-1, -1])), vector)
+    residual = abs(betas[len(alphas) - 1] * float(U[-1, -1]))
+    return float(values[-1]), residual, U[:, -1]

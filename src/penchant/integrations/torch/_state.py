@@ -25,6 +25,9 @@ class Watched:
     tensor: Tensor
     index: Tensor
 
+    def __post_init__(self) -> None:
+        self.whole = self.index.numel() == self.tensor.numel()
+
     @property
     def gradient_there(self) -> bool:
         """Whether the step will move it, by a gradient that can be sampled."""
@@ -33,12 +36,12 @@ class Watched:
 
     def picked(self, x: Tensor) -> Tensor:
         """The coordinates of a tensor of its shape: this, its gradient, its state."""
-        x = x.reshape(-1)
+        x, at = x.reshape(-1), self.index
         if x.is_complex():
             x = x.real
-        if x.numel() == self.index.numel():  # all of a small one
+        if self.whole:
             return x
-        return x.index_select(0, self.index.to(x.device))
+        return x.index_select(0, at if x.device == at.device else at.to(x.device))
 
 
 @dataclasses.dataclass

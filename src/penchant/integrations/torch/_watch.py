@@ -5,15 +5,13 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeAlias
 
 import torch
 
 from penchant._checks import check_count, check_instance, check_number
-from penchant.diagnosis import Reading, reading
-from penchant.integrations._plan import DEFAULT, check_readouts, worth_a_last_one
-from penchant.integrations._record import Recorder, listener_of
+from penchant.integrations._plan import DEFAULT, check_readouts
+from penchant.integrations._record import Recorder
 from penchant.integrations.torch._adapters import Grouped
 from penchant.integrations.torch._curvature import Curvature
 from penchant.integrations.torch._doors import Losses, curvatures, optimizers_of
@@ -43,6 +41,7 @@ def watch(
     key: int = 0,
     snapshots: int = 0,
     first_step: int = 0,
+    state_every: int | None = None,
 ) -> "Watch":
     """Watch a training run: what does its step do that nobody asked for?
 
@@ -68,7 +67,7 @@ def watch(
             None: of `(x, y)` batches and of dictionaries with "labels" the model's own
             output, if its cross-entropy is the loss.
         folder: Where files lie; a folder with a run is gone on with. None: in memory.
-        overhead: Share of the run's time that curvature may take.
+        overhead: Share of the run's time that probes may take, looks at the state too.
         readouts: Which of state, sharpness, edge, memory, margins, hessian_trace.
         probe_size: Examples of the probe set; None: 128 to 1024, by what they cost.
         probe_batches: The probe set itself, as batches.
@@ -78,6 +77,8 @@ def watch(
         snapshots: Every how many state records the weights are kept; 0 for never.
         first_step: Updates made before, of a run that goes on with an optimizer that
             does not count them itself (SGD).
+        state_every: Steps between looks at the state. None: 20, or as many twenties as
+            keep looks within 1 % of the time; `run.json` has what it came to.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -100,6 +101,7 @@ def watch(
         key=key,
         snapshots=snapshots,
         first_step=first_step,
+        state_every=state_every,
     )
 
 
@@ -127,6 +129,7 @@ class Watch(Steps):
         key: int,
         snapshots: int,
         first_step: int,
+        state_every: int | None,
     ):
         check_instance("model", model, torch.nn.Module, "a torch.nn.Module")
         optimizers = optimizers_of(optimizer)
@@ -134,7 +137,12 @@ class Watch(Steps):
         wanted = check_readouts(readouts)
         if mode not in ("eval", "train"):
             raise ValueError(f"mode must be 'eval' or 'train'; got {mode!r}.")
-        for name, count in (("probe_size", probe_size), ("total_steps", total_steps)):
+        counts = {
+            "probe_size": probe_size,
+            "total_steps": total_steps,
+            "state_every": state_every,
+        }
+        for name, count in counts.items():
             if count is not None:
                 check_count(name, count)
         self.key = check_count("key", key, least=0)
@@ -181,116 +189,31 @@ class Watch(Steps):
             recorder=Recorder(None if folder is None else Path(folder), about),
             overhead=float(overhead),
             total=total_steps,
+            every=state_every,
             fixed=probe_size is not None or probe_batches is not None,
             snapshots=snapshots,
         )
         for side in self.sides:
             side.changes()
-        self.finished: Reading | None = None
         self._hooks = [
             Hooks(side.optimizer, self._before(i), self._after(i))
             for i, side in enumerate(self.sides)
             if hasattr(side.optimizer, "register_step_post_hook")
         ]
 
-    # what a user calls
-
-    def note(self, name: str, value: float) -> None:
-        """Attach a number of one's own to the current step, as a training loss."""
-        check_instance("name", name, str, "a name")
-        self.recorder.record(self.now, "note", None, {name: float(value)})
-
-    def to(self, writer: object) -> "Watch":
-        """Hand every record to a logger too; returns the watch itself.
-
-        Args:
-            writer: Something with `add_scalar(name, x, step)`,
-                `log_metrics({…}, step=)` or `log({…}, step=)`.
-
-        Raises:
-            TypeError: If it has none of them.
-        """
-        self.recorder.listeners.append(listener_of(writer))
-        return self
-
-    def reading(self) -> Reading:
-        """What can be said so far."""
-        self._told()
-        return reading(self.recorder.recording())
-
-    def finish(self) -> Reading:
-        """Leave the loop, and say what was seen; in a folder, with the report.
-
-        A second call returns the same.
-        """
-        if self.finished is not None:
-            return self.finished
-        self._leave(last=True)
-        says = reading(self.recorder.recording())
-        self.recorder.close()
-        if self.recorder.folder is not None:
-            says.save(self.recorder.folder)
-        self.finished = says
-        return says
-
-    @property
-    def now(self) -> int:
-        """Updates made, by the first optimizer's count."""
-        return self.sides[0].step
-
-    def __enter__(self) -> "Watch":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.finish()
-            return
-        self.recorder.event("ended", self.now, why=f"{type(error).__name__}: {error}")
-        with self.guard("report", self.now):  # the run's own error is what is raised
-            self._leave(last=False)
-            says = reading(self.recorder.recording())
-            self.recorder.close()
-            if self.recorder.folder is not None:
-                says.save(self.recorder.folder)
-            self.finished = says
-        self.recorder.close()
-
-    # the end
-
-    def _told(self) -> None:
-        gone = time.perf_counter() - self.clock
-        self.recorder.describe(
-            seconds=gone,
-            spent=dict(self.spent),
-            measured_overhead={
-                name: x / max(gone - sum(self.spent.values()), 1e-9)
-                for name, x in self.spent.items()
-            },
-            last_step=self.now,
-            steps=self._steps_taken,
-        )
-
     def _leave(self, *, last: bool) -> None:
         for hooks in self._hooks:
             hooks.remove()
         self._hooks = []
-        cost = sum(self.seconds.values())
-        gone = time.perf_counter() - self.clock
-        if last and self.curvatures and self._steps_taken:
-            for i, side in enumerate(self.sides):
-                if self._last_probe[i] == side.step or not self.guard.on("curvature"):
-                    continue
-                if worth_a_last_one(
-                    self.plan, side.step, self.done, cost, gone, self.overhead
-                ):
-                    with self.guard("curvature", side.step):
-                        self.measure(i)
-        self._told()
+        again, with_edge = self._last()
+        if not (last and again and self.curvatures):
+            return
+        for i, side in enumerate(self.sides):
+            if self._last_probe[i] != side.step and self.guard.on("curvature"):
+                begun = time.perf_counter()
+                with self.guard("curvature", side.step):
+                    self.measure(i, with_edge=with_edge)
+                self._took("curvature", time.perf_counter() - begun)
 
 
 def _about(
