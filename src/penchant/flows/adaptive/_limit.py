@@ -221,7 +221,7 @@ def limit(
         stages += [] if stage is None else [stage]
         if better is not None:
             weights, found = better
-            settled = stages[-1].turned <= turn
+            settled = stages[-1].turned <= float(turn)
     flat = problem.flat(weights)
     euclidean = problem.unflat(flat / jnp.linalg.norm(flat))
     return Limit(
