@@ -19,8 +19,8 @@ class OfWeights:
     `kind`: "none"; "decoupled", $-\lambda w$ is added whatever the gradient, `rate`
     being $\lambda$ times the step size; "coupled", the gradient is $g+\lambda w$,
     `rate` being $\lambda$; "both", the two at once, `through` being what goes through
-    the gradient; "length", steps keep their direction and are as long as
-    the weights; or "other". `misfit` is what is left over, as a share.
+    the gradient; "length", steps are as long as the weights, `rate`
+    of which each step takes away; or "other". `misfit` is what is left over, as a share.
     """
 
     kind: str
@@ -39,7 +39,8 @@ def of_weights(
     rng = np.random.default_rng(seed + 3)
     gradients = scale * np.stack([generic(box.shape, seed + i) for i in range(5)])
     size = max(1.0, float(np.sqrt(np.mean(box.run(gradients[:1]) ** 2))))
-    path = size * rng.standard_normal((5, *box.shape))
+    # as after progress, which rules that measure it take note of
+    path = -size * np.sign(gradients) * np.abs(rng.standard_normal(gradients.shape))
     path[0] = 0.0
     seen = box.run(gradients, path)
     through = {"coupled": found.rate, "both": found.through}.get(found.kind, 0.0)
@@ -89,7 +90,7 @@ def _at_once(
     ratio = float(np.sum(twice * one) / max(np.sum(one * one), 1e-300))
     off = float(np.linalg.norm(twice - ratio * one) / max(np.linalg.norm(one), 1e-300))
     if off <= 1e-6 and abs(ratio - 2.0) < 1e-3:
-        return OfWeights("length", 1.0, off)
+        return OfWeights("length", 0.0, off)
     return OfWeights("other", math.nan, left)
 
 

@@ -27,7 +27,9 @@ from penchant.norms import (
     Mahalanobis,
 )
 from penchant.optimizers import (
+    FIELDS,
     AbstractOptimizer,
+    Evidence,
     GradientDescent,
     accumulated_norm,
 )
@@ -76,7 +78,9 @@ class Limit(eqx.Module):
     of all parameters. `kkt_residual` says how nearly the KKT conditions hold, `kkt`
     has all residuals. `log_norm` is the log of the norm reached, `stages` how: the
     run, the flow, the tail, each with where it handed over. `settled` is whether the
-    direction had stopped turning.
+    direction had stopped turning. `measured` names the parts of the rule's character
+    that were read off its steps by [`identify`][penchant.identify] and not proved:
+    which norm this is rests on them.
 
     The residual certifies the point; that *this* run goes there rests on the flows
     being near to the discrete steps, which they are to the extent that steps are small.
@@ -91,6 +95,7 @@ class Limit(eqx.Module):
     norm: AbstractNorm
     kkt: KKT
     settled: bool = eqx.field(static=True)
+    measured: tuple[str, ...] = eqx.field(default=(), static=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the weights, in types that JSON has."""
@@ -103,6 +108,7 @@ class Limit(eqx.Module):
             "kinks": self.kkt.kinks,
             "log_norm": float(self.log_norm),
             "settled": self.settled,
+            "measured": list(self.measured),
             "stages": [dataclasses.asdict(stage) for stage in self.stages],
         }
 
@@ -113,6 +119,8 @@ class Limit(eqx.Module):
             f"{float(self.kkt_residual):.1e}, log-norm {float(self.log_norm):.4g}, "
             f"{settled})"
         ]
+        if self.measured:
+            lines.append(f"  of a rule whose {', '.join(self.measured)} were measured")
         return "\n".join([*lines, *(f"  {stage!r}" for stage in self.stages)])
 
 
@@ -216,7 +224,13 @@ def limit(
         norm=norm,
         kkt=found,
         settled=tail.settled,
+        measured=_measured(rule),
     )
+
+
+def _measured(rule: AbstractOptimizer) -> tuple[str, ...]:
+    evidence = rule.character().evidence
+    return tuple(f for f in FIELDS if evidence[f] == Evidence.MEASURED)
 
 
 def geometry_at_infinity(rule: AbstractOptimizer) -> AbstractNorm | None:
