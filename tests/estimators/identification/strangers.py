@@ -606,6 +606,6 @@ def held_out():
             moments(0.81, 0.97),
             "",
             law="up or down",
-            unknown=NO_FIELD,
+            unknown="gradients are 0",
         ),
     }

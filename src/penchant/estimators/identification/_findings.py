@@ -230,7 +230,7 @@ def _all(
         trees=tally("trees", trees(box, scale, seed)),
         tally=tally.counts,
     )
-    return dataclasses.replace(early, updates=box.updates)
+    return dataclasses.replace(early, updates=sum(tally.counts.values()))
 
 
 def _geometry(

@@ -1,14 +1,14 @@
 """Ways to remember that are no pair of means: recurrences with fitted constants."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from penchant.estimators.identification._box import AbstractBox
-from penchant.estimators.identification._replay import largest, turning
+from penchant.estimators.identification._replay import turning
 
 Series = np.ndarray
 """Gradients, or what is made of them, `(t, …)`."""
@@ -23,11 +23,14 @@ ROUNDING = 1e-8
 NEAR = 1e-2
 """A fit that leaves over more is that of another law."""
 
-RESTARTS = 4
-"""Of a fit that is near."""
+SEEN = 1e-3
+"""A relative change of steps by a change of a constant, below which it is not seen."""
 
-TIGHT = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
-"""Tolerances of a fit: rounding."""
+STEP = 1e-5
+"""Of central differences, in logarithms."""
+
+ITERATIONS = 60
+"""Of a fit; a dozen tell whether it gets near."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +53,8 @@ class Law:
 class LawFit:
     """A law that was fitted: constants, their standard errors, and what is left over.
 
-    `misfit` is the largest error of a step, as a share of them, on gradients that the
-    fit has not seen.
+    `misfit` is the largest error of a step as a share of its own length, on gradients
+    that the fit has not seen too.
     """
 
     law: Law
@@ -257,6 +260,9 @@ def _agreeing_late(g: Series, up: float, down: float) -> Series:
 
 ADAM = {"first decay": 0.9, "second decay": 0.99}
 
+SECONDS = (0.99, 0.999, 0.9)
+"""Where fits of a second decay start, in turn: signs make some of them jump."""
+
 LAWS = (
     Law(
         "divides by the largest of sizes that fade",
@@ -371,8 +377,8 @@ LAWS = (
     ),
 )
 """Those known: AdaMax, AMSGrad twice, AdaBelief, ACProp, centred RMSProp, Yogi, RAdam,
-torch's NAdam, AdEMAMix, Adan, Adadelta, Adafactor whole and factored, NovoGrad, SM3, LAMB,
-optimistic descent, dampened momentum, and Rprop twice."""
+torch's NAdam, AdEMAMix, Adan, Adadelta, Adafactor, whole and factored, NovoGrad, SM3,
+LAMB, optimistic descent, dampened momentum, and Rprop twice."""
 
 
 def best_law(box: AbstractBox, scale: float, seed: int) -> LawFit | None:
@@ -383,8 +389,9 @@ def best_law(box: AbstractBox, scale: float, seed: int) -> LawFit | None:
     if not (np.isfinite(seen).all() and np.isfinite(again).all() and np.any(seen)):
         return None
     best = None
-    for law in LAWS:
-        fit = _fit(law, fitted, seen, fresh, again)
+    for second, law in itertools.product(SECONDS, LAWS):
+        start = law.starts | {n: second for n in law.starts if n == "second decay"}
+        fit = _fit(law, start, fitted, seen, fresh, again)
         if fit is not None and (best is None or fit.misfit < best.misfit):
             best = fit
         if best is not None and best.misfit < ROUNDING:
@@ -393,12 +400,17 @@ def best_law(box: AbstractBox, scale: float, seed: int) -> LawFit | None:
 
 
 def _fit(
-    law: Law, g: Series, seen: Series, fresh: Series, again: Series
+    law: Law,
+    start: dict[str, float],
+    g: Series,
+    seen: Series,
+    fresh: Series,
+    again: Series,
 ) -> LawFit | None:
     """Least squares, the factor eliminated."""
     names = tuple(law.starts)
     inside = np.array(["decay" in name for name in names])
-    size = np.linalg.norm(seen)
+    count = math.sqrt(len(seen))
 
     def constants(x: Series) -> Series:
         near = np.clip(x, -40.0, 40.0)
@@ -409,32 +421,32 @@ def _fit(
             steps = law.steps(of, *constants(x))
         return np.where(np.isfinite(steps), steps, 0.0)
 
+    sizes = _floored(seen)
+
     def factor(steps: Series) -> float:
-        return float(np.sum(seen * steps) / max(np.sum(steps**2), 1e-300))
+        near, wanted = steps / sizes, seen / sizes
+        return float(np.sum(wanted * near) / max(np.sum(near**2), 1e-300))
 
     def left(x: Series) -> Series:
         steps = made(x, g)
-        return (seen - factor(steps) * steps).ravel() / size
+        return ((seen - factor(steps) * steps) / sizes).ravel() / count
 
-    start = np.array(list(law.starts.values()))
-    x = np.where(inside, np.log(start / np.abs(1.0 - start)), np.log(start))
-    for _ in range(RESTARTS):  # along a narrow valley the trust region gets too small
-        found = least_squares(left, x, jac="3-point", **TIGHT)
-        x = found.x
-        if found.cost < ROUNDING**2 or found.cost > NEAR**2:
-            break
-    scale = factor(made(found.x, g))
+    near = np.array(list(start.values()))
+    x = np.where(inside, np.log(near / np.abs(1.0 - near)), np.log(near))
+    x, rest, jac = _minimised(left, x)
+    scale = factor(made(x, g))
     misfit = max(
-        largest(scale * made(found.x, g), seen),
-        largest(scale * made(found.x, fresh), again),
+        _apart(scale * made(x, g), seen),
+        _apart(scale * made(x, fresh), again),
     )
     if not math.isfinite(misfit):
         return None
-    values = constants(found.x)
+    values = constants(x)
     slope = np.where(inside, values * (1.0 - values), values)
-    freedom = max(1, seen.size - len(names) - 1)
-    spread = np.sqrt(2.0 * found.cost / freedom * _diagonal(found.jac))
+    spread = _errors(jac, rest, len(seen))
     errors = np.maximum(slope * spread, np.finfo(float).eps * values)
+    if np.any(np.linalg.norm(jac, axis=0) < SEEN * slope):
+        return None  # steps do not tell a constant
     return LawFit(
         law,
         dict(zip(names, (float(v) for v in values), strict=True)),
@@ -444,6 +456,56 @@ def _fit(
     )
 
 
-def _diagonal(jac: np.ndarray) -> np.ndarray:
-    """That of the inverse of the normal equations."""
-    return np.diagonal(np.linalg.pinv(jac.T @ jac)).clip(0.0)
+def _minimised(
+    left: Callable[[Series], Series], x: Series
+) -> tuple[Series, Series, Series]:
+    """Least squares by Levenberg and Marquardt, to rounding: where, the rest, slopes.
+
+    Columns are scaled and solved for by a QR: valleys of two memories are narrow.
+    """
+    rest, damping = left(x), 1e-3
+    jac = _slopes(left, x)
+    for i in range(ITERATIONS):
+        size = np.maximum(np.linalg.norm(jac, axis=0), 1e-300)
+        for _ in range(10):
+            block = np.concatenate([jac / size, math.sqrt(damping) * np.eye(len(x))])
+            wanted = np.concatenate([-rest, np.zeros(len(x))])
+            move = np.linalg.lstsq(block, wanted, rcond=None)[0] / size
+            new = x + np.clip(move, -1.0, 1.0)
+            fresh = left(new)
+            if fresh @ fresh < rest @ rest:
+                break
+            damping *= 10.0
+        else:
+            break
+        x, rest, damping = new, fresh, max(0.1 * damping, 1e-15)
+        jac = _slopes(left, x)
+        if rest @ rest < 1e-30 or (i > 12 and rest @ rest > NEAR**2):
+            break
+    return x, rest, jac
+
+
+def _slopes(left: Callable[[Series], Series], x: Series) -> Series:
+    """Central differences, a column each."""
+    moves = STEP * np.eye(len(x))
+    return np.stack([(left(x + h) - left(x - h)) / (2.0 * STEP) for h in moves], axis=1)
+
+
+def _floored(steps: Series) -> Series:
+    """Lengths of steps, none of them 0: large ones are not to drown the others."""
+    size = _lengths(steps)
+    return np.maximum(size, 1e-9 * np.max(size))
+
+
+def _apart(made: Series, seen: Series) -> float:
+    """The largest error of a step as a share of its own length."""
+    return float(np.max(_lengths(made - seen) / _floored(seen)))
+
+
+def _errors(jac: Series, rest: Series, steps: int) -> Series:
+    """Standard errors where what is left over is one thing a step, not one an entry."""
+    inverse = np.linalg.pinv(jac.T @ jac)
+    pulls = np.sum((jac * rest[:, None]).reshape(steps, -1, jac.shape[1]), axis=1)
+    freedom = max(1, steps - jac.shape[1] - 1)
+    of = inverse @ (pulls.T @ pulls) @ inverse * steps / freedom
+    return np.sqrt(np.diagonal(of).clip(0.0))

@@ -64,12 +64,13 @@ class Replay:
 
     def _by_law(self, within: float) -> None:
         """A law in place of a form, where one makes the steps."""
+        # a memory that does not start at 0 counts as long as gradients are small
         scale = self.found.scale
-        law = best_law(self.box, scale, self.seed)
-        if law is None or not law.misfit <= within:
-            # a memory that does not start at 0 counts as long as gradients are small
-            law = best_law(self.box, LOUD * scale, self.seed)
-        if law is None or not law.misfit <= within:
+        for each in (scale, LOUD * scale):
+            law = best_law(self.box, each, self.seed)
+            if law is not None and law.misfit <= within:
+                break
+        else:
             return
         self.law, self.misfit, self.factor = law, law.misfit, law.factor
         self.form, self.first, self.second = None, None, None

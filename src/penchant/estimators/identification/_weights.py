@@ -20,7 +20,7 @@ class OfWeights:
     being $\lambda$ times the step size; "coupled", the gradient is $g+\lambda w$,
     `rate` being $\lambda$; "both", the two at once, `through` being what goes through
     the gradient; "length", steps are as long as the weights, `rate`
-    of which each step takes away; or "other". `misfit` is what is left over, as a share.
+    of which each step takes away; or "other". `misfit` is the share left over.
     """
 
     kind: str
@@ -71,13 +71,16 @@ def _at_once(
         return OfWeights("other", math.nan, math.nan)
     within = max(SAME, tolerance)
     moved = max(float(np.linalg.norm(x)) for x in added)
-    if moved <= max(floor, tolerance * float(np.linalg.norm(plain))):
-        return OfWeights("none", 0.0, float(moved / max(np.linalg.norm(plain), floor)))
+    share = float(moved / max(np.linalg.norm(plain), floor))
+    if moved <= floor:
+        return OfWeights("none", 0.0, share)
     rates = -np.sum(added * w, axis=tuple(range(1, added.ndim))) / np.sum(w * w)
     rate = float(rates[0])
     left = max(float(np.linalg.norm(x + rate * w)) for x in added) / moved
     if left <= within + floor / moved:
         return OfWeights("decoupled", rate, left)
+    if share <= tolerance:
+        return OfWeights("none", 0.0, share)
     coupled = _coupled(box, w, gradients, seen)
     if coupled is not None and coupled.misfit <= within:
         return coupled
