@@ -378,7 +378,7 @@ OPTAX = {
         ENTRIES,
         1,
         {},
-        "g and noise of variance .01/t^.55, the same from each start; g alone when large",
+        "g and noise of variance .01/t^.55, the same each start; g alone when large",
         unknown="gradients are 0",
     ),
 }
