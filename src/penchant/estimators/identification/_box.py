@@ -241,7 +241,7 @@ class OptaxBox(AbstractBox):
 
 
 class FunctionBox(AbstractBox):
-    """Functions `(init, update)`; compiled where that changes nothing.
+    """Functions `(init, update)`; compiled where they are JAX's and nothing changes.
 
     NumPy's functions run as they are. So do those that draw random numbers of their
     own, which compiling would freeze.
@@ -258,6 +258,7 @@ class FunctionBox(AbstractBox):
         super().__init__(shape, dtype)
         self.init, self.update = init, update
         self._compiled = jax.jit(update)
+        self._kind: object = None
         self.way = self._choose() if way is None else way
 
     def at(self, dtype: str, shape: tuple[int, ...] | None = None) -> "FunctionBox":
@@ -286,6 +287,8 @@ class FunctionBox(AbstractBox):
         else:
             raise errors[0]
         plain, seen = next(iter(ways.items()))
+        if plain == "numpy" and isinstance(self._kind, np.ndarray):
+            return plain  # quick as it is
         if not np.array_equal(self.run(probe), seen, equal_nan=True):
             return plain  # draws of its own
         self.way = "compiled"
@@ -323,4 +326,5 @@ class FunctionBox(AbstractBox):
                 "rule's update must return (step, state), the step being what is added "
                 f"to the weights; got {kind}."
             )
+        self._kind = told[0]
         return self.check(self.unpacked(told[0])), told[1]

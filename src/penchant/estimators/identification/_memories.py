@@ -20,6 +20,9 @@ from penchant.optimizers import Blocks, Divisor, Memory
 LOUD = 1e6
 """How much larger gradients are where a law does not hold at the scale of the tests."""
 
+COARSE = 1e-3
+"""A law that is off by more is not taken for the rule's, in however few digits."""
+
 EXACT = 1e-9
 """Replays that differ by no more are the rule's steps to rounding."""
 
@@ -46,10 +49,10 @@ class Replay:
         if self.form is not None:
             self.agrees = self.misfit <= within
             self._read()
-            if self.near_eps > within:
+            if self.agrees and self.near_eps > within:
                 self.second, self.odd_eps = None, True
         if not self.agrees:
-            self._by_law(within)
+            self._by_law(min(within, COARSE))
 
     @property
     def divided_first(self) -> bool:

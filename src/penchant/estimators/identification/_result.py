@@ -136,6 +136,12 @@ class Identification(Character):
             "symmetry": None
             if found is None or found.symmetry is None
             else found.symmetry.defects,
+            "noise": None
+            if found is None or found.noise is None
+            else dataclasses.asdict(found.noise),
+            "trees": None
+            if found is None or found.trees is None
+            else dataclasses.asdict(found.trees),
             "updates": None if found is None else found.updates,
             "updates_by_test": {} if found is None else found.tally,
         })
