@@ -1,7 +1,6 @@
 """Ways to remember that are no pair of means: recurrences with fitted constants."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable
 
@@ -20,7 +19,7 @@ ROUNDING = 1e-8
 """Below this misfit constants are as exact as steps are, and no other law is tried."""
 
 
-NEAR = 1e-2
+NEAR = 0.1
 """A fit that leaves over more is that of another law."""
 
 SEEN = 1e-3
@@ -30,7 +29,7 @@ STEP = 1e-5
 """Of central differences, in logarithms."""
 
 ITERATIONS = 60
-"""Of a fit; a dozen tell whether it gets near."""
+"""Of a fit; a few tell whether it gets near."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +260,7 @@ def _agreeing_late(g: Series, up: float, down: float) -> Series:
 ADAM = {"first decay": 0.9, "second decay": 0.99}
 
 SECONDS = (0.99, 0.999, 0.9)
-"""Where fits of a second decay start, in turn: signs make some of them jump."""
+"""Where fits of a second decay start: in turn, where signs make one jump."""
 
 LAWS = (
     Law(
@@ -388,14 +387,20 @@ def best_law(box: AbstractBox, scale: float, seed: int) -> LawFit | None:
     again = -box.run(fresh)
     if not (np.isfinite(seen).all() and np.isfinite(again).all() and np.any(seen)):
         return None
-    best = None
-    for second, law in itertools.product(SECONDS, LAWS):
-        start = law.starts | {n: second for n in law.starts if n == "second decay"}
-        fit = _fit(law, start, fitted, seen, fresh, again)
-        if fit is not None and (best is None or fit.misfit < best.misfit):
-            best = fit
-        if best is not None and best.misfit < ROUNDING:
-            break
+    best, near = None, list(LAWS)
+    for second in SECONDS:
+        tried, near = near, []
+        for law in tried:
+            start = law.starts | {n: second for n in law.starts if n == "second decay"}
+            fit = _fit(law, start, fitted, seen, fresh, again)
+            if fit is None:
+                continue
+            if fit.misfit < NEAR:
+                near.append(law)
+            if best is None or fit.misfit < best.misfit:
+                best = fit
+            if best.misfit < ROUNDING:
+                return best
     return best
 
 
@@ -480,7 +485,7 @@ def _minimised(
             break
         x, rest, damping = new, fresh, max(0.1 * damping, 1e-15)
         jac = _slopes(left, x)
-        if rest @ rest < 1e-30 or (i > 12 and rest @ rest > NEAR**2):
+        if rest @ rest < 1e-30 or (i > 5 and rest @ rest > NEAR**2):
             break
     return x, rest, jac
 

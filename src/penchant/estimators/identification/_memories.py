@@ -11,7 +11,7 @@ from penchant.estimators.identification import _replay
 from penchant.estimators.identification._box import AbstractBox
 from penchant.estimators.identification._findings import Findings
 from penchant.estimators.identification._gradients import generic
-from penchant.estimators.identification._laws import AGREES, LawFit, best_law
+from penchant.estimators.identification._laws import AGREES, NEAR, LawFit, best_law
 from penchant.estimators.identification._replay import Form
 from penchant.measures import Estimate
 from penchant.norms import L2, AbstractNorm
@@ -71,7 +71,9 @@ class Replay:
         scale = self.found.scale
         for each in (scale, LOUD * scale):
             law = best_law(self.box, each, self.seed)
-            if law is not None and law.misfit <= within:
+            if law is None or law.misfit > NEAR:
+                return
+            if law.misfit <= within:
                 break
         else:
             return
