@@ -31,7 +31,8 @@ WEIGHTED = (
     norms.Mahalanobis(jnp.eye(6) + 0.3 * jnp.ones((6, 6))),
 )
 LINES = (norms.Rowwise(), norms.Columnwise(norms.L2(), norms.Lp(3.0)))
-NORMS = (*ENTRYWISE, *SCHATTEN, *WEIGHTED, *LINES)
+BLOCKS = (norms.Blockwise([[0, 0, 1], [2, 1, 2]]),)
+NORMS = (*ENTRYWISE, *SCHATTEN, *WEIGHTED, *LINES, *BLOCKS)
 """Norms of weights of shape (2, 3)."""
 
 

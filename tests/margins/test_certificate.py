@@ -6,7 +6,8 @@ import penchant as pn
 from penchant import norms
 from tests.cases import NORMS, binary, each, multiclass, name, random_weights
 
-ON_MULTI_CLASS = [n for n in NORMS if not isinstance(n, norms.Mahalanobis)]
+OF_ONE_SHAPE = (norms.Mahalanobis, norms.Blockwise)
+ON_MULTI_CLASS = [n for n in NORMS if not isinstance(n, OF_ONE_SHAPE)]
 
 
 @pytest.mark.sampled

@@ -190,6 +190,21 @@ def test_mahalanobis_with_unit_weights_is_euclidean():
 
 
 @pytest.mark.slow
+def test_blocks_of_rows_are_rows_over_the_root_of_their_length():
+    g = jnp.asarray(np.random.default_rng(3).standard_normal((3, 4)))
+    blocks, rows = norms.Blockwise(np.indices((3, 4))[0]), norms.Rowwise()
+    assert float(blocks(g)) == pytest.approx(0.5 * float(rows(g)), rel=1e-12)
+    assert float(blocks.dual(g)) == pytest.approx(2.0 * float(rows.dual(g)), rel=1e-12)
+    assert np.allclose(blocks.steepest(g), 2.0 * rows.steepest(g), atol=1e-12)
+    assert norms.Blockwise([7, 7, 2]).same(norms.Blockwise([1, 1, 0]))
+
+
+@pytest.mark.parametrize("blocks", [[0.5, 1.0], [], ["a"]])
+def test_blocks_that_are_no_whole_numbers_are_refused(blocks):
+    with pytest.raises(TypeError, match="blocks must be whole numbers"):
+        norms.Blockwise(blocks)
+
+
 def test_ties_and_rank_deficiency_are_as_stated():
     tied = jnp.array([2.0, -2.0, 1.0])
     assert jnp.array_equal(norms.L1().steepest(tied), jnp.array([1.0, 0.0, 0.0]))

@@ -1,6 +1,7 @@
 """Norms, their duals, their steepest directions and the projections on their balls."""
 
 from penchant.norms._base import AbstractNorm as AbstractNorm, Conjugate as Conjugate
+from penchant.norms._blockwise import Blockwise as Blockwise
 from penchant.norms._entrywise import (
     conjugate_exponent as conjugate_exponent,
     p_norm as p_norm,

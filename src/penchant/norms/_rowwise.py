@@ -17,6 +17,10 @@ class AbstractLines(AbstractNorm):
     norm: eqx.AbstractVar[AbstractLp]
     over: eqx.AbstractVar[AbstractLp]
 
+    def __check_init__(self):
+        check_instance("norm", self.norm, AbstractLp, "an ℓp norm")
+        check_instance("over", self.over, AbstractLp, "an ℓp norm")
+
     def _lines(self, w: Weights) -> Weights:
         """The lines as rows."""
         return w[None, :] if w.ndim == 1 else w
@@ -73,10 +77,6 @@ class Rowwise(AbstractLines):
     norm: AbstractLp = L2()
     over: AbstractLp = Linf()
 
-    def __check_init__(self):
-        check_instance("norm", self.norm, AbstractLp, "an ℓp norm")
-        check_instance("over", self.over, AbstractLp, "an ℓp norm")
-
     @property
     def conjugate(self) -> "Rowwise":
         return Rowwise(self.norm.conjugate, self.over.conjugate)
@@ -106,10 +106,6 @@ class Columnwise(AbstractLines):
 
     norm: AbstractLp = L2()
     over: AbstractLp = Linf()
-
-    def __check_init__(self):
-        check_instance("norm", self.norm, AbstractLp, "an ℓp norm")
-        check_instance("over", self.over, AbstractLp, "an ℓp norm")
 
     @property
     def conjugate(self) -> "Columnwise":

@@ -47,6 +47,13 @@ def test_adam_over_blocks_of_columns():
     assert float(found.second.eps) == pytest.approx(1e-7, rel=1e-6)
     assert found.second.corrected
     assert found.replayed < 1e-9
+    # each block is as long as the step size in its root mean square
+    assert isinstance(found.norm, pn.norms.Blockwise)
+    assert found.norm.count == 2
+    assert found.tightness.worst == pytest.approx(1.0, abs=1e-9)
+    assert found.tightness.length == pytest.approx(1.0, rel=1e-9)
+    assert found.headline.startswith("Root mean square of 2 blocks steps")
+    assert found.steps is None
 
 
 def test_adam_as_written():
@@ -117,6 +124,38 @@ def test_forms_that_no_rule_of_ours_has_are_unknown_and_not_none():
     assert found.evidence["second"] == "unknown"
     assert found.findings.sizes.kind == "max"
     assert not found.steepest
+
+
+def test_every_test_is_of_about_a_hundred_updates():
+    found = pn.identify(cases.adamw(), shape=(16, 8))
+    assert sum(found.findings.tally.values()) == found.findings.updates
+    assert max(found.findings.tally.values()) <= 100
+
+
+def test_a_reason_stands_where_a_part_is_unknown():
+    found = pn.identify(lambda g, t, w: (-g / (t or 1), (t or 1) + 1), shape=SMALL)
+    reasons = dict.fromkeys(
+        field for field in FIELDS if found.evidence[field] == "unknown"
+    )
+    assert reasons
+    assert set(found.why) == set(reasons)
+    assert all(found.why.values())
+
+
+def test_trust_ratios_are_read_at_weights_that_are_not_zero():
+    """Momentum of gradients as long as the weights: LARS, of the tests' own making."""
+
+    def update(g, m, w):
+        size, length = np.linalg.norm(w), np.linalg.norm(g)
+        trust = size / length if size > 0 < length else 1.0
+        m = (0.0 if m is None else 0.7 * m) + trust * g
+        return -0.1 * m, m
+
+    found = pn.identify(update, shape=SMALL)
+    assert found.findings.origin
+    assert found.family == "jointly normalised"
+    assert found.constants["first decay"].value == pytest.approx(0.7, abs=1e-9)
+    assert found.why["first"] == "steps are as long as the weights are"
 
 
 def test_a_rule_that_warms_up_is_read_after_it():

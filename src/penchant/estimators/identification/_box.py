@@ -1,6 +1,7 @@
 """What is asked of a rule that nobody has described: a start, and steps."""
 
 import abc
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,10 @@ class AbstractBox(abc.ABC):
     is the step size that steps are known to be multiplied by, 1 by convention where
     nothing says otherwise. `updates` counts. `warm` says what comes before a `first`
     step: nothing, "zeros", some gradients of 0, or "again", the same gradient.
+    `origin` are the weights at which a rule is asked, 0 if None, and `beside` the share
+    of them that every step takes away there, which is left out. With `leaves`, the
+    shapes of several arrays, weights are all of them in a row, and the rule gets a
+    list.
     """
 
     declared: float = 1.0
@@ -43,6 +48,9 @@ class AbstractBox(abc.ABC):
     reads_loss: bool = False
     updates: int = 0
     warm: str = ""
+    origin: np.ndarray | None = None
+    beside: float = 0.0
+    leaves: tuple[tuple[int, ...], ...] = ()
 
     def __init__(self, shape: tuple[int, ...], dtype: str = "float64"):
         self.shape = shape
@@ -51,6 +59,29 @@ class AbstractBox(abc.ABC):
     @abc.abstractmethod
     def at(self, dtype: str, shape: tuple[int, ...] | None = None) -> "AbstractBox":
         """The same rule on weights of another format or shape."""
+
+    def on(self, leaves: tuple[tuple[int, ...], ...]) -> "AbstractBox":
+        """The same rule on several arrays at once, asked as one long vector."""
+        box = self.at(self.dtype, (sum(math.prod(leaf) for leaf in leaves),))
+        box.leaves = leaves
+        return box
+
+    def packed(self, x: np.ndarray, array: Callable[..., Any]) -> Any:
+        """What the rule gets: an array, or where there are leaves the list of them."""
+        if not self.leaves:
+            return array(x)
+        cuts = np.cumsum([math.prod(leaf) for leaf in self.leaves])[:-1]
+        parts = zip(np.split(x, cuts), self.leaves, strict=True)
+        return [array(part.reshape(leaf)) for part, leaf in parts]
+
+    def unpacked(self, u: Any) -> Any:
+        """A step of several arrays as one long vector."""
+        if not self.leaves:
+            return u
+        parts = jax.tree.leaves(u)
+        if [np.shape(x) for x in parts] != list(self.leaves):
+            raise StrangerError("it takes one array.")
+        return np.concatenate([np.asarray(x, np.float64).ravel() for x in parts])
 
     @abc.abstractmethod
     def start(self, w: np.ndarray) -> Any:
@@ -63,14 +94,17 @@ class AbstractBox(abc.ABC):
     def run(self, gradients: Tree, w: np.ndarray | None = None) -> Steps:
         """The steps from a fresh state for these gradients, all at weights `w`.
 
-        Weights stay where they are, at 0 if None: what a step adds is then known to
-        rounding, and a dependence on the weights is a test of its own. With one more
+        Weights stay where they are, at `origin` if None: what a step adds is then known
+        to rounding, and a dependence on the weights is a test of its own. With one more
         axis in front, `w` are the weights at each step.
 
         Raises:
             StrangerError: If a step has another shape.
         """
-        w = np.zeros(self.shape) if w is None else w
+        apart: np.ndarray | float = 0.0
+        if w is None:
+            w = np.zeros(self.shape) if self.origin is None else self.origin
+            apart = self.beside * w
         moving = w.ndim > len(self.shape)
         with _quiet():
             state = self.start(w[0] if moving else w)
@@ -78,7 +112,7 @@ class AbstractBox(abc.ABC):
             for t, g in enumerate(gradients):
                 at = w[t] if moving else w
                 u, state = self.step(np.asarray(g, float), state, at)
-                out.append(u)
+                out.append(u + apart)
                 self.updates += 1
         return np.stack(out)
 
@@ -156,7 +190,7 @@ class RuleBox(AbstractBox):
 
         def go(d: Tree, log: Tree, state: Tree, w: Tree) -> Any:
             moved, state = rule.update(ScaledGradient(d, log), state, w, one)
-            return moved - w, state
+            return jax.tree.map(jnp.subtract, moved, w), state
 
         self._go = jax.jit(go)
 
@@ -166,15 +200,18 @@ class RuleBox(AbstractBox):
 
     def start(self, w: np.ndarray) -> Any:
         assert self.rule is not None
-        return asked("start", self.rule.init, jnp.asarray(w, self.dtype))
+        return asked("start", self.rule.init, self.packed(w, self._array))
+
+    def _array(self, x: np.ndarray) -> Any:
+        return jnp.asarray(x, self.dtype)
 
     def step(self, g: np.ndarray, state: Tree, w: np.ndarray) -> tuple[np.ndarray, Any]:
         largest = float(np.max(np.abs(g)))
         log = np.log(largest) if largest > 0 else SMALL
-        d = jnp.asarray(g / (largest or 1.0), self.dtype)
-        given = (d, jnp.asarray(log), state, jnp.asarray(w, self.dtype))
+        d = self.packed(g / (largest or 1.0), self._array)
+        given = (d, jnp.asarray(log), state, self.packed(w, self._array))
         u, state = asked("step", self._go, *given)
-        return self.check(u), state
+        return self.check(self.unpacked(u)), state
 
 
 class OptaxBox(AbstractBox):
@@ -192,16 +229,19 @@ class OptaxBox(AbstractBox):
         return OptaxBox(self.tx, shape or self.shape, dtype)
 
     def start(self, w: np.ndarray) -> Any:
-        return asked("start", self.tx.init, jnp.asarray(w, self.dtype))
+        return asked("start", self.tx.init, self.packed(w, self._array))
+
+    def _array(self, x: np.ndarray) -> Any:
+        return jnp.asarray(x, self.dtype)
 
     def step(self, g: np.ndarray, state: Tree, w: np.ndarray) -> tuple[np.ndarray, Any]:
-        given = (jnp.asarray(g, self.dtype), state, jnp.asarray(w, self.dtype))
+        given = (self.packed(g, self._array), state, self.packed(w, self._array))
         u, state = asked("step", self._go, *given)
-        return self.check(u), state
+        return self.check(self.unpacked(u)), state
 
 
 class FunctionBox(AbstractBox):
-    """Functions `(init, update)`; compiled where that changes nothing.
+    """Functions `(init, update)`; compiled where they are JAX's and nothing changes.
 
     NumPy's functions run as they are. So do those that draw random numbers of their
     own, which compiling would freeze.
@@ -218,6 +258,7 @@ class FunctionBox(AbstractBox):
         super().__init__(shape, dtype)
         self.init, self.update = init, update
         self._compiled = jax.jit(update)
+        self._kind: object = None
         self.way = self._choose() if way is None else way
 
     def at(self, dtype: str, shape: tuple[int, ...] | None = None) -> "FunctionBox":
@@ -246,6 +287,8 @@ class FunctionBox(AbstractBox):
         else:
             raise errors[0]
         plain, seen = next(iter(ways.items()))
+        if plain == "numpy" and isinstance(self._kind, np.ndarray):
+            return plain  # quick as it is
         if not np.array_equal(self.run(probe), seen, equal_nan=True):
             return plain  # draws of its own
         self.way = "compiled"
@@ -261,16 +304,27 @@ class FunctionBox(AbstractBox):
             return np.array(x, dtype=jnp.dtype(self.dtype))
         return jnp.asarray(x, self.dtype)
 
+    def on(self, leaves: tuple[tuple[int, ...], ...]) -> "FunctionBox":
+        size = sum(math.prod(leaf) for leaf in leaves)
+        way = "jax" if self.way == "compiled" else self.way
+        box = FunctionBox(self.init, self.update, (size,), self.dtype, way)
+        box.leaves = leaves
+        return box
+
     def start(self, w: np.ndarray) -> Any:
-        return None if self.init is None else asked("start", self.init, self._array(w))
+        if self.init is None:
+            return None
+        return asked("start", self.init, self.packed(w, self._array))
 
     def step(self, g: np.ndarray, state: Tree, w: np.ndarray) -> tuple[np.ndarray, Any]:
         call = self._compiled if self.way == "compiled" else self.update
-        told = asked("step", call, self._array(g), state, self._array(w))
+        given = self.packed(g, self._array), state, self.packed(w, self._array)
+        told = asked("step", call, *given)
         if not (isinstance(told, (tuple, list)) and len(told) == 2):
             kind = type(told).__name__
             raise StrangerError(
                 "rule's update must return (step, state), the step being what is added "
                 f"to the weights; got {kind}."
             )
-        return self.check(told[0]), told[1]
+        self._kind = told[0]
+        return self.check(self.unpacked(told[0])), told[1]

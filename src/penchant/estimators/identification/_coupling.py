@@ -42,6 +42,8 @@ def coupling(box: AbstractBox, scale: float, seed: int) -> Coupling:
     lone = _single(before.reshape(box.shape))
     if lone is not None:
         return Coupling(lone, False, None, 0, single=True)
+    if _on_its_own(box, G, before):
+        return Coupling("entries", False, None, size)
     tried = np.arange(size)
     if size > SAMPLE:
         tried = np.random.default_rng(seed).choice(size, SAMPLE, replace=False)
@@ -66,6 +68,26 @@ def coupling(box: AbstractBox, scale: float, seed: int) -> Coupling:
                 continue
         graph[row] = moved
     return Coupling(*_pattern(graph, tried, box.shape, factor), len(tried))
+
+
+def _on_its_own(box: AbstractBox, G: np.ndarray, before: np.ndarray) -> bool:
+    """Whether each entry moves itself alone, by changing halves of them at once.
+
+    Two entries differ in a digit of their numbers: if one moved the other, the half
+    that holds it would.
+    """
+    size = before.size
+    numbers = np.arange(size)
+    largest = np.max(np.abs(before))
+    for digit in range(max(1, (size - 1).bit_length())):
+        for value in (0, 1):
+            half = (numbers >> digit) % 2 == value
+            changed = np.where(half, -3.0, 1.0) * G.ravel()
+            after = box.first(changed.reshape(box.shape)).ravel()
+            apart = np.abs(after - before)[~half]
+            if np.any(apart > MOVED * largest):
+                return False
+    return True
 
 
 def _single(u: np.ndarray) -> str | None:

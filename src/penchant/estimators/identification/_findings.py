@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from penchant.estimators.identification._memory import (
     kernel_after,
     second_kernel,
 )
+from penchant.estimators.identification._noise import Noise, noise
 from penchant.estimators.identification._replay import Fit, best
 from penchant.estimators.identification._shape import (
     Power,
@@ -30,7 +32,10 @@ from penchant.estimators.identification._shape import (
     of_singular_values,
 )
 from penchant.estimators.identification._symmetry import Symmetry, symmetry
+from penchant.estimators.identification._trees import Trees, trees
 from penchant.estimators.identification._weights import OfWeights, dead, of_weights
+
+T = TypeVar("T")
 
 REPLICATES = 8
 """Fresh starts of a rule that makes draws."""
@@ -46,7 +51,9 @@ class Findings:
     no draws. `drift` is the length of a step for a gradient of 0, as a share of that
     for one of size 1. `warm` says what came before the steps of which the geometry was
     read, where the very first are of another kind. `above` are the symmetries
-    above a break of the degree. `updates` counts them all.
+    above a break of the degree. `updates` counts them all, and `tally` those of each
+    test. `origin` says that steps at weights of 0 are of another kind, as with trust
+    ratios, so that all was asked at other weights.
     """
 
     degree: Degree
@@ -69,6 +76,10 @@ class Findings:
     warm: str = ""
     above: Symmetry | None = None
     response: np.ndarray | None = None
+    noise: Noise | None = None
+    trees: Trees | None = None
+    tally: dict[str, int] = dataclasses.field(default_factory=dict)
+    origin: bool = False
 
     @property
     def tolerance(self) -> float:
@@ -132,79 +143,144 @@ def first_look(box: AbstractBox, seed: int) -> float:
     return spread / float(np.linalg.norm(np.mean(several, axis=0)))
 
 
+class _Tally:
+    """Updates a test, by its name."""
+
+    def __init__(self, box: AbstractBox):
+        self.box, self.before = box, box.updates
+        self.counts: dict[str, int] = {}
+
+    def __call__(self, name: str, found: T) -> T:
+        """What a test found, whose updates are those since the last one."""
+        new = self.box.updates - self.before
+        self.counts[name] = self.counts.get(name, 0) + new
+        self.before = self.box.updates
+        return found
+
+
 def ask(box: AbstractBox, seed: int) -> Findings:
     """Every test, with the gradients that a seed draws.
+
+    Where steps are as long as the weights, at weights other than 0.
 
     Raises:
         StrangerError: If the rule can't be asked.
     """
-    spread = first_look(box, seed)
-    box.warm = _warm(box, seed)
-    found = degree(box, seed)
-    scale = found.scale if math.isfinite(found.scale) else 1.0
+    tally = _Tally(box)
+    spread = tally("first look", first_look(box, seed))
+    found = _all(box, seed, spread, tally)
+    if found.weights is None or found.weights.kind != "length":
+        return found
+    rng = np.random.default_rng(seed + 17)
+    w = box.origin = rng.standard_normal(box.shape)
+    still = box.run(np.zeros((1, *box.shape)))[0]
+    share = -float(np.sum(still * w) / np.sum(w * w))
+    if np.linalg.norm(still + share * w) <= 1e-6 * abs(share) * np.linalg.norm(w):
+        box.beside = share
+    # a length that is fixed hides ε, which was seen before
+    again = _all(box, seed, spread, tally, found.scale)
+    weights = dataclasses.replace(found.weights, rate=box.beside)
+    return dataclasses.replace(again, weights=weights, origin=True)
+
+
+def _all(
+    box: AbstractBox, seed: int, spread: float, tally: _Tally, least: float = 0.0
+) -> Findings:
+    """Every test at the box's origin, at gradients of this scale at least."""
+    box.warm = tally("warm-up", _warm(box, seed))
+    found = tally("degree", degree(box, seed))
+    scale = max(least, found.scale if math.isfinite(found.scale) else 1.0)
     if spread > 1e-9 or not np.any(box.first(scale * generic(box.shape, seed))):
-        return Findings(found, scale, math.nan, spread, updates=box.updates)
-    G = generic(box.shape, seed)
-    rounding = _rounding(box, scale, seed)
-    still = float(np.linalg.norm(box.run(np.zeros((1, *box.shape)))))
-    drift = still / max(float(np.linalg.norm(box.first(G))), 1e-300)
-    drift = drift if math.isfinite(drift) else 0.0  # 0/0 is told apart, by `dead`
-    early = Findings(
-        found,
-        scale,
-        rounding,
-        spread,
-        coupling(box, scale, seed),
-        symmetry(box, scale, seed),
-    )
+        return Findings(
+            found, scale, math.nan, spread, updates=box.updates, tally=tally.counts
+        )
+    early = _geometry(box, found, scale, seed, spread, tally)
     limit = threshold(box, found, seed, matrix=early.matrix)
+    tally("threshold", limit)
     if limit is not None and limit.kind == "clip":
         # what clips is another rule below: that one is looked at
         found = dataclasses.replace(found, degree=found.below, below=None)
         scale = 1e-3 * limit.scale
-        early = dataclasses.replace(
-            early,
-            degree=found,
-            scale=scale,
-            coupling=coupling(box, scale, seed),
-            symmetry=symmetry(box, scale, seed),
-        )
-    scalars = Scalars(box, scale * G)
-    kernel = first_kernel(scalars, rounding)
+        early = _geometry(box, found, scale, seed, spread, tally)
+    scalars = Scalars(box, scale * generic(box.shape, seed))
+    kernel, sizes, fit = _memory(scalars, found, early.rounding, seed, tally)
+    power = tally("power", _power(box, early, seed))
+    weights = None
+    if box.origin is None:
+        size = min(scale, 1e3)
+        weights = of_weights(box, size, seed, early.tolerance, found.degree)
+        tally("weights", weights)
+    response = tally("impulse", scalars(np.eye(1, 24)[0]))
+    above = None if found.breaks is None else symmetry(box, 1e6 * found.breaks, seed)
+    early = dataclasses.replace(
+        early,
+        power=power,
+        threshold=limit,
+        kernel=kernel,
+        sizes=sizes,
+        fit=fit,
+        weights=weights,
+        dead=tally("dead coordinate", dead(box, scale, seed)),
+        formats=tally("formats", formats(box, scale, seed)),
+        off=scalars.off,
+        response=response,
+        warm=box.warm,
+        above=tally("above", above),
+        noise=tally("noise", noise(box, scale, seed)),
+        trees=tally("trees", trees(box, scale, seed)),
+        tally=tally.counts,
+    )
+    return dataclasses.replace(early, updates=sum(tally.counts.values()))
+
+
+def _geometry(
+    box: AbstractBox,
+    found: Degree,
+    scale: float,
+    seed: int,
+    spread: float,
+    tally: _Tally,
+) -> Findings:
+    """What first steps have to do with which coordinates, at one scale."""
+    still = float(np.linalg.norm(box.run(np.zeros((1, *box.shape)))))
+    drift = still / max(
+        float(np.linalg.norm(box.first(generic(box.shape, seed)))), 1e-300
+    )
+    return Findings(
+        found,
+        scale,
+        tally("rounding", _rounding(box, scale, seed)),
+        spread,
+        tally("coupling", coupling(box, scale, seed)),
+        tally("symmetry", symmetry(box, scale, seed)),
+        # 0/0 is told apart, by `dead`
+        drift=drift if math.isfinite(drift) else 0.0,
+    )
+
+
+def _memory(
+    scalars: Scalars, found: Degree, rounding: float, seed: int, tally: _Tally
+) -> tuple[Kernel, Sizes | None, Fit | None]:
+    """Weights of gradients and of squares by age, and the form that fits best."""
+    kernel = tally("first memory", first_kernel(scalars, rounding))
     orders: dict[bool, tuple[Kernel, Sizes]] = {}
     fit = None
     if found.degree is not None and kernel.how != "threshold":
         kernels = {False: kernel}
         divided = abs(found.degree - 1.0) > 1e-6
         if kernel.how == "linear" and divided:
-            kernels[True] = kernel_after(scalars)
+            kernels[True] = tally("first memory", kernel_after(scalars))
         for after, each in kernels.items():
             sizes = Sizes(np.ones(1), "none", 0.0, 0.0)
             if divided and math.isfinite(each.decay):
                 sizes = second_kernel(scalars, each, found.degree, after)
             orders[after] = each, sizes
-        fit = best(scalars, orders, found.degree, seed)
+        tally("second memory", orders)
+        fit = tally("fit", best(scalars, orders, found.degree, seed))
     order = fit is not None and fit.form.after and fit.misfit < 1e-6
     if order in orders:
-        kernel = orders[order][0]
-    chosen = orders[order][1] if order in orders else None
-    return dataclasses.replace(
-        early,
-        power=_power(box, early, seed),
-        threshold=limit,
-        kernel=kernel,
-        sizes=chosen,
-        fit=fit,
-        weights=of_weights(box, min(scale, 1e3), seed, early.tolerance, found.degree),
-        dead=dead(box, scale, seed),
-        formats=formats(box, scale, seed),
-        off=scalars.off,
-        response=scalars(np.eye(1, 24)[0]),
-        drift=drift,
-        warm=box.warm,
-        above=None if found.breaks is None else symmetry(box, 1e6 * found.breaks, seed),
-        updates=box.updates,
-    )
+        return *orders[order], fit
+    return kernel, None, fit
 
 
 def _warm(box: AbstractBox, seed: int) -> str:
@@ -223,8 +299,9 @@ def _warm(box: AbstractBox, seed: int) -> str:
     box.warm = ""
     if not math.isfinite(slopes[""]):
         return next((w for w in ("zeros", "again") if math.isfinite(slopes[w])), "")
-    later = slopes["zeros"]
-    return "zeros" if abs(later - slopes[""]) > 0.3 else ""
+    if abs(slopes["zeros"] - slopes[""]) > 0.3:
+        return "zeros"
+    return "again" if abs(slopes["again"] - slopes[""]) > 0.9 else ""
 
 
 def _rounding(box: AbstractBox, scale: float, seed: int) -> float:

@@ -41,7 +41,7 @@ def formats(box: AbstractBox, scale: float, seed: int) -> tuple[Format, ...]:
         within = max(0.01, 6.0 * ROUNDING[name])
         try:
             other = box.at(name)
-            other.warm = box.warm
+            other.warm, other.origin = box.warm, box.origin
             seen = [other.first(s * G) for s in scales]
             error = _error(other.first(scale * G), box.first(scale * G))
         except StrangerError as failed:

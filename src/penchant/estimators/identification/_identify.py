@@ -39,7 +39,11 @@ def identify(
     weights of old gradients and of their squares, by age; what weights have to do with
     it. A rule of the form found is then replayed beside it on gradients that turn: only
     where both make the same steps, to $10^{-6}$, are memories called *measured*; else
-    they are unknown.
+    they are unknown. Where no pair of means makes the steps, recurrences of other kinds
+    are fitted; `constants` are their numbers. `why` says of what is unknown why it is.
+
+    Steps that are as long as the weights are read at weights that are not 0. Rules that
+    take several arrays are asked on three at once, for what one does to the others.
 
     Weights are held where they are while gradients come, so what is said holds of the
     rule and not of a run. Rules whose geometry changes with time, or only shows at

@@ -7,11 +7,14 @@ import numpy as np
 
 from penchant.estimators.identification._box import AbstractBox
 
-STEPS = 12
+STEPS = 8
 """Ages that are looked at, and steps of a run."""
 
 PULSE = 10.0
 """How much larger one gradient is, for the memory of sizes."""
+
+CHECKED = 4
+"""Ages of which the memory of sizes is read at a second size of pulse."""
 
 HALVINGS = 48
 """Of an interval of 41 in a logarithm: to 2e-13."""
@@ -184,9 +187,12 @@ def second_kernel(
     remembered then; the memory is undone before.
     """
     p = 0.5 * (1.0 - degree)
-    loud = [_shares(scalars, kernel, p, amplitude, after) for amplitude in (PULSE, 3.0)]
+    loud = [
+        _shares(scalars, kernel, p, amplitude, after, ages)
+        for amplitude, ages in ((PULSE, STEPS), (3.0, CHECKED))
+    ]
     shares = loud[0]
-    disagreement = float(np.max(np.abs(loud[0] - loud[1])))
+    disagreement = float(np.max(np.abs(loud[0][:CHECKED] - loud[1])))
     if not np.isfinite(shares).all():
         return Sizes(shares, "none", math.nan, math.inf)
     if abs(shares[0] - 1.0) < 1e-9 and np.max(np.abs(shares[1:])) < 1e-9:
@@ -202,23 +208,28 @@ def second_kernel(
 def _is_max(loud: list[np.ndarray]) -> bool:
     """Whether sizes grow as the pulse times a decay: the largest rules."""
     ratios = [
-        np.sqrt(np.abs(1.0 + (amplitude**2 - 1.0) * shares[:6])) / amplitude
+        np.sqrt(np.abs(1.0 + (amplitude**2 - 1.0) * shares[:CHECKED])) / amplitude
         for amplitude, shares in zip((PULSE, 3.0), loud, strict=True)
     ]
     return bool(np.max(np.abs(ratios[0][:3] - ratios[1][:3])) < 1e-6)
 
 
 def _shares(
-    scalars: Scalars, kernel: Kernel, p: float, amplitude: float, after: bool
+    scalars: Scalars,
+    kernel: Kernel,
+    p: float,
+    amplitude: float,
+    after: bool,
+    ages: int,
 ) -> np.ndarray:
     ones = np.ones(STEPS)
     weights = np.zeros(STEPS)
     known = kernel.weights[:STEPS]
     weights[: len(known)] = known
     base = scalars(ones)
-    shares = np.empty(STEPS)
+    shares = np.empty(ages)
     undo = _undo(weights) if after else None
-    for age in range(STEPS):
+    for age in range(ages):
         loud = ones.copy()
         loud[STEPS - 1 - age] = amplitude
         seen = scalars(loud)

@@ -37,7 +37,7 @@ class Form:
 
     def memory(self, x: np.ndarray) -> np.ndarray:
         """What remembering makes of a series, along its leading axis."""
-        if self.decay == 0.0:
+        if self.decay == 0.0 and self.mix == 0.0:
             return x
         out, m, b = np.empty_like(x), np.zeros_like(x[0]), self.decay
         for t, g in enumerate(x, start=1):
@@ -140,7 +140,7 @@ def of_map(box: AbstractBox, form: Form, scale: float, seed: int) -> float:
         made = form.memory(single) / unit
     else:
         made = np.stack([box.first(m / unit) for m in form.memory(gradients)])
-    return _largest(made, seen)
+    return largest(made, seen)
 
 
 def of_groups(
@@ -190,7 +190,7 @@ def _scaled(made: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
     if not (np.isfinite(made).all() and np.isfinite(seen).all()):
         return math.inf, math.nan
     factor = float(-np.sum(made[0] * seen[0]) / max(np.sum(made[0] ** 2), 1e-300))
-    return _largest(-factor * made, seen), factor
+    return largest(-factor * made, seen), factor
 
 
 def _root(M: np.ndarray, p: float, eps: float) -> np.ndarray:
@@ -208,7 +208,7 @@ def turning(box: AbstractBox, scale: float, seed: int) -> np.ndarray:
     return scale * np.stack(each)
 
 
-def _largest(made: np.ndarray, seen: np.ndarray) -> float:
+def largest(made: np.ndarray, seen: np.ndarray) -> float:
     if not (np.isfinite(made).all() and np.isfinite(seen).all()):
         return math.inf
     axes = tuple(range(1, seen.ndim))

@@ -13,8 +13,11 @@ from penchant import pages
 from penchant._files import replacing_in, write_text
 from penchant._plain import plain
 from penchant.estimators.identification._findings import Findings
+from penchant.estimators.identification._laws import LawFit
 from penchant.estimators.identification._replay import Form
 from penchant.estimators.identification._tightness import Tightness
+from penchant.measures import Estimate
+from penchant.norms import AbstractNorm
 from penchant.optimizers import FIELDS, AbstractOptimizer, Character, Evidence
 
 if TYPE_CHECKING:
@@ -41,8 +44,13 @@ class Identification(Character):
     the largest error of a rule of this form over a dozen gradients that turn, as a
     share of its steps. `coupled` is the decay that goes through the gradient, None
     without. `form` has the constants of the memories that make the rule's steps, those
-    too for which a character has no field. `findings` are the tests themselves, and
-    `told` the sentences they give.
+    too for which a character has no field; where no pair of means makes the steps,
+    `law` may: a recurrence of another kind, fitted. `constants` are the numbers in
+    either, with their errors, `exact` where steps are replayed to rounding. `norm` is
+    the one that `tightness` compares in: `steps`, or for blocks the largest root mean
+    square of one, which holds for weights of this shape alone. `why` says of each
+    unknown field why it is. `findings` are the tests themselves, and `told` the
+    sentences they give.
     """
 
     name: str = eqx.field(default="", static=True)
@@ -53,6 +61,10 @@ class Identification(Character):
     replayed: float = eqx.field(default=math.nan, static=True)
     coupled: float | None = eqx.field(default=None, static=True)
     form: Form | None = eqx.field(default=None, static=True)
+    law: LawFit | None = eqx.field(default=None, static=True)
+    constants: dict[str, Estimate] = eqx.field(default_factory=dict, static=True)
+    norm: AbstractNorm | None = None
+    why: dict[str, str] = eqx.field(default_factory=dict, static=True)
     told: tuple[str, ...] = eqx.field(default=(), static=True)
     findings: Findings | None = eqx.field(default=None, static=True, repr=False)
     rule: AbstractOptimizer | None = None
@@ -111,13 +123,27 @@ class Identification(Character):
             "step_size": self.step_size,
             "between": self.between,
             "tightness": None if tight is None else dataclasses.asdict(tight),
+            "norm": None if self.norm is None else self.norm.label,
+            "constants": {
+                name: {"value": x.value, "error": x.error, "exact": x.exact}
+                for name, x in self.constants.items()
+            },
+            "law": None if self.law is None else self.law.law.form,
+            "why": self.why,
             "replayed": self.replayed,
             "evidence": {field: str(self.evidence[field]) for field in FIELDS},
             "told": list(self.told),
             "symmetry": None
             if found is None or found.symmetry is None
             else found.symmetry.defects,
+            "noise": None
+            if found is None or found.noise is None
+            else dataclasses.asdict(found.noise),
+            "trees": None
+            if found is None or found.trees is None
+            else dataclasses.asdict(found.trees),
             "updates": None if found is None else found.updates,
+            "updates_by_test": {} if found is None else found.tally,
         })
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
@@ -163,7 +189,9 @@ class Identification(Character):
         return tuple(
             (
                 field,
-                "–" if self.evidence[field] == unknown else words[field],
+                self.why.get(field, "–")
+                if self.evidence[field] == unknown
+                else words[field],
                 str(grade),
             )
             for field in FIELDS

@@ -9,7 +9,7 @@ from scipy.stats import t as student
 from penchant.estimators.identification._box import AbstractBox
 from penchant.estimators.identification._gradients import spread, with_values
 
-TRIES = 6
+TRIES = 10
 """Gradients of a fit."""
 
 ROUNDING = 1e-6
@@ -103,7 +103,11 @@ def of_singular_values(box: AbstractBox, scale: float, seed: int) -> Power:
 def fit(
     xs: list[np.ndarray], ys: list[np.ndarray], groups: list[np.ndarray], off: float
 ) -> Power:
-    """Least squares in logarithms, one intercept a group."""
+    """Least squares in logarithms, one intercept a group.
+
+    What a map leaves over is no noise but its own bend, the same in every gradient that
+    has the same sizes: errors are those of slopes over whole groups, left out in turn.
+    """
     x, y, group = (np.concatenate(parts) for parts in (xs, ys, groups))
     _, label = np.unique(group, return_inverse=True)
     label = np.ravel(label)
@@ -112,14 +116,16 @@ def fit(
     dx = lx - (np.bincount(label, lx) / count)[label]
     dy = ly - (np.bincount(label, ly) / count)[label]
     total = float(dx @ dx)
-    freedom = len(x) - len(count) - 1
+    freedom = len(count) - 1
     if total == 0 or freedom < 1:
         nan = math.nan
         return Power(nan, (nan, nan), nan, off, x, y)
     alpha = float(dx @ dy) / total
     left = dy - alpha * dx
     residual = float(np.sqrt(np.mean(left**2)))
-    error = math.sqrt(float(left @ left) / freedom / total)
+    share = np.bincount(label, dx * dx) / total
+    shift = np.bincount(label, dx * left) / total / np.maximum(1.0 - share, 1e-12)
+    error = math.sqrt(freedom / len(count) * float(shift @ shift))
     half = float(student.ppf(0.975, freedom)) * error
     largest = np.zeros(len(count))
     np.maximum.at(largest, label, x)

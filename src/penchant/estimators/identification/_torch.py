@@ -48,16 +48,35 @@ class TorchBox(AbstractBox):
         return TorchBox(self.make, self.kwargs, shape or self.shape, dtype)
 
     def start(self, w: np.ndarray) -> Any:
-        leaf = self.torch.nn.Parameter(self.torch.tensor(w, dtype=self.format))
-        made = asked("be made", lambda: self.make([leaf], **self.kwargs))
-        return leaf, made
+        given = self.packed(w, self._parameter)
+        leaves = given if self.leaves else [given]
+        made = asked("be made", lambda: self.make(leaves, **self.kwargs))
+        return leaves, made
+
+    def _parameter(self, x: np.ndarray) -> Any:
+        return self.torch.nn.Parameter(self._array(x))
+
+    def _array(self, x: np.ndarray) -> Any:
+        return self.torch.tensor(np.ascontiguousarray(x), dtype=self.format)
+
+    def _values(self, leaves: list[Any]) -> np.ndarray:
+        arrays = [leaf.detach().double().numpy().copy() for leaf in leaves]
+        return self.unpacked(arrays) if self.leaves else arrays[0]
 
     def step(self, g: np.ndarray, state: Tree, w: np.ndarray) -> tuple[np.ndarray, Any]:
-        leaf, made = state
+        leaves, made = state
+        at, slopes = self.packed(w, self._array), self.packed(g, self._array)
+        listed = zip(
+            leaves,
+            at if self.leaves else [at],
+            slopes if self.leaves else [slopes],
+            strict=True,
+        )
         with self.torch.no_grad():
-            leaf.copy_(self.torch.from_numpy(np.ascontiguousarray(w)))
-            before = leaf.double().numpy().copy()
-        leaf.grad = self.torch.tensor(g, dtype=self.format)
+            for leaf, value, slope in listed:
+                leaf.copy_(value)
+                leaf.grad = slope
+        before = self._values(leaves)
         try:
             made.step()
         except (TypeError, RuntimeError) as error:
@@ -69,9 +88,7 @@ class TorchBox(AbstractBox):
             asked("step", _again, error)
         except Exception as error:  # noqa: BLE001 - a stranger's code raises what it likes
             asked("step", _again, error)
-        with self.torch.no_grad():
-            u = leaf.double().numpy() - before
-        return self.check(u), state
+        return self.check(self._values(leaves) - before), state
 
 
 def _again(error: Exception) -> None:

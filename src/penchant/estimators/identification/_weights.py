@@ -19,8 +19,8 @@ class OfWeights:
     `kind`: "none"; "decoupled", $-\lambda w$ is added whatever the gradient, `rate`
     being $\lambda$ times the step size; "coupled", the gradient is $g+\lambda w$,
     `rate` being $\lambda$; "both", the two at once, `through` being what goes through
-    the gradient; "length", steps keep their direction and are as long as
-    the weights; or "other". `misfit` is what is left over, as a share.
+    the gradient; "length", steps are as long as the weights, `rate`
+    of which each step takes away; or "other". `misfit` is the share left over.
     """
 
     kind: str
@@ -39,7 +39,8 @@ def of_weights(
     rng = np.random.default_rng(seed + 3)
     gradients = scale * np.stack([generic(box.shape, seed + i) for i in range(5)])
     size = max(1.0, float(np.sqrt(np.mean(box.run(gradients[:1]) ** 2))))
-    path = size * rng.standard_normal((5, *box.shape))
+    # as after progress, which rules that measure it take note of
+    path = -size * np.sign(gradients) * np.abs(rng.standard_normal(gradients.shape))
     path[0] = 0.0
     seen = box.run(gradients, path)
     through = {"coupled": found.rate, "both": found.through}.get(found.kind, 0.0)
@@ -70,13 +71,16 @@ def _at_once(
         return OfWeights("other", math.nan, math.nan)
     within = max(SAME, tolerance)
     moved = max(float(np.linalg.norm(x)) for x in added)
-    if moved <= max(floor, tolerance * float(np.linalg.norm(plain))):
-        return OfWeights("none", 0.0, float(moved / max(np.linalg.norm(plain), floor)))
+    share = float(moved / max(np.linalg.norm(plain), floor))
+    if moved <= floor:
+        return OfWeights("none", 0.0, share)
     rates = -np.sum(added * w, axis=tuple(range(1, added.ndim))) / np.sum(w * w)
     rate = float(rates[0])
     left = max(float(np.linalg.norm(x + rate * w)) for x in added) / moved
     if left <= within + floor / moved:
         return OfWeights("decoupled", rate, left)
+    if share <= tolerance:
+        return OfWeights("none", 0.0, share)
     coupled = _coupled(box, w, gradients, seen)
     if coupled is not None and coupled.misfit <= within:
         return coupled
@@ -89,7 +93,7 @@ def _at_once(
     ratio = float(np.sum(twice * one) / max(np.sum(one * one), 1e-300))
     off = float(np.linalg.norm(twice - ratio * one) / max(np.linalg.norm(one), 1e-300))
     if off <= 1e-6 and abs(ratio - 2.0) < 1e-3:
-        return OfWeights("length", 1.0, off)
+        return OfWeights("length", 0.0, off)
     return OfWeights("other", math.nan, left)
 
 

@@ -29,7 +29,9 @@ from penchant.norms import (
     Mahalanobis,
 )
 from penchant.optimizers import (
+    FIELDS,
     AbstractOptimizer,
+    Evidence,
     GradientDescent,
     accumulated_norm,
 )
@@ -83,7 +85,9 @@ class Limit(eqx.Module):
     run, the flow, the tail, and Newton's method where it was needed, each with where it
     handed over. `settled` is whether the direction had stopped turning, or Newton's
     method turned it no more than a step of the tail would; where it turned it further
-    the point is certified, and not that the run goes to it rather than to another.
+    the point is certified, and not that the run goes to it rather than to another. `measured`
+    names the parts of the rule's character that were read off its steps by
+    [`identify`][penchant.identify] and not proved: which norm this is rests on them.
 
     The residual certifies the point; that *this* run goes there rests on the flows
     being near to the discrete steps, which they are to the extent that steps are small.
@@ -98,6 +102,7 @@ class Limit(eqx.Module):
     norm: AbstractNorm
     kkt: KKT
     settled: bool = eqx.field(static=True)
+    measured: tuple[str, ...] = eqx.field(default=(), static=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the weights, in types that JSON has."""
@@ -110,6 +115,7 @@ class Limit(eqx.Module):
             "kinks": self.kkt.kinks,
             "log_norm": float(self.log_norm),
             "settled": self.settled,
+            "measured": list(self.measured),
             "stages": [dataclasses.asdict(stage) for stage in self.stages],
         }
 
@@ -120,6 +126,8 @@ class Limit(eqx.Module):
             f"{float(self.kkt_residual):.1e}, log-norm {float(self.log_norm):.4g}, "
             f"{settled})"
         ]
+        if self.measured:
+            lines.append(f"  of a rule whose {', '.join(self.measured)} were measured")
         return "\n".join([*lines, *(f"  {stage!r}" for stage in self.stages)])
 
 
@@ -234,7 +242,13 @@ def limit(
         norm=norm,
         kkt=found,
         settled=settled,
+        measured=_measured(rule),
     )
+
+
+def _measured(rule: AbstractOptimizer) -> tuple[str, ...]:
+    evidence = rule.character().evidence
+    return tuple(f for f in FIELDS if evidence[f] == Evidence.MEASURED)
 
 
 def _in_cells(

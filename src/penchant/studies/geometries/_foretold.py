@@ -45,7 +45,13 @@ def foretold(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     set, the rule's share less the best of the others'. Steps are $\eta_0t^{-1/2}$. What
     has a norm has its limit there; after a thousand steps six of the nine lines held,
     and a first step equally long in every norm was no fair one, so there are three
-    thousand, and first steps equally long by entry. Both were settled at seed 0.
+    thousand, and first steps equally long by entry. Both were settled at seed 0, and
+    all nine lines hold at seed 1, which was not used for that.
+
+    With unit rows among the rules, three of twelve lines miss at seed 0: after ten
+    thousand steps they are .016 to .022 of the $\ell_2$ margin ahead of steps of unit
+    length, which have reached .93 to .94 of their own. A run tells norms that are near
+    each other apart only once it is nearer to its limit than they are.
     """
     sizes = SIZES.of(preset)
     rules = {name: RULES[name]() for name in sizes.rules}

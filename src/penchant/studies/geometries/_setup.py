@@ -17,7 +17,8 @@ def popular() -> dict[str, tuple[Callable[[], Any], dict[str, float]]]:
     import optax
     from optax import contrib
 
-    adam = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
+    decays = {"b1": 0.9, "b2": 0.999}
+    adam = {**decays, "eps": 1e-8}
     return {
         "SGD, momentum": (lambda: optax.sgd(1.0, 0.9), {"b1": 0.9}),
         "SGD, Nesterov": (
@@ -32,14 +33,14 @@ def popular() -> dict[str, tuple[Callable[[], Any], dict[str, float]]]:
         "RMSProp": (lambda: optax.rmsprop(1e-3), {"b2": 0.9, "eps": 1e-8}),
         "AdaGrad": (lambda: optax.adagrad(1e-3), {"b2": 1.0, "eps": 0.1 + 1e-7}),
         "Muon": (lambda: contrib.muon(1e-3), {"b1": 0.95, "mix": 0.9025}),
-        "AdaMax": (lambda: optax.adamax(1e-3), {}),
-        "AMSGrad": (lambda: optax.amsgrad(1e-3), {}),
-        "AdaBelief": (lambda: optax.adabelief(1e-3), {}),
-        "RAdam": (lambda: optax.radam(1e-3), {}),
-        "LAMB": (lambda: optax.lamb(1e-3), {}),
-        "LARS": (lambda: optax.lars(1e-3), {}),
-        "Yogi": (lambda: optax.yogi(1e-3), {}),
-        "Prodigy": (lambda: contrib.prodigy(1.0), {}),
+        "AdaMax": (lambda: optax.adamax(1e-3), decays),
+        "AMSGrad": (lambda: optax.amsgrad(1e-3), decays),
+        "AdaBelief": (lambda: optax.adabelief(1e-3), decays),
+        "RAdam": (lambda: optax.radam(1e-3), decays),
+        "LAMB": (lambda: optax.lamb(1e-3), decays),
+        "LARS": (lambda: optax.lars(1e-3), {"b1": 0.9}),
+        "Yogi": (lambda: optax.yogi(1e-3), decays),
+        "Prodigy": (lambda: contrib.prodigy(1.0), decays),
         "row-normalised": (row_normalised, {}),
     }
 

@@ -33,9 +33,8 @@ SIZES = Presets(Sizes(QUICK, (16, 8)), Sizes(None, (16, 8)))
 def table(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
     """Rules of optax as black boxes: what each is, and the constants it gives away.
 
-    One line a constant, held against the rule's source; a rule none of whose constants
-    has a field in a character has the error of the nearest form instead, which must be
-    clear of rounding: it is then unknown, and rightly so.
+    One line a constant, held against the rule's source; a rule without any has how near
+    its first steps come to the steepest ones instead.
     """
     sizes = SIZES.of(preset)
     rules = popular()
@@ -74,7 +73,8 @@ def _geometry(name: str, found: pn.Identification) -> Line:
 def constants_of(found: pn.Identification) -> dict[str, float]:
     """The constants of a character by the names of this table."""
     number = lambda x: float(np.asarray(x))
-    seen = {}
+    names = {"first decay": "b1", "second decay": "b2"}
+    seen = {names.get(name, name): x.value for name, x in found.constants.items()}
     if found.first is not None:
         seen["b1"] = number(found.first.decay)
         if found.first.mix is not None:
