@@ -144,7 +144,8 @@ def _toy(state: State) -> list[str]:
     size = step_size(state)
     lines = [
         "",
-        inspect.getsource(MODELS[state.landscape])
+        inspect
+        .getsource(MODELS[state.landscape])
         .replace("w: Array, X: Array) -> Any", "w, X)")
         .rstrip(),
         "",
@@ -167,8 +168,10 @@ def _toy(state: State) -> list[str]:
         "    print(name, np.round(flow[-1], 3).tolist())",
     ]
     adaptive = "b2" in state.options
-    if state.noise > 0 and state.power == 0 and not (
-        adaptive and state.eps < LEAST_EPS
+    if (
+        state.noise > 0
+        and state.power == 0
+        and not (adaptive and state.eps < LEAST_EPS)
     ):
         rate = f"{(1 - state.b2) / state.step**2!r}" if adaptive else "None"
         T = min(state.steps * state.step**2, 400.0)

@@ -61,7 +61,7 @@ class Features:
         return self.weights[self.record]
 
     def wrong(self, w: np.ndarray) -> np.ndarray:
-        """Numbers of the samples that weights leave on the wrong side, or on the line."""
+        """Numbers of the samples on the wrong side of the weights' line, or on it."""
         return np.flatnonzero(self.y * (self.X @ w) <= 0)
 
 

@@ -33,7 +33,7 @@ BASINS = ("none yet", "one limit", "the other")
 
 
 def figure(shown: Shown) -> "Figure":
-    """What was computed, drawn: sixteen to nine, as slides are.
+    """What was computed, drawn: sixteen to nine, as slides are, but for pictures.
 
     >>> from penchant.explorer import State, compute, figure
     >>> drawn = figure(compute(State(rule="sign", steps=200)))
@@ -55,7 +55,6 @@ def figure(shown: Shown) -> "Figure":
         made = _weights(shown)
     else:
         made = _basins(shown) if shown.limits.size else _landscape(shown)
-    made.set_size_inches(WIDE, HIGH)
     return made
 
 
@@ -82,9 +81,7 @@ def _written(shown: Shown, kind: str) -> bytes:
     drawn = figure(shown)
     with plotting.house_style():
         more: dict[str, Any] = {"metadata": {"Date": None}} if kind == "svg" else {}
-        drawn.savefig(
-            stream, format=kind, dpi=SLIDE / WIDE, facecolor="white", **more
-        )
+        drawn.savefig(stream, format=kind, dpi=SLIDE / WIDE, facecolor="white", **more)
     return stream.getvalue()
 
 
@@ -155,21 +152,25 @@ def columns(shown: Weights) -> dict[str, np.ndarray]:
 
 
 def pictures(shown: Weights) -> dict[str, np.ndarray] | None:
-    """The same as pictures `(k, h, w)`, where they are; None where bars serve better."""
+    """The same as pictures `(k, h, w)`, where samples are images; else None."""
     image = shown.problem.image
-    if image is not None and len(image) == 2:
-        return {name: w.reshape(-1, *image) for name, w in columns(shown).items()}
-    if not shown.problem.binary:
-        return {name: w[None] for name, w in columns(shown).items()}
-    return None
+    if image is None or len(image) != 2:
+        return None
+    return {name: w.reshape(-1, *image) for name, w in columns(shown).items()}
 
 
 def _weights(shown: Weights) -> "Figure":
     drawn = pictures(shown)
     if drawn is not None:
         return plotting.weight_pictures(drawn).figure  # type: ignore[return-value]
+    if shown.now.ndim == 2:
+        size = (WIDE, HIGH)
+        ax = plotting.ratio_paths(shown.steps, shown.shares, size=size)
+        return ax.figure  # type: ignore[return-value]
     names = [str(i + 1) for i in range(shown.now.shape[-1])]
-    return plotting.weight_bars(names, columns(shown)).figure  # type: ignore[return-value]
+    made: Any = plotting.weight_bars(names, columns(shown)).figure
+    made.set_size_inches(WIDE, HIGH)
+    return made
 
 
 def _landscape(shown: Landscape) -> "Figure":
@@ -211,7 +212,7 @@ def places(shown: Landscape, kind: int) -> np.ndarray:
 
 
 def minimisers(landscape: str) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the manifold of minimisers: the ellipse, or the branch in the picture."""
+    """Points of the manifold of minimisers: the ellipse, or a branch of the valley."""
     if landscape == "ellipse":
         t = np.linspace(0, 2 * np.pi, 200)
         along, across = 2 * np.cos(t), np.sin(t)

@@ -165,9 +165,7 @@ def _toy(state: State) -> Landscape:
     )
 
 
-def _slow(
-    state: State, problem: pn.Regression
-) -> tuple[np.ndarray | None, str]:
+def _slow(state: State, problem: pn.Regression) -> tuple[np.ndarray | None, str]:
     """The slow flow under the label noise of the run; or why there is none."""
     if state.noise == 0:
         return None, "There is no slow flow without label noise."

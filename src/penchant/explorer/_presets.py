@@ -8,7 +8,7 @@ from penchant.explorer._state import State
 
 @dataclass(frozen=True)
 class Preset:
-    """A state that makes a point, the state that it is held against, and three sentences.
+    """A state that makes a point, one that it is held against, and three sentences.
 
     Args:
         name: In addresses, as `?preset=NAME`.
@@ -106,8 +106,8 @@ _ALL = (
             "Gradient descent goes to the flattest tip, where tr H is least; Adam "
             "lowers the sum of roots of H's diagonal and goes where one of its "
             "entries is 0, a kink.",
-            "A run with steps of 0.02 hovers a few steps beside the kink; the slow flow "
-            "ends at it but for ε.",
+            "A run with steps of 0.02 hovers a few steps beside the kink; the slow "
+            "flow ends at it but for ε.",
         ),
         _KINK,
         _KINK.but(rule="gd", eps=0.0, step=0.03),

@@ -328,5 +328,3 @@ def _written(value: Any) -> str:
 def _shortened(text: str) -> str:
     shown = visible(text)
     return shown if len(shown) <= 40 else shown[:39] + "…"
-
-

@@ -12,7 +12,7 @@ from penchant.explorer._state import State
 VECTOR = (pn.norms.L1(), pn.norms.L2(), pn.norms.Linf())
 MATRIX = (pn.norms.Linf(), pn.norms.L2(), pn.norms.Nuclear(), pn.norms.Spectral())
 RECORDS = 40
-HELD = 0.25
+HELD = 0.8
 """The share of the digits that is held out."""
 
 MOST_ENTRIES = 4_000_000
@@ -30,9 +30,8 @@ class Weights:
 
     `best` maps the norms' labels to largest margins. `steps` `(r,)`, `weights`, leading
     axis r, `shares` and `alignments` `(r,)` a norm: the margin over the largest one,
-    and $\langle w,-g\rangle/(\|w\|\|g\|_*)$. `flips` maps the norms to the numbers of
-    the held-out samples of which the optimum says otherwise than the run, `errors` to
-    how many of them it gets wrong; both are empty where none are held out.
+    and $\langle w,-g\rangle/(\|w\|\|g\|_*)$. `held` are samples held out and their
+    labels, None where there are none. `seconds` is what it took.
     """
 
     state: State
@@ -42,9 +41,7 @@ class Weights:
     weights: np.ndarray
     shares: dict[str, np.ndarray]
     alignments: dict[str, np.ndarray]
-    held: int
-    flips: dict[str, np.ndarray]
-    errors: dict[str, int]
+    held: Held | None
     seconds: float
 
     @property
@@ -56,6 +53,27 @@ class Weights:
     def now(self) -> np.ndarray:
         """The run's weights there."""
         return self.weights[self.record]
+
+    @property
+    def flips(self) -> dict[str, np.ndarray]:
+        """By norm, held-out samples of which its optimum and the run say different."""
+        says = _said(self.held, self.now)
+        return {
+            label: np.flatnonzero(_said(self.held, np.asarray(one.weights)) != says)
+            for label, one in self.best.items()
+        }
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """How many held-out samples the run and each optimum get wrong."""
+        if self.held is None:
+            return {}
+        told = {"run": self.now}
+        told |= {label: np.asarray(one.weights) for label, one in self.best.items()}
+        return {
+            label: int((_said(self.held, w) != self.held[1]).sum())
+            for label, w in told.items()
+        }
 
 
 def weights(state: State, given: pn.LinearClassification | None = None) -> Weights:
@@ -86,10 +104,6 @@ def weights(state: State, given: pn.LinearClassification | None = None) -> Weigh
         for norm in norms
     }
     rows = [pn.estimators.alignment(problem, w, norms) for w in run.weights]
-    at = round(state.at * (len(run.steps) - 1))
-    says = _said(held, np.asarray(run.weights[at]))
-    others = {label: _said(held, np.asarray(one.weights)) for label, one in best.items()}
-    right = {"run": says, **others}
     return Weights(
         state=state,
         problem=problem,
@@ -101,9 +115,7 @@ def weights(state: State, given: pn.LinearClassification | None = None) -> Weigh
             norm.label: np.array([float(row[i].alignment) for row in rows])
             for i, norm in enumerate(norms)
         },
-        held=0 if held is None else len(held[1]),
-        flips={} if held is None else {k: np.flatnonzero(v != says) for k, v in others.items()},
-        errors={} if held is None else {k: int((v != held[1]).sum()) for k, v in right.items()},
+        held=held,
         seconds=time.perf_counter() - begun,
     )
 
