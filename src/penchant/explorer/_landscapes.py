@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -208,7 +209,8 @@ def _ground(state: State, cells: int = 90) -> Any:
     """The log of the loss on a grid."""
     x, y = (np.linspace(*side, cells) for side in WINDOWS[state.landscape])
     w = np.stack(np.meshgrid(x, y)).reshape(2, -1)
-    values = MODELS[state.landscape](w, np.zeros((1, 1)))
+    at = jnp.asarray(w), jnp.zeros((1, 1))
+    values = np.asarray(MODELS[state.landscape](*at))
     return (x, y), np.log(0.5 * values**2 + 1e-4).reshape(cells, cells)
 
 

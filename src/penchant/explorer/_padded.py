@@ -18,6 +18,8 @@ from penchant.explorer._state import Point
 from penchant.problems import losses
 from penchant.training.batching import AbstractBatching, Batches, Step
 
+Steps = Int[Array, " t"]
+
 ROOMS = (32, 128)
 """Numbers of samples for which programs are compiled."""
 
@@ -67,7 +69,7 @@ class Padded(AbstractBatching):
         share = inside / jnp.sum(inside, axis=1, keepdims=True, dtype=float)
         return Batches(rows.astype(jnp.int32), share)
 
-    def _orders(self, key: PRNGKeyArray, epoch: Step, samples: int) -> Array:
+    def _orders(self, key: PRNGKeyArray, epoch: Steps, samples: int) -> Array:
         """The order of the samples in each step's epoch, `(t, n)`."""
         if self.order == "cyclic":
             return jnp.broadcast_to(jnp.arange(samples), (len(epoch), samples))
@@ -83,7 +85,7 @@ class Padded(AbstractBatching):
         ahead = (words[None, :] < words[:, None]) | earlier
         return jnp.sum(ahead & (place < self.count)[None, :], axis=1)
 
-    def _drawn(self, key: PRNGKeyArray, step: Step, samples: int) -> Array:
+    def _drawn(self, key: PRNGKeyArray, step: Steps, samples: int) -> Array:
         """As `WithReplacement` draws them."""
         return jax.vmap(
             lambda t: jax.random.randint(

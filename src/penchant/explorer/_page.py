@@ -400,7 +400,7 @@ class Page:
         self.change(points=tuple(points))
 
     def _started(self, _attr: str, _old: Any, _new: Any) -> None:
-        data = self.ground.start.data
+        data: Any = self.ground.start.data
         if self._quiet or not len(data["x"]):
             return
         x, y = (round(float(data[name][0]), 3) for name in ("x", "y"))

@@ -81,26 +81,46 @@ class Plane:
             Range1d(start=-reach, end=reach),
         )
         self.plot = _frame(
-            x_range=self.x, y_range=self.y, height=430, max_width=560,
-            x_axis_label="first feature", y_axis_label="second feature",
-        )  # fmt: skip
+            x_range=self.x,
+            y_range=self.y,
+            height=430,
+            max_width=560,
+            x_axis_label="first feature",
+            y_axis_label="second feature",
+        )
         self.lines = {name: Source(data={"x": [], "y": []}) for name in LINES}
         for name, source in self.lines.items():
             self.plot.line(
-                "x", "y", source=source, color=hue_of(name), legend_label=name,
+                "x",
+                "y",
+                source=source,
+                color=hue_of(name),
+                legend_label=name,
                 line_width=2.2 if name == "run" else 4,
                 line_dash="dashed" if name == "run" else "solid",
-            )  # fmt: skip
+            )
         self.wrong = Source(data={"x": [], "y": []})
         self.plot.scatter(
-            "x", "y", source=self.wrong, size=20, fill_color=None,
-            line_color="#d55e00", line_width=2,
-        )  # fmt: skip
+            "x",
+            "y",
+            source=self.wrong,
+            size=20,
+            fill_color=None,
+            line_color="#d55e00",
+            line_width=2,
+        )
         drawn = self.plot.scatter(
-            "x", "y", source=self.points, size=12, marker="marker",
-            fill_color="hue", line_color="white", nonselection_alpha=1.0,
-            selection_line_color="#d55e00", selection_line_width=2,
-        )  # fmt: skip
+            "x",
+            "y",
+            source=self.points,
+            size=12,
+            marker="marker",
+            fill_color="hue",
+            line_color="white",
+            nonselection_alpha=1.0,
+            selection_line_color="#d55e00",
+            selection_line_width=2,
+        )
         tool = PointDrawTool(renderers=[drawn], add=True, drag=True, empty_value=0)
         self.plot.add_tools(tool)
         self.plot.toolbar.active_drag = tool
@@ -156,9 +176,12 @@ def _rows(points: tuple[Point, ...]) -> dict[str, Any]:
     x, y, label = zip(*points, strict=True)
     hues, markers = zip(*(CLASSES[c] for c in label), strict=True)
     return {
-        "x": list(x), "y": list(y), "label": list(label),
-        "hue": list(hues), "marker": list(markers),
-    }  # fmt: skip
+        "x": list(x),
+        "y": list(y),
+        "label": list(label),
+        "hue": list(hues),
+        "marker": list(markers),
+    }
 
 
 class Paths:
@@ -166,17 +189,25 @@ class Paths:
 
     def __init__(self, title: str, low: float = 0.0):
         self.plot = _frame(
-            height=260, x_axis_type="log", y_range=Range1d(start=low, end=1.04), max_width=560,
-            x_axis_label="steps", y_axis_label=title,
-        )  # fmt: skip
+            height=260,
+            x_axis_type="log",
+            y_range=Range1d(start=low, end=1.04),
+            max_width=560,
+            x_axis_label="steps",
+            y_axis_label=title,
+        )
         self.lines = {name: Source(data={"x": [], "y": []}) for name in NORMS}
         self.drawn = {
             name: self.plot.line(
-                "x", "y", source=source, color=hue_of(name), line_width=2.4,
+                "x",
+                "y",
+                source=source,
+                color=hue_of(name),
+                line_width=2.4,
                 legend_label=name,
             )
             for name, source in self.lines.items()
-        }  # fmt: skip
+        }
         self.now = Span(dimension="height", line_color=FAINT, line_dash="dashed")
         self.plot.add_layout(self.now)
         self.plot.add_tools(HoverTool(tooltips=[("step", "@x"), ("", "@y{0.0000}")]))
@@ -227,18 +258,26 @@ class Bars:
             source = Source(data=_bars(w[:, 0]) if bars else {"w": [w[::-1]]})
             if bars:
                 plot = _frame(
-                    title=name, height=300, width=124, sizing_mode="fixed",
-                    x_range=Range1d(start=-1.05, end=1.05), y_range=Range1d(start=h + 0.5, end=0.5),
-                )  # fmt: skip
+                    title=name,
+                    height=300,
+                    width=124,
+                    sizing_mode="fixed",
+                    x_range=Range1d(start=-1.05, end=1.05),
+                    y_range=Range1d(start=h + 0.5, end=0.5),
+                )
                 plot.hbar(
                     y="i", right="w", height=0.8, source=source, color=hue_of(name)
                 )
                 plot.xaxis.ticker = [-1, 0, 1]
             else:
                 plot = _frame(
-                    title=name, width=124, height=40 + 110 * h // k, sizing_mode="fixed",
-                    x_range=Range1d(start=0, end=k), y_range=Range1d(start=0, end=h),
-                )  # fmt: skip
+                    title=name,
+                    width=124,
+                    height=40 + 110 * h // k,
+                    sizing_mode="fixed",
+                    x_range=Range1d(start=0, end=k),
+                    y_range=Range1d(start=0, end=h),
+                )
                 plot.image(
                     "w", x=0, y=0, dw=k, dh=h, source=source, color_mapper=_tints()
                 )
@@ -266,41 +305,79 @@ class Ground:
     def __init__(self, start: tuple[float, float]):
         self.x, self.y = Range1d(start=-2, end=2), Range1d(start=-2, end=2)
         self.plot = _frame(
-            x_range=self.x, y_range=self.y, height=460, max_width=560,
-            x_axis_label="first weight", y_axis_label="second weight",
-        )  # fmt: skip
+            x_range=self.x,
+            y_range=self.y,
+            height=460,
+            max_width=560,
+            x_axis_label="first weight",
+            y_axis_label="second weight",
+        )
         self.below = Source(data={"z": [], "x": [], "y": [], "dw": [], "dh": []})
         self.loss = self.plot.image(
-            "z", "x", "y", "dw", "dh", source=self.below,
+            "z",
+            "x",
+            "y",
+            "dw",
+            "dh",
+            source=self.below,
             palette=[f"#{v:02x}{v:02x}{v:02x}" for v in range(214, 256)],
-        )  # fmt: skip
+        )
         self.basins = self.plot.image(
-            "z", "x", "y", "dw", "dh", source=self.below,
-            color_mapper=LinearColorMapper(palette=list(BASIN_HUES), low=-1.5, high=1.5),
-        )  # fmt: skip
+            "z",
+            "x",
+            "y",
+            "dw",
+            "dh",
+            source=self.below,
+            color_mapper=LinearColorMapper(
+                palette=list(BASIN_HUES), low=-1.5, high=1.5
+            ),
+        )
         self.lines = {name: Source(data={"x": [], "y": []}) for name in HUES}
         for name, source in self.lines.items():
             self.plot.line(
-                "x", "y", source=source, color=HUES[name], legend_label=name,
+                "x",
+                "y",
+                source=source,
+                color=HUES[name],
+                legend_label=name,
                 line_width=4 if name == "minimisers" else 2,
                 line_alpha=0.7 if name == "run" else 1.0,
-            )  # fmt: skip
+            )
         self.spots = Source(data={"x": [], "y": [], "name": []})
         self.plot.scatter(
-            "x", "y", source=self.spots, size=13, fill_color=None, line_color=INK,
+            "x",
+            "y",
+            source=self.spots,
+            size=13,
+            fill_color=None,
+            line_color=INK,
             line_width=2,
-        )  # fmt: skip
+        )
         self.plot.text(
-            "x", "y", text="name", source=self.spots, x_offset=-10, y_offset=-9,
-            text_color=INK, text_font_size="13px", text_align="right",
-        )  # fmt: skip
+            "x",
+            "y",
+            text="name",
+            source=self.spots,
+            x_offset=-10,
+            y_offset=-9,
+            text_color=INK,
+            text_font_size="13px",
+            text_align="right",
+        )
         self.now = Source(data={"x": [], "y": []})
         self.plot.scatter("x", "y", source=self.now, size=11, fill_color=INK)
         self.start = Source(data={"x": [start[0]], "y": [start[1]]})
         drawn = self.plot.scatter(
-            "x", "y", source=self.start, size=14, fill_color="#009e73",
-            line_color="white", nonselection_alpha=1.0, marker="square",
-        )  # fmt: skip
+            "x",
+            "y",
+            source=self.start,
+            size=14,
+            fill_color="#009e73",
+            line_color="white",
+            nonselection_alpha=1.0,
+            marker="square",
+        )
         tool = PointDrawTool(renderers=[drawn], add=False, drag=True, num_objects=1)
         self.plot.add_tools(tool)
         self.plot.toolbar.active_drag = tool
@@ -331,8 +408,10 @@ class Ground:
             item.visible = item.label.value in drawn
         places = np.array(list(shown.spots.values())).reshape(-1, 2)
         self.spots.data = {
-            "x": places[:, 0], "y": places[:, 1], "name": list(shown.spots),
-        }  # fmt: skip
+            "x": places[:, 0],
+            "y": places[:, 1],
+            "name": list(shown.spots),
+        }
         path = shown.paths["run"]
         at = min(shown.record, len(path) - 1)
         self.now.data = {"x": [path[at, 0]], "y": [path[at, 1]]}
