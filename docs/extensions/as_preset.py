@@ -1,6 +1,6 @@
 """Python-Markdown extension: computes a preset of the explorer, and draws it in a page.
 
-`<!-- preset: NAME -->` on a line of its own becomes that preset: the point as a heading,
+`<!-- preset: NAME -->` on a line of its own becomes that preset: its point as heading,
 the picture and that of what it is held against, three sentences, the Python that makes
 the numbers, run while the site is built, with what it prints, and the picture as a
 slide. Nothing is kept between builds.

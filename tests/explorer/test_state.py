@@ -15,7 +15,7 @@ def test_an_address_says_the_whole_state(state):
     assert State.from_query(state.query()) == state
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(

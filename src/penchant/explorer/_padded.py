@@ -65,8 +65,10 @@ class Padded(AbstractBatching):
             inside = inside & (column < self.count)
         # what pads is the batch's own first sample: another's loss would set the scale
         column = jnp.where(inside, column, column[:, :1])
+        column = jnp.broadcast_to(column, (length, samples))
         rows = jnp.take_along_axis(orders, column, axis=1)
-        share = inside / jnp.sum(inside, axis=1, keepdims=True, dtype=float)
+        within = jnp.broadcast_to(inside, (length, samples)).astype(float)
+        share = within / jnp.sum(within, axis=1, keepdims=True)
         return Batches(rows.astype(jnp.int32), share)
 
     def _orders(self, key: PRNGKeyArray, epoch: Steps, samples: int) -> Array:
