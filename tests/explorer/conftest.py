@@ -4,13 +4,14 @@ import urllib.request
 
 import pytest
 
-from penchant.explorer import State, serve
+from penchant.explorer import State, compute, serve
 
 
 @pytest.fixture(scope="session")
 def server():
     """A server in this process, so that what the tests compiled serves it too."""
     pytest.importorskip("panel")
+    compute(State(steps=300))
     running = serve(State(steps=300), wait=False)
     for _ in range(400):
         try:

@@ -1,6 +1,7 @@
 """Padded to rooms, the page's numbers are the library's."""
 
-import time
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -114,6 +115,7 @@ def test_without_a_line_the_minimiser_is_the_librarys(loss):
 def test_nothing_compiles_while_one_drags_and_slides(compiles):
     compute(QUICK)
     compute(QUICK.but(batch=1))
+    compute(QUICK.but(eps=1e-4, power=0.3))  # another case of what theory foretells
     compute(QUICK.but(points=OVERLAP))
     before = compiles[0]
     compute(QUICK.but(points=((2.4, 1.7, 1), *POINTS[1:])))
@@ -126,20 +128,31 @@ def test_nothing_compiles_while_one_drags_and_slides(compiles):
     assert compiles[0] == before
 
 
+TIMED = """
+import time
+import numpy as np
+from penchant.explorer import State, compute
+
+X = np.random.default_rng(0).normal(size=(20, 2)) + 2.0
+X[10:] *= -1.0
+points = [(*map(float, x), 1 if i < 10 else -1) for i, x in enumerate(X)]
+taken = []
+for i in range(4):
+    points[0] = (points[0][0] + 0.01, *points[0][1:])
+    begun = time.process_time()
+    compute(State(points=tuple(points)))
+    taken.append(time.process_time() - begun)
+print(min(taken[1:]))
+"""
+
+
+@pytest.mark.slow
 def test_twenty_points_take_less_than_a_fifth_of_a_second():
-    draw = np.random.default_rng(0)
-    X = draw.normal(size=(20, 2)) + 2.0
-    X[10:] *= -1.0
-    points = tuple((*map(float, x), 1 if i < 10 else -1) for i, x in enumerate(X))
-    state = State(points=points, steps=3000)
-    compute(state)
-    taken = []
-    for i in range(3):
-        moved = ((points[0][0] + 0.01 * i, *points[0][1:]), *points[1:])
-        begun = time.process_time()
-        compute(state.but(points=moved))
-        taken.append(time.process_time() - begun)
-    assert min(taken) < 0.2, taken
+    # in a process of its own, where no types are checked at run time
+    found = subprocess.run(
+        [sys.executable, "-c", TIMED], capture_output=True, text=True, check=True
+    )
+    assert float(found.stdout) < 0.2
 
 
 def test_theory_is_asked_for_full_batches():

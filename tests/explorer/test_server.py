@@ -2,6 +2,7 @@ import asyncio
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tornado import httpclient, websocket
@@ -28,7 +29,9 @@ def knock(address, origin):
         opened.close()
         return 101
 
-    return asyncio.run(ask())
+    # Playwright has a loop running in the tests' own thread
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(ask())).result()
 
 
 def test_foreign_origins_are_refused(server):

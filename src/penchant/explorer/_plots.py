@@ -164,11 +164,16 @@ class Plane:
 
 
 _TELL = f"""
-const now = Date.now();
-if (now - (this.told ?? 0) > {OFTEN}) {{
-  this.told = now;
-  source.properties.data.change.emit();
-}}
+const tell = () => {{
+  source.told = Date.now();
+  source.waiting = null;
+  const data = source.data;
+  // the arrays are the same, and have other numbers in them
+  const copy = data instanceof Map ? new Map(data) : {{...data}};
+  source.setv({{data: copy}}, {{check_eq: false}});
+}};
+if (Date.now() - (source.told ?? 0) > {OFTEN}) tell();
+else source.waiting ??= setTimeout(tell, {OFTEN});
 """
 
 
