@@ -51,6 +51,7 @@ FOLDERS = (
     "penchant.theory.risk",
     "penchant.theory.sharpness",
     "penchant.estimators",
+    "penchant.explorer",
     "penchant.estimators.penalties",
     "penchant.estimators.interventions",
     "penchant.diagnosis",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         datasets as datasets,
         diagnosis as diagnosis,
         estimators as estimators,
+        explorer as explorer,
         flows as flows,
         margins as margins,
         measures as measures,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         identify as identify,
         penalties as penalties,
     )
+    from penchant.explorer import explore as explore
     from penchant.flows import (
         Correction as Correction,
         Limit as Limit,
@@ -87,8 +89,8 @@ if TYPE_CHECKING:
 _moved.install()
 
 _FOLDERS = (
-    "audits datasets diagnosis estimators flows margins measures norms optimizers "
-    "pages plotting problems ssm studies theory training"
+    "audits datasets diagnosis estimators explorer flows margins measures norms "
+    "optimizers pages plotting problems ssm studies theory training"
 )
 _NAMES = {
     "penchant._cite": "cite",
@@ -97,6 +99,7 @@ _NAMES = {
         "Comparison Diagnosis Examination NetworkDiagnosis compare diagnose examine"
     ),
     "penchant.estimators": "Identification identify penalties",
+    "penchant.explorer": "explore",
     "penchant.flows": "Correction Limit correction limit",
     "penchant.margins": (
         "KKT Certificate MaxMargin NoMarginError NotSeparableError NotSeparatedError "

@@ -6,6 +6,7 @@ from penchant.cli import (
     _certify as _certify,
     _compare as _compare,
     _diagnose as _diagnose,
+    _explore as _explore,
     _identify as _identify,
     _match as _match,
     _predict as _predict,

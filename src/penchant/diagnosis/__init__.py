@@ -33,7 +33,10 @@ from penchant.diagnosis.linear._held_out import (
     Pair as Pair,
 )
 from penchant.diagnosis.linear._measure import MarginPath as MarginPath, Row as Row
-from penchant.diagnosis.linear._minimiser import Minimiser as Minimiser
+from penchant.diagnosis.linear._minimiser import (
+    Minimiser as Minimiser,
+    find_minimiser as find_minimiser,
+)
 from penchant.diagnosis.network._diagnosis import (
     NetworkDiagnosis as NetworkDiagnosis,
     NetworkRow as NetworkRow,

@@ -66,20 +66,23 @@ class Minimiser(eqx.Module):
 def find_minimiser(
     problem: LinearClassification, run: Trajectory, proof: NotSeparableError
 ) -> Minimiser:
-    """Minimise the loss by Newton's method, and hold the run against it."""
+    """Minimise the loss by Newton's method, and hold the run against it.
+
+    Args:
+        problem: Data that no weights separate.
+        run: A run on them.
+        proof: What `max_margin` raised.
+    """
     scale = float(jnp.max(jnp.abs(problem.X)))
     scale = scale if scale > 0 else 1.0
     # log of an exponential loss is convex and never overflows; others are O(1) here
     logarithmic = isinstance(problem.loss, losses.Exponential)
 
-    @jax.jit
-    def objective(v: Array) -> Array:
-        w = jnp.reshape(v, problem.weight_shape) / scale
-        value = problem.log_loss(w)
-        return value if logarithmic else jnp.exp(value)
-
-    gradient = jax.jit(jax.grad(objective))
-    product = jax.jit(lambda v, u: jax.jvp(gradient, (v,), (u,))[1])
+    # under names, with the problem as an argument: what one compiles serves the next
+    parts = (problem, jnp.asarray(scale), logarithmic)
+    objective = lambda v: _objective(*parts, v)
+    gradient = lambda v: _gradient(*parts, v)
+    product = lambda v, u: _product(*parts, v, u)
     w, residual = _newton(objective, gradient, product, math.prod(problem.weight_shape))
     weights = jnp.reshape(w, problem.weight_shape) / scale
 
@@ -103,6 +106,31 @@ def find_minimiser(
             np.linalg.norm(ours - least, axis=1) / (length if length > 0 else 1.0)
         ),
     )
+
+
+@eqx.filter_jit
+def _objective(
+    problem: LinearClassification, scale: Array, logarithmic: bool, v: Array
+) -> Array:
+    """The loss, or its log, of weights in units of the samples."""
+    value = problem.log_loss(jnp.reshape(v, problem.weight_shape) / scale)
+    return value if logarithmic else jnp.exp(value)
+
+
+@eqx.filter_jit
+def _gradient(
+    problem: LinearClassification, scale: Array, logarithmic: bool, v: Array
+) -> Array:
+    return jax.grad(lambda v: _objective(problem, scale, logarithmic, v))(v)
+
+
+@eqx.filter_jit
+def _product(
+    problem: LinearClassification, scale: Array, logarithmic: bool, v: Array, u: Array
+) -> Array:
+    """The Hessian's product with a vector."""
+    along = lambda v: _gradient(problem, scale, logarithmic, v)
+    return jax.jvp(along, (v,), (u,))[1]
 
 
 def _newton(
