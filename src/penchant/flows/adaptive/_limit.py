@@ -85,8 +85,8 @@ class Limit(eqx.Module):
     run, the flow, the tail, and Newton's method where it was needed, each with where it
     handed over. `settled` is whether the direction had stopped turning, or Newton's
     method turned it no more than a step of the tail would; where it turned it further
-    the point is certified, and not that the run goes to it rather than to another. `measured`
-    names the parts of the rule's character that were read off its steps by
+    the point is certified, and not that the run goes to it rather than to another.
+    `measured` names the parts of the rule's character that were read off its steps by
     [`identify`][penchant.identify] and not proved: which norm this is rests on them.
 
     The residual certifies the point; that *this* run goes there rests on the flows
