@@ -130,37 +130,35 @@ class Page:
 
     def _make_words(self) -> None:
         select = lambda name, options: panel.widgets.Select(
-            name=name, options=options, width=200
+            label=name, options=options, width=200
         )
         data = [d for d in DATA if d != "given" or self.given is not None]
         self.words: Panes = {
-            "view": panel.widgets.RadioButtonGroup(
-                name="view", options=VIEWS, button_type="default"
-            ),
+            "view": panel.widgets.RadioButtonGroup(label="view", options=VIEWS),
             "rule": select("rule", list(RULES[self.state.view])),
             "order": select("order of samples", list(ORDERS)),
             "polar": select("polar factor", list(POLARS)),
             "loss": select("loss", list(LOSSES)),
             "data": select("data", data),
             "landscape": select("landscape", list(LANDSCAPES)),
-            "bias": panel.widgets.Checkbox(name="with a bias"),
+            "bias": panel.widgets.Checkbox(label="with a bias"),
         }
         for name, widget in self.words.items():
             widget.value = getattr(self.state, name)
             widget.param.watch(functools.partial(self._changed, name), "value")
         titles = {preset.title: name for name, preset in PRESETS.items()}
         self.presets = panel.widgets.Select(
-            name="in ten seconds", options={"choose …": "", **titles}, width=330
+            label="in ten seconds", options={"choose …": "", **titles}, width=330
         )
         self.presets.param.watch(lambda event: self.open(event.new), "value")
-        self.other = panel.widgets.Button(name="", visible=False, width=330)
+        self.other = panel.widgets.Button(label="", visible=False, width=330)
         self.other.on_click(lambda _: self._turn())
 
     def _make_ladders(self) -> None:
         self.ladders: Panes = {}
         for name in LADDERS:
             slider = panel.widgets.DiscreteSlider(
-                name=NAMES[name],
+                label=NAMES[name],
                 options=_stops(name, getattr(self.state, name)),
                 value=getattr(self.state, name),
                 width=260,
@@ -168,7 +166,7 @@ class Page:
             slider.param.watch(functools.partial(self._changed, name), "value")
             self.ladders[name] = slider
         self.time = panel.widgets.FloatSlider(
-            name="along the run", start=0.0, end=1.0, step=0.01, value=self.state.at,
+            label="along the run", start=0.0, end=1.0, step=0.01, value=self.state.at,
             sizing_mode="stretch_width", max_width=540, show_value=False,
             tooltips=False, margin=(5, 10),
         )  # fmt: skip
@@ -178,15 +176,15 @@ class Page:
         number = functools.partial(panel.widgets.FloatInput, width=90, step=0.1)
         x, y, label = self.state.points[0]
         self.which = panel.widgets.IntInput(
-            name="point", value=1, start=1, end=len(self.state.points), width=80
+            label="point", value=1, start=1, end=len(self.state.points), width=80
         )
-        self.place = {"x": number(name="x", value=x), "y": number(name="y", value=y)}
+        self.place = {"x": number(label="x", value=x), "y": number(label="y", value=y)}
         button = functools.partial(panel.widgets.Button, width=110)
-        self.relabel = button(name="other class")
-        self.add = button(name="add a point")
-        self.remove = button(name="remove it")
+        self.relabel = button(label="other class")
+        self.add = button(label="add a point")
+        self.remove = button(label="remove it")
         self.new = panel.widgets.RadioButtonGroup(
-            name="a new point is of", options={"class 1": 1, "class −1": -1}, value=1
+            label="a new point is of", options={"class 1": 1, "class −1": -1}, value=1
         )
         self.which.param.watch(lambda event: self._pick(event.new - 1), "value")
         for widget in self.place.values():
@@ -199,7 +197,7 @@ class Page:
     def _make_exports(self) -> None:
         save = lambda make, name, label: panel.widgets.FileDownload(
             callback=lambda: io.BytesIO(make()), filename=name, label=label, width=130,
-            button_type="default", embed=False,
+            embed=False,
         )  # fmt: skip
         self.exports = [
             save(lambda: self._drawn(svg), "penchant.svg", "figure, SVG"),
@@ -321,7 +319,7 @@ class Page:
         assert self.preset is not None
         title, says = escape(self.preset.title), escape(" ".join(self.preset.says))
         self.story.object = f"<h2>{title}</h2><p>{says}</p>"
-        self.other.name = f"and with {self.preset.that}?"
+        self.other.label = f"and with {self.preset.that}?"
         self.story.visible = self.other.visible = True
 
     def _turn(self) -> None:
@@ -329,7 +327,7 @@ class Page:
             return
         first = self.state == self.preset.state
         named = self.preset.this if first else self.preset.that
-        self.other.name = f"and with {named}?"
+        self.other.label = f"and with {named}?"
         self.turn_to(self.preset.other if first else self.preset.state)
 
     def _changed(self, name: str, event: Any) -> None:
