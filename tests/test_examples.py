@@ -41,6 +41,7 @@ def test_a_strangers_rule_norm_and_problem_go_through_everything(tmp_path):
         ("with_lightning", "pytorch_lightning", "of the largest stable one"),
         ("with_trainer", "transformers", "transformer (2): in float16"),
         ("with_flax", "flax", "of the largest stable one"),
+        ("with_equinox", "equinox", "of the largest stable one"),
     ],
 )
 def test_watched_runs_of_every_host_end_in_a_report(tmp_path, file, needs, said):

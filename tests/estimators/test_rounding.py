@@ -36,6 +36,7 @@ def test_ties_go_to_even_and_overflow_to_infinity():
     [(1e-5, 1.001), (1e-6, 1.016), (1e-7, 1.13), (5e-8, 1.69), (3e-8, 2.8), (2e-8, 0)],
 )
 def test_decay_of_single_precision_is_that_of_200_steps(rate, expected):
+    """What was measured is the median weight's; of the norm it is 2.87 at 3e-8."""
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     w = torch.nn.Parameter(torch.randn(4000))
@@ -45,10 +46,12 @@ def test_decay_of_single_precision_is_that_of_200_steps(rate, expected):
     for _ in range(200):
         optimizer.step()
     end = w.detach().double().numpy()
-    measured = float(start @ (start - end)) / (200 * rate * float(start @ start))
+    median = float(np.median(1.0 - end / start)) / (200 * rate)
+    assert median == pytest.approx(expected, abs=0.01 * max(expected, 0.1))
+    # all weights shrink at a rate: the sum's logarithm is linear in steps
+    measured = -float(np.log(start @ end / (start @ start))) / (200 * rate)
     told = rounding.kept_decay(start, rate, "float32")
-    assert measured == pytest.approx(expected, abs=0.05 * max(expected, 0.1))
-    assert told == pytest.approx(measured, abs=0.03 * max(measured, 0.1))
+    assert told == pytest.approx(measured, abs=0.002)
 
 
 @pytest.mark.parametrize(

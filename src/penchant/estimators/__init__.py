@@ -37,6 +37,7 @@ from penchant.estimators._memory import (
     adaptive_memory as adaptive_memory,
     first_memory as first_memory,
     memory_term as memory_term,
+    path_since as path_since,
 )
 from penchant.estimators._share_of_eps import share_of_eps as share_of_eps
 from penchant.estimators._staleness import (

@@ -78,6 +78,8 @@ def adaptive_memory(
     step_size: float,
     decays: tuple[float, float],
     step: int,
+    eps_inside: bool = False,
+    past: Numbers | None = None,
 ) -> MemoryTerm:
     r"""The validity of Adam's correction at the gradient $g$, $F=g/(|g|+\varepsilon)$.
 
@@ -86,31 +88,84 @@ def adaptive_memory(
 
     with [`memory_coefficient`][penchant.flows.memory_coefficient] at this very step
     $n$ (`cattaneo2024adam`). `product` is $HF$. It takes the gradient of the probe set
-    as the run's: right where a batch's noise is below it.
+    as the run's: right where a batch's noise is below it. With an $\varepsilon$ under
+    the root $|g_j|+\varepsilon$ is $\sqrt{g_j^2+\varepsilon}$, and
+    $|g_j|/(|g_j|+\varepsilon)$ is $g_j^2/(g_j^2+\varepsilon)$. Where step sizes
+    changed, $\eta c_\beta/2$ is the path since the gradients that are remembered,
+    [`path_since`][penchant.estimators.path_since], and half a step.
 
     Args:
         g: Gradient on a sample of coordinates.
         product: $HF$ there.
-        eps: $\varepsilon$, outside the root.
+        eps: $\varepsilon$.
         step_size: $\eta$.
         decays: $\beta_1,\beta_2$.
         step: $n$, updates already made.
+        eps_inside: Whether $\varepsilon$ is under the root.
+        past: Step sizes of the updates already made, the newest last, where they were
+            others than $\eta$; of longer runs the newest are enough.
+
+    Raises:
+        ValueError: If `eps` is negative.
     """
     check_number("eps", eps, least=0.0)
     g, u = np.asarray(g, float), np.asarray(product, float)
-    a = np.abs(g) + eps
+    size = np.abs(g)
+    a = np.sqrt(size**2 + eps) if eps_inside else size + eps
     live = a > 0
     safe = np.where(live, a, 1.0)
     F = np.where(live, g / safe, 0.0)
-    first, second = (memory_coefficient(b, step) for b in decays)
-    # d F/d g = eps / (|g| + eps)^2; the older g and v each stand c / 2 steps back
-    share = np.where(live, np.abs(g) / safe, 0.0)
-    term = -0.5 * step_size * (first - second * share) * u / safe
+    if past is None:
+        first, second = (0.5 * step_size * memory_coefficient(b, step) for b in decays)
+    else:
+        first, second = (path_since(b, past) + 0.5 * step_size for b in decays)
+    # the step's derivative in v over that in m: what is left of it is of eps
+    share = np.where(live, (size / safe) ** (2 if eps_inside else 1), 0.0)
+    term = -(first - second * share) * u / safe
     return memory_term(F, term, u)
 
 
+def path_since(decay: float, past: Numbers) -> float:
+    r"""$\sum_kw_k\sum_{s=n-k}^{n-1}h_s$: the path walked since what is remembered.
+
+    $w_k\propto b^k$ are the weights of a bias-corrected mean of gradients $k$ steps
+    old, $h_s$ the step sizes on the way. With one step size $\eta$ it is $\eta$ times
+    the mean age, $\tfrac\eta2(c_b(n)-1)$ of
+    [`memory_coefficient`][penchant.flows.memory_coefficient]; after a step size that
+    was larger it is longer than that (`cattaneo2025memory`).
+
+    >>> import penchant as pn
+    >>> const = pn.estimators.path_since(0.9, [1e-5] * 400)
+    >>> fallen = pn.estimators.path_since(0.9, [1e-3] * 395 + [1e-5] * 5)
+    >>> round(const, 7), round(fallen, 4)
+    (9e-05, 0.0054)
+
+    Args:
+        decay: $b\in[0,1)$.
+        past: $h_0,\dots,h_{n-1}$, the newest last; `(n,)`.
+
+    Raises:
+        ValueError: If `decay` is outside [0, 1), or `past` is not a list of numbers.
+    """
+    check_number("decay", decay, least=0.0, below=1.0)
+    h = np.asarray(past, float)
+    if h.ndim != 1 or not np.isfinite(h).all():
+        raise ValueError(f"past must be a list of finite step sizes; got {past!r:.80}.")
+    if decay == 0.0 or not h.size:
+        return 0.0
+    walked = np.cumsum(h[::-1])  # k steps back, k = 1...n
+    weights = float(decay) ** np.arange(1, h.size + 1)
+    return float(weights @ walked) / float(1.0 + weights.sum())
+
+
 def first_memory(
-    step: float, product: float, *, step_size: float, decay: float, n: int
+    step: float,
+    product: float,
+    *,
+    step_size: float,
+    decay: float,
+    n: int,
+    past: Numbers | None = None,
 ) -> float:
     r"""$V^m=\eta\,a_\beta(n)\|HF\|/\|\hat m\|$, the first moment's part alone.
 
@@ -123,6 +178,10 @@ def first_memory(
         step_size: $\eta$.
         decay: $\beta$.
         n: Updates already made.
+        past: Step sizes of these, the newest last, where they were others than $\eta$.
     """
-    age = 0.5 * (memory_coefficient(decay, n) - 1.0)
-    return step_size * age * product / step if step > 0 else math.inf
+    if past is None:
+        path = 0.5 * step_size * (memory_coefficient(decay, n) - 1.0)
+    else:
+        path = path_since(decay, past)
+    return path * product / step if step > 0 else math.inf

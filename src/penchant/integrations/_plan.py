@@ -10,7 +10,7 @@ from penchant._checks import check_instance
 DEFAULT = ("state", "sharpness", "edge", "memory", "margins")
 """Read-outs of a probe: `state` needs no model, the others a loss and batches."""
 
-OPTIONAL = ("hessian_trace",)
+OPTIONAL = ("hessian_trace", "intervention")
 """Dearer ones, measured where asked for."""
 
 STATE_EVERY, EARLY = 20, (1, 2, 5, 10)

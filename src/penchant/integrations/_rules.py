@@ -14,6 +14,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from penchant.estimators import edge_threshold
+from penchant.norms import L2, Linf
+from penchant.optimizers import FIELDS, Character, Evidence
+
+MEASURED = "measured"
+"""The name of a row that was read off a black box, and not off its source."""
 
 Group: TypeAlias = Mapping[str, Any]
 Sample: TypeAlias = np.ndarray
@@ -51,13 +56,25 @@ class Seen:
 class Moments:
     r"""What a row says of a step: $\hat m$, $r$, $\varepsilon$, $F$; None if unknown.
 
-    The step is $-\eta F$, decoupled decay apart.
+    The step is $-\eta F$, decoupled decay apart. With `inside` the divisor is
+    $\sqrt{r^2+\varepsilon^2}$, of an $\varepsilon^2$ under the root.
     """
 
     first: Sample | None
     root: Sample | None
     eps: float
     step: Sample | None
+    inside: bool = False
+
+    @property
+    def divisor(self) -> Sample | None:
+        """What the step is divided by; 0 where the second moment is 0."""
+        if self.root is None:
+            return None
+        with_eps = (
+            np.hypot(self.root, self.eps) if self.inside else self.root + self.eps
+        )
+        return np.where(self.root > 0, with_eps, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +85,10 @@ class Adapter:
     whether the first moment is one (else a sum); `decays` gives $\beta_1$ and
     $\beta_2$ of a group, `decoupled` whether decay is beside the step; `added` whether
     it is added to the step before the one rounding (optax), and does not multiply the
-    stored weights first (PyTorch).
+    stored weights first (PyTorch). `divides` is $\varepsilon$, and whether it is under
+    the root, of a rule whose second moment is known of and not seen; `inside` whether
+    it is under the root of one that is; `signs` whether the step is a sign, whose
+    derivative is 0.
     """
 
     name: str
@@ -83,11 +103,25 @@ class Adapter:
     look: Callable[[Group, float], tuple[float, float]] = lambda group, n: (0.0, 1.0)
     curved: bool = True
     added: bool = False
+    divides: tuple[float, bool] | None = None
+    inside: Callable[[Group], bool] = lambda group: False
+    signs: bool = False
 
     @property
     def adaptive(self) -> bool:
         """Whether the step is divided by a second moment."""
         return self.second is not None
+
+    def eps_of(self, group: Group) -> tuple[float, bool] | None:
+        r"""$\varepsilon$ of a running mean of squares, and whether it is inside.
+
+        None where the step is not divided by one.
+        """
+        if self.decays(group)[1] is None:
+            return None
+        if self.adaptive and "eps" in group:
+            return number(group["eps"]), self.inside(group)
+        return self.divides
 
     def threshold(self, group: Group, n: float = math.inf) -> float | None:
         """The largest stable curvature after `n` steps; None where there is none."""
@@ -147,7 +181,7 @@ def _plain_entered(seen: Seen) -> Sample | None:
 
 def _within(seen: Seen) -> Sample:
     """The gradient with its decay, where that is added to it."""
-    return seen.gradient + seen.decay * seen.before
+    return np.asarray(seen.gradient + seen.decay * seen.before)
 
 
 def _sgd(seen: Seen) -> Moments:
@@ -292,8 +326,43 @@ MUON = Adapter(
     "Muon", "momentum_buffer", None, _measured, _momentum, _always, curved=False
 )
 
-LION = Adapter("Lion", "exp_avg", None, _lion, _betas, _always, curved=False)
+LION = Adapter(
+    "Lion", "exp_avg", None, _lion, _betas, _always, curved=False, signs=True
+)
 
 UNKNOWN = Adapter(
     "unknown", None, None, _measured, lambda group: (0.0, None), _never, curved=False
 )
+
+
+def measured(rule: Character) -> Adapter:
+    """The row of a rule that was identified: what it remembers, and no moments.
+
+    Where they are in its state nobody has said, so they are not read.
+    """
+    unknown = [f for f in FIELDS if rule.evidence[f] == Evidence.UNKNOWN]
+    # None of what is unknown is not "none"
+    whole = not {"steps", "first", "second"} & set(unknown)
+    second, divides, b2 = rule.adaptive, None, None
+    if whole and second is not None and second.kind == "mean":
+        divides = number(second.eps), second.eps_inside
+        b2 = number(second.decay)
+    decays = rule.b1, b2
+    first = rule.first
+    sums = first is not None and rule.first_is_sum
+    gain = 1.0 if sums else 1.0 - rule.b1
+    look = (gain, rule.b1) if first is not None and first.nesterov else (0.0, 1.0)
+    plain = whole and rule.second is None and rule.normalised is False
+    return Adapter(
+        MEASURED,
+        None,
+        None,
+        _measured,
+        lambda group: decays,
+        lambda group: rule.decays,
+        mean=not sums,
+        look=lambda group, n: look,
+        curved=plain and isinstance(rule.steps, L2),
+        divides=divides,
+        signs=whole and rule.second is None and isinstance(rule.steps, Linf),
+    )

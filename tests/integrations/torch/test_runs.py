@@ -56,17 +56,24 @@ AT = (300, 1000, 2000, 4000)
             lambda p: torch.optim.Adam(p, 1e-3, eps=1e-7),
             (0.098, 0.411, 0.813, 0.989),
         ),
+        (
+            lambda p: torch.optim.Adam(p, 3e-3, eps=1e-7),
+            (0.575, 0.932, 0.959, 0.936),
+        ),
     ],
-    ids=["gd", "gd, larger", "nesterov", "heavy ball", "adam"],
+    ids=["gd", "gd, larger", "nesterov", "heavy ball", "adam", "adam, larger"],
 )
 def test_full_batch_runs_come_to_the_edge_or_do_not(make, told):
     """Curvature rises to the threshold and stays; a heavy ball never arrives.
 
     The ratios are those of `adam_sharpness`'s net by Lanczos of 16 products, which the
-    lower end is; the upper one is widened by what the products leave undecided.
+    lower end is; the upper one is widened by what the products leave undecided. At the
+    edge a run is chaotic: another processor's rounding makes another one, whose ratio
+    goes up and down by some .05 (Lanczos of 30 products has the same).
     """
     ratios, seen = full_batch(make, 4000, AT)
-    assert ratios == pytest.approx(told, abs=0.03)
+    near = [0.06 if ratio > 0.9 else 0.03 for ratio in told]
+    assert (np.abs(np.subtract(ratios, told)) <= near).all(), ratios
     said = " ".join(map(str, seen.verdicts))
     there = told[-1] > 0.8
     assert ("at the edge: curvature is held" in said) == there

@@ -167,7 +167,8 @@ def test_half_precision_weights_and_moments_are_found():
         assert words in told
     swallowed = says.recording.late("swallowed", says.recording.groups[0])
     unmoved = says.recording.late("unmoved", says.recording.groups[0])
-    assert swallowed.value == pytest.approx(unmoved.value, abs=0.08)
+    # of the same weights: those that memory moves too
+    assert swallowed.value == pytest.approx(unmoved.value, abs=0.02)
     assert any("bfloat16" in why for _, why in says.not_measured)
 
 

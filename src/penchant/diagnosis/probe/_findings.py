@@ -139,7 +139,7 @@ def _decay(seen: Recording, name: str, about: Line) -> Iterator[Finding]:
         return
     if applied is None or not applied.valid or not math.isfinite(applied.value):
         return
-    if about.get("known") in ("unknown", "Muon", "Adafactor"):
+    if about.get("known") in ("unknown", "measured", "Muon", "Adafactor"):
         return
     off = abs(applied.value - nominal)
     if off > 4 * applied.error and off > 0.05 * max(nominal, 1e-4):

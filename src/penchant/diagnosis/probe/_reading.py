@@ -35,6 +35,7 @@ OFF = {
     "memory": "staleness and corrections of memory",
     "margins": "margins",
     "hessian_trace": "tr H",
+    "intervention": "what dropout adds to the gradient",
     "curvature": "curvature",
     "writer": "what was handed to the logger",
     "snapshots": "snapshots",
@@ -123,6 +124,12 @@ class Reading:
             missing.append((OFF.get(name, name), why))
         for group in seen.run.get("groups", ()):
             known = group.get("known")
+            if known == "measured":
+                missing.append((
+                    f"moments of {group['name']}",
+                    f"{group['optimizer']} is known as it was identified (measured): "
+                    "where its state keeps them nobody has said",
+                ))
             if known == "unknown":
                 missing.append((
                     f"moments of {group['name']}",
@@ -226,7 +233,8 @@ class Reading:
         applied = late("applied_decay")
         return GroupRow(
             name=name,
-            optimizer=about.get("optimizer", "?"),
+            optimizer=about.get("optimizer", "?")
+            + (" (measured)" if about.get("known") == "measured" else ""),
             parameters=int(about.get("parameters", 0)),
             weights=about.get("weights") or "?",
             decay=float(self.recording.last("decay", name) or 0.0),

@@ -14,6 +14,7 @@ from penchant.diagnosis.probe._findings import (
     bracket_of,
     lags,
 )
+from penchant.diagnosis.probe._growth import FEWEST, margin_growth
 from penchant.diagnosis.probe._recording import Line, Recording
 from penchant.flows.modified import ENOUGH, VALID
 from penchant.measures import Estimate
@@ -23,6 +24,12 @@ GAP = 0.5
 
 SHORT = 0.1
 """Slow time up to which the drift along minimisers has hardly begun."""
+
+RULED = ("edge", "memory")
+"""Read-outs whose verdicts go by the rule's decays."""
+
+HALF = 0.5
+"""Of singular values: a step whose median is above it moves along all directions."""
 
 BAND = 0.1
 """Spread of the degree, relative to it, up to which a model counts as homogeneous."""
@@ -59,11 +66,29 @@ def verdicts(seen: Recording) -> list[Said]:
     found: list[Said] = []
     for name in seen.groups:
         found += _regime(seen, name)
+        found += _polar(seen, name)
         found += _horizon(seen, name)
     for side in seen.run.get("sides", [None]):
-        for question in (_edge, _sharpness, _noise, _memory, _endpoint, _margins):
+        for question in (
+            _edge,
+            _sharpness,
+            _noise,
+            _memory,
+            _endpoint,
+            _masks,
+            _margins,
+            _wins,
+        ):
             found += question(seen, side)
+    if any(g.get("known") == "measured" for g in seen.run.get("groups", ())):
+        # the threshold and memory's term are of decays that were identified
+        found = [_by_measured(s) if s.readout in RULED else s for s in found]
     return found
+
+
+def _by_measured(said: Said) -> Said:
+    sentence = f"{said.sentence[:-1]} (measured: by the rule that was identified)."
+    return dataclasses.replace(said, sentence=sentence)
 
 
 def _regime(seen: Recording, name: str) -> Iterator[Said]:
@@ -91,6 +116,30 @@ def _regime(seen: Recording, name: str) -> Iterator[Said]:
             f"{name}: in float16 {half.value:.0%} of the second moments would be 0.",
             half,
         )
+
+
+def _polar(seen: Recording, name: str) -> Iterator[Said]:
+    values = seen.last("update_singular", name)
+    if not isinstance(values, list) or None in values:
+        return
+    least, median, largest = values
+    share = seen.last("update_below_half", name) or 0.0
+    n = seen.last("update_directions", name)
+    about = {g["name"]: g for g in seen.run.get("groups", ())}.get(name, {})
+    polar = about.get("known") == "Muon"
+    unit = "an exact polar factor's" if polar else "their root mean square"
+    text = (
+        f"{name}: the step of its first matrix has {n} singular values from "
+        f"{least:.2g} to {largest:.2g} of {unit}, median {median:.2g}, "
+        f"{share:.0%} of them below a half."
+    )
+    rank = seen.last("momentum_rank", name)
+    if rank is not None:
+        text += (
+            f" The buffer carries about {rank:.2g} directions; the step moves along "
+            f"{'all of them alike' if share < HALF and median > HALF else 'few'}."
+        )
+    yield Said("regime", text, Estimate(median, math.nan, how=f"{n} singular values"))
 
 
 def _horizon(seen: Recording, name: str) -> Iterator[Said]:
@@ -211,6 +260,13 @@ def _noise(seen: Recording, side: str | None) -> Iterator[Said]:
 def _memory(seen: Recording, side: str | None) -> Iterator[Said]:
     first, share = seen.last("validity_first", side), seen.last("share_valid", side)
     adaptive = any(g.get("second") is not None for g in seen.run.get("groups", ()))
+    none = seen.last("memory_why", side)
+    if isinstance(none, str):
+        yield Said(
+            "memory",
+            f"Memory's first-order term is 0: {none}. How often a sign turns it does "
+            "not say.",
+        )
     if first is not None:
         inside = first < VALID
         what = (
@@ -245,6 +301,18 @@ def _memory(seen: Recording, side: str | None) -> Iterator[Said]:
             Estimate(*share),
             valid=inside,
         )
+    moved, told = seen.last("memory_moved", side), seen.last("memory_foretold", side)
+    if moved is not None:
+        text = (
+            f"The momentum differs from that of the same batches at the weights of now "
+            f"by {moved:.2g} of the latter"
+        )
+        if isinstance(told, list) and None not in told:
+            text += (
+                f"; the first-order term foretells this with cosine {told[0]:.2f} and "
+                f"{told[1]:.2g} times its size"
+            )
+        yield Said("memory", text + ".", Estimate(moved, 0.0, how="replayed"))
     measured = [
         (lag, value)
         for lag in lags(seen, side)
@@ -277,6 +345,40 @@ def _endpoint(seen: Recording, side: str | None) -> Iterator[Said]:
     )
 
 
+def _masks(seen: Recording, side: str | None) -> Iterator[Said]:
+    """What dropout is: a ridge penalty, another step size, or neither."""
+    resolved = seen.last("intervention_resolved", side)
+    if resolved is None:
+        return
+    ridge, share = (
+        seen.last(f"intervention_{name}", side) for name in ("ridge", "ridge_share")
+    )
+    if resolved < HALF or not isinstance(ridge, list) or not isinstance(share, list):
+        yield Said(
+            "decay",
+            "What dropout adds to the gradient: not resolved by the masks drawn.",
+            valid=False,
+        )
+        return
+    c, along = (
+        seen.last(f"intervention_{name}", side)
+        for name in ("gradient", "gradient_share")
+    )
+    text = (
+        f"What dropout adds to the gradient is to {share[0]:.1%} ± {share[1]:.1%} "
+        f"along the weights and to {along[0]:.1%} ± {along[1]:.1%} along the gradient "
+        f"itself, {c[0]:+.2g} of it"
+    )
+    is_ridge = share[0] - 2 * share[1] > HALF and ridge[0] > 0
+    if is_ridge:
+        text += f": a ridge penalty of {ridge[0]:.3g} ± {ridge[1]:.1g}."
+    elif along[0] - 2 * along[1] > HALF and c[0] < 0:
+        text += f": not ridge; it acts as a gradient that is {-c[0]:.0%} smaller."
+    else:
+        text += ": not ridge."
+    yield Said("decay", text, Estimate(*(ridge if is_ridge else share)), valid=is_ridge)
+
+
 def _margins(seen: Recording, side: str | None) -> Iterator[Said]:
     wrong, degree = seen.last("misclassified", side), seen.last("degree", side)
     if wrong is None:
@@ -296,10 +398,36 @@ def _margins(seen: Recording, side: str | None) -> Iterator[Said]:
                 f"The model is homogeneous of degree {middle:.3g} to {BAND:.0%}.",
                 Estimate(middle, 0.5 * (high - low), how="10 to 90 % of the examples"),
             )
+
+
+def _wins(seen: Recording, side: str | None) -> Iterator[Said]:
+    """Which norm's margin grows; one is named only where the others lag by 3 SE."""
+    wrong, degree = seen.last("misclassified", side), seen.last("degree", side)
+    if wrong is None:
+        return
+    asked = "Which norm's margin grows"
     if wrong > 0:
         yield Said(
             "margins",
-            f"Which norm's margin grows: too early, {wrong:.1%} of the probe set is "
-            "misclassified.",
+            f"{asked}: too early, {wrong:.1%} of the probe set is misclassified.",
             valid=False,
         )
+        return
+    if not isinstance(degree, list) or degree[2] - degree[0] > BAND * abs(degree[1]):
+        return  # no margin can be normalised, which is said already
+    found = margin_growth(seen, side, degree[1])
+    if found is None:
+        yield Said(
+            "margins",
+            f"{asked}: too early, there are fewer than {FEWEST} looks without an error "
+            "in the last third of the run.",
+            valid=False,
+        )
+        return
+    slopes = ", ".join(f"{n} {x.value:.2g} ± {x.error:.1g}" for n, x in found.each)
+    text = f"{asked}, by the slope of log min margin/‖·‖^L against −log loss: {slopes}"
+    if found.winner is None:
+        yield Said("margins", text + ": undecided, none is ahead by 3 SE.", valid=False)
+        return
+    number = dict(found.each)[found.winner]
+    yield Said("margins", f"{text}: that in {found.winner}.", number)

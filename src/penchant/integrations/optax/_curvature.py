@@ -15,7 +15,13 @@ from jaxtyping import Array
 from penchant import estimators, measures
 from penchant._types import Tree
 from penchant.flows import memory_coefficient
-from penchant.integrations._numbers import noise_of, of_term
+from penchant.integrations._numbers import (
+    Sizes,
+    first_vector,
+    margins_of,
+    noise_of,
+    of_term,
+)
 from penchant.integrations._plan import COLD, LAGS, WARM, Costs
 from penchant.integrations._rules import Adapter
 
@@ -28,15 +34,20 @@ measured; coordinates kept of a part's draws."""
 
 @dataclasses.dataclass
 class Moment:
-    """The run at one step: weights, their row and numbers, moments; arrays are flat."""
+    """The run at one step: weights, their row and numbers, moments; arrays are flat.
+
+    `below` is what the step is divided by, `past` the step sizes that a memory looks
+    back on, where they have changed.
+    """
 
     step: int
     weights: Array
     row: Adapter
     group: Mapping[str, Any]
-    root: np.ndarray | None
+    below: np.ndarray | None
     first: np.ndarray | None
     why: str = ""
+    past: np.ndarray | None = None
 
 
 class Curvature:
@@ -47,6 +58,7 @@ class Curvature:
         logits: `logits(params, batch) -> (logits, labels)`, or None.
         parts: Batches of one structure and shape, along a leading axis.
         unravel: From flat weights to the user's.
+        weights: Flat ones, of which shapes are read.
         key: Of draws and first vectors.
     """
 
@@ -56,6 +68,7 @@ class Curvature:
         logits: Callable[..., Any] | None,
         parts: Tree,
         unravel: Callable[[Array], Any],
+        weights: Array,
         key: int,
     ):
         self.parts, self.key = parts, key
@@ -127,6 +140,31 @@ class Curvature:
 
             return jax.lax.map(each, (jax.random.split(key, self.k), parts))
 
+        def margins(x: Array, parts: Tree) -> tuple[Array, Array, Array]:
+            assert logits is not None
+            of_outputs = logits
+
+            def of(z: Array, part: Tree) -> Array:
+                scores, y = of_outputs(unravel(z), part)
+                s, y = scores.reshape(-1, scores.shape[-1]), y.reshape(-1)
+                at = jnp.clip(y, 0)[:, None]
+                own = jnp.take_along_axis(s, at, axis=1)[:, 0]
+                rest = jnp.where(jnp.arange(s.shape[1])[None] == at, -jnp.inf, s)
+                return own - jnp.max(rest, axis=1)
+
+            def one(part: Tree) -> tuple[Array, Array, Array]:
+                m, slope = jax.jvp(lambda z: of(z, part), (x,), (x,))
+                return m, slope, of_outputs(unravel(x), part)[1].reshape(-1) >= 0
+
+            return jax.lax.map(one, parts)
+
+        self._margins = None if logits is None else jax.jit(margins)
+        self._classes = True
+        if logits is not None:
+            first = jax.tree.map(lambda a: a[0], parts)
+            labels = jax.eval_shape(lambda x: logits(unravel(x), first)[1], weights)
+            self._classes = jnp.issubdtype(labels.dtype, jnp.integer)
+        self._unravel = unravel
         self._all = jax.jit(all_parts)
         self._product = jax.jit(product)
         self._top = jax.jit(top, static_argnames="steps")
@@ -206,6 +244,31 @@ class Curvature:
         self.stale = at.step, self._grads[:FRESH]
         return values
 
+    def margins(self, at: Moment) -> Values:
+        """Margins of the probe set, norms of the weights, and the degree.
+
+        Raises:
+            LookupError: If there are no logits, or labels are no classes.
+        """
+        if self._margins is None:
+            raise LookupError("logits are needed: margins are differences of them")
+        if not self._classes:
+            raise LookupError("labels are targets of a regression: no margins")
+        m, slope, there = self._margins(at.weights, self.parts)
+        host = lambda a: np.asarray(a, float)
+        some = np.asarray(there)
+        weights = [host(w) for w in jax.tree.leaves(self._unravel(at.weights))]
+        # a layer's outputs are the last axis of its kernel
+        matrices = [w.reshape(-1, w.shape[-1]) for w in weights if w.ndim >= 2]
+        sizes = Sizes(
+            l2=float(np.linalg.norm(host(at.weights))),
+            linf=float(np.max(np.abs(host(at.weights)))),
+            spectral=[float(np.linalg.norm(w, 2)) for w in matrices],
+            frobenius=[float(np.linalg.norm(w)) for w in matrices],
+        )
+        first = host(slope)[0][some[0]], host(m)[0][some[0]]
+        return margins_of(host(m)[some], *first, sizes)
+
     def staleness(self, at: Moment) -> tuple[int, list[float]]:
         """The lag since gradients were kept, and how much they have moved."""
         assert self.stale is not None
@@ -257,7 +320,7 @@ class Curvature:
         old = self.warm.get(name)
         start = old
         if start is None:
-            start = np.random.default_rng(self.key + 3).normal(size=scale.size)
+            start = first_vector(scale.size, self.key)
         start = np.where(scale > 0, start, 0.0)
         if not start.any():
             raise ValueError("no coordinate has a second moment above 0")
@@ -307,11 +370,10 @@ class Curvature:
             b1, _ = row.decays(group)
             if at.step < 1.0 / (1.0 - b1):
                 return None, None, "the first moment has not filled yet"
-            if at.root is None:
+            if at.below is None:
                 return None, None, at.why or "the optimizer keeps no second moment"
             # coordinates that never had a gradient would dominate by 1/eps
-            P = np.where(at.root > 0, at.root + group["eps"], np.inf)
-            scale = 1.0 / np.sqrt(P)
+            scale = 1.0 / np.sqrt(np.where(at.below > 0, at.below, np.inf))
         if at.why:
             return scale, None, at.why
         threshold = row.threshold(group, at.step)
@@ -321,40 +383,67 @@ class Curvature:
     def _corrections(self, at: Moment) -> Values:
         row, group, n = at.row, at.group, at.step
         g = self._grads.mean(axis=0)
-        if not row.curved or not group.get("lr"):
+        if row.signs:
+            return {"memory_why": "the step is a sign, whose derivative is 0"}
+        if not group.get("lr", 0.0) > 0:
             return {}
-        b1, b2 = row.decays(group)
+        (b1, b2), eps, past = row.decays(group), row.eps_of(group), at.past
         lr = group["lr"]
-        if row.adaptive and b2 is not None:
-            eps = group["eps"]
-            F = g / (np.abs(g) + eps) if eps > 0 else np.sign(g)
-            term = estimators.adaptive_memory(
-                g, self._times(at, F), eps, step_size=lr, decays=(b1, b2), step=n
-            )
-            values = of_term(term)
-            if at.root is not None and at.first is not None:
-                own = np.divide(
-                    at.first, at.root + eps, out=np.zeros_like(g), where=at.root > 0
-                )
-                values["validity_first"] = estimators.first_memory(
-                    float(np.linalg.norm(at.first)),
-                    float(np.linalg.norm(self._times(at, own))),
-                    step_size=lr,
-                    decay=b1,
-                    n=n,
-                )
-            return values
-        u, reach = self._times(at, g), lr / (1.0 - b1)
-        age = 0.5 * (memory_coefficient(b1, n) - 1.0)
-        term = estimators.memory_term(g, -reach * (age + 0.5) * u, u)
+        if eps is not None and b2 is not None and (row.mean or b1 == 0.0):
+            return self._divided(at, g, eps, (b1, b2))
+        if not row.curved or row.adaptive:
+            return {}
+        u, longer = self._times(at, g), 1.0 if row.mean else 1.0 / (1.0 - b1)
+        reach, walked = lr * longer, None if past is None else longer * past
+        path = (
+            0.5 * reach * (memory_coefficient(b1, n) - 1.0)
+            if walked is None
+            else estimators.path_since(b1, walked)
+        )
+        term = estimators.memory_term(g, -(path + 0.5 * reach) * u, u)
         first = estimators.first_memory(
             float(np.linalg.norm(g)),
             float(np.linalg.norm(u)),
             step_size=reach,
             decay=b1,
             n=n,
+            past=walked,
         )
         return {**of_term(term), "validity_first": first}
+
+    def _divided(
+        self,
+        at: Moment,
+        g: np.ndarray,
+        divides: tuple[float, bool],
+        decays: tuple[float, float],
+    ) -> Values:
+        eps, inside = divides
+        below = np.sqrt(g**2 + eps) if inside else np.abs(g) + eps
+        over = lambda a, b: np.divide(a, b, out=np.zeros_like(g), where=b > 0)
+        lr = at.group["lr"]
+        term = estimators.adaptive_memory(
+            g,
+            self._times(at, over(g, below)),
+            eps,
+            step_size=lr,
+            decays=decays,
+            step=at.step,
+            eps_inside=inside,
+            past=at.past,
+        )
+        values = of_term(term)
+        if at.below is not None and at.first is not None:
+            own = over(at.first, at.below)
+            values["validity_first"] = estimators.first_memory(
+                float(np.linalg.norm(at.first)),
+                float(np.linalg.norm(self._times(at, own))),
+                step_size=lr,
+                decay=decays[0],
+                n=at.step,
+                past=at.past,
+            )
+        return values
 
 
 def stacked(batches: Sequence[Any]) -> Any:

@@ -13,7 +13,12 @@ from penchant._types import Tree
 SAMPLE = 2000
 """Most coordinates of a tensor that are looked at."""
 
-FIRST = {"mu": "exp_avg", "nu": "exp_avg_sq", "trace": "momentum_buffer"}
+FIRST = {
+    "mu": "exp_avg",
+    "nu": "exp_avg_sq",
+    "sum_of_squares": "sum",
+    "trace": "momentum_buffer",
+}
 """Moments by their names in optax's states, and as the table of rules has them."""
 
 

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from penchant._types import Tree
-from penchant.integrations._numbers import numbers_of
+from penchant.integrations._numbers import numbers_of, past_of
 from penchant.integrations._record import Recorder
-from penchant.integrations._rules import UNKNOWN, Adapter, Seen
+from penchant.integrations._rules import UNKNOWN, Adapter, Seen, measured
 from penchant.integrations.optax._curvature import Moment, raveled
 from penchant.integrations.optax._probe import ProbeState, moments, sample
 from penchant.integrations.optax._rules import (
@@ -19,6 +19,7 @@ from penchant.integrations.optax._rules import (
     rows_of,
     settings_of,
 )
+from penchant.optimizers import Character
 
 GROUP = "all"
 
@@ -29,11 +30,18 @@ class States:
     Args:
         recorder: Where records go.
         settings: The rule's numbers, where the state does not have them.
+        rule: What the rule is if it has no row.
     """
 
-    def __init__(self, recorder: Recorder, settings: Mapping[str, Any]):
-        self.recorder, self.settings = recorder, dict(settings)
+    def __init__(
+        self,
+        recorder: Recorder,
+        settings: Mapping[str, Any],
+        rule: Character | None = None,
+    ):
+        self.recorder, self.settings, self.rule = recorder, dict(settings), rule
         self._changed: dict[str, Any] = {}
+        self._rates: list[tuple[int, float]] = []
 
     def row(
         self, params: Tree, state: ProbeState
@@ -75,6 +83,8 @@ class States:
             for i in range(len(before))
         ]
         row, why = believed(rows, why, seen, update)
+        if row is UNKNOWN and self.rule is not None:
+            row, why = measured(self.rule), ""
         return row, [(str(x.dtype), s) for x, s in zip(
             jax.tree.leaves(params), seen, strict=True
         )], why  # fmt: skip
@@ -83,6 +93,8 @@ class States:
         """Numbers of a look, and what has changed since the last."""
         row, pairs, why = self.row(params, state)
         group = pairs[0][1].group
+        if math.isfinite(group["lr"]):
+            self._rates.append((step - 1, group["lr"]))
         b1, b2 = row.decays(group)
         about = {"decay": group["weight_decay"], "first": b1, "second": b2}
         for name, value in about.items():
@@ -149,8 +161,10 @@ class States:
             return Moment(step, x, UNKNOWN, group, None, None, why)
         row, pairs, why = self.row(params, state)
         group = pairs[0][1].group
+        b1, b2 = row.decays(group)
+        past = past_of(self._rates, step, max(b1, b2 or 0.0))
         if not row.adaptive:
-            return Moment(step, x, row, group, None, None, why)
+            return Moment(step, x, row, group, None, None, why, past)
         (own,) = moments(state.inner_state)
         zero = np.zeros(())
         flat = {
@@ -160,7 +174,8 @@ class States:
         }
         n = float(state.count if own["count"] is None else own["count"])
         found = row.moments(Seen(group, zero, zero, zero, {}, flat, {}, n))
-        return Moment(step, x, row, group, found.root, found.first, why)
+        below, first = found.divisor, found.first
+        return Moment(step, x, row, group, below, first, why, past)
 
 
 def _dtypes(arrays: Iterable[Any]) -> str | None:

@@ -32,8 +32,9 @@ from penchant.integrations.optax._curvature import (
 from penchant.integrations.optax._probe import ProbeState, state_of
 from penchant.integrations.optax._rules import NAMES
 from penchant.integrations.optax._state import States
+from penchant.optimizers import Character
 
-DEFAULT = ("state", "sharpness", "edge", "memory")
+DEFAULT = ("state", "sharpness", "edge", "memory", "margins")
 
 PARTS = 8
 
@@ -50,6 +51,7 @@ def watch(
     total_steps: int | None = None,
     key: int = 0,
     state_every: int | None = None,
+    rule: Character | None = None,
 ) -> "Watch":
     """Watch a loop in JAX: call it after every update, and `finish` at the end.
 
@@ -70,16 +72,20 @@ def watch(
         batches: At least two, of the run's size and one shape; the first 8 are kept.
         folder: Where files lie; a folder with a run is gone on with. None: in memory.
         settings: The rule's numbers by optax's names (`learning_rate`, a number or
-            schedule, `weight_decay`, `b1`, `b2`, `eps`, `momentum`, `nesterov`), where
+            schedule, `weight_decay`, `b1`, `b2`, `decay`, `eps`, `momentum`,
+            `nesterov`), where
             `inject_hyperparams` does not have them in the state.
         logits: `logits(params, batch) -> (logits, labels)`; labels below 0 are ignored.
-            None: no traces.
+            None: no traces, and no margins.
         overhead: Share of the run's time that probes may take, compilation apart.
-        readouts: Which of state, sharpness, edge, memory.
+        readouts: Which of state, sharpness, edge, memory, margins.
         total_steps: Steps of the run, where known.
         key: Of draws and first vectors.
         state_every: Steps between looks at the state. None: 20, or as many twenties as
             keep looks within 1 % of the time; `run.json` has what it came to.
+        rule: What a transformation without a row in the table is, as
+            [`identify`][penchant.identify] measured it: thresholds and terms of memory
+            are then those of its decays. Its moments stay unread.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -97,6 +103,7 @@ def watch(
         total_steps,
         key,
         state_every,
+        rule,
     )
 
 
@@ -118,7 +125,10 @@ class Watch(Session):
         total_steps: int | None,
         key: int,
         state_every: int | None,
+        rule: Character | None,
     ):
+        if rule is not None:
+            check_instance("rule", rule, Character, "a Character, as identify gives")
         for name, given in (("loss", loss), ("logits", logits)):
             if given is not None and not callable(given):
                 raise TypeError(
@@ -160,7 +170,7 @@ class Watch(Session):
             every=state_every,
             examples=(size, size) if self.active else None,
         )
-        self.states = States(self.recorder, numbers)
+        self.states = States(self.recorder, numbers, rule)
         self.of: Curvature | None = None
         self._now = self._next = 0
         self._offset: int | None = None
@@ -179,8 +189,12 @@ class Watch(Session):
             return missing | dict.fromkeys(asked, "no loss was given")
         if self.parts is None:
             return missing | dict.fromkeys(asked, "no batches were given")
-        if self.logits is None and "sharpness" in asked:
-            missing["sharpness"] = "no logits were given: labels are drawn of them"
+        told = {
+            "sharpness": "no logits were given: labels are drawn of them",
+            "margins": "no logits were given: margins are differences of them",
+        }
+        if self.logits is None:
+            missing |= {name: why for name, why in told.items() if name in asked}
         return missing
 
     def _sizes(self) -> tuple[int, ...]:
@@ -248,8 +262,10 @@ class Watch(Session):
             missing=self.missing,
         )
         if self.active and self.loss is not None:
-            _, back = raveled(params)
-            self.of = Curvature(self.loss, self.logits, self.parts, back, self.key)
+            flat, back = raveled(params)
+            self.of = Curvature(
+                self.loss, self.logits, self.parts, back, flat, self.key
+            )
         self._next = next_look(done - 1, self.plan.every or STATE_EVERY)
 
     def _look(self, params: Tree, state: ProbeState | None) -> None:

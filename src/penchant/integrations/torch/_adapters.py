@@ -1,6 +1,7 @@
 """Which row of the table an optimizer of `torch.optim` has."""
 
 import inspect
+import math
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -57,6 +58,14 @@ def _adafactor(seen: Seen) -> Moments:
         number(torch.finfo(torch.float32).eps if eps is None else eps),
         None,
     )
+
+
+def polar_unit(group: Any, shape: torch.Size) -> float:
+    """The singular values of Muon's step, were its polar factor exact."""
+    rows, columns = shape
+    if group.get("adjust_lr_fn") == "match_rms_adamw":
+        return 0.2 * math.sqrt(max(rows, columns))
+    return math.sqrt(max(1.0, rows / columns))
 
 
 ADAFACTOR = Adapter(

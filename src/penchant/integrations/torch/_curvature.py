@@ -12,7 +12,13 @@ from torch import Tensor
 
 from penchant import estimators, measures
 from penchant.flows import memory_coefficient
-from penchant.integrations._numbers import noise_of, of_term
+from penchant.integrations._numbers import (
+    first_vector,
+    intervention_of,
+    noise_of,
+    of_term,
+    past_of,
+)
 from penchant.integrations._plan import COLD, LAGS, MOST, WARM, Costs
 from penchant.integrations._rules import Seen, number
 from penchant.integrations.torch._batches import ProbeSet, count
@@ -21,6 +27,7 @@ from penchant.integrations.torch._isolated import isolated
 from penchant.integrations.torch._margins import margins
 from penchant.integrations.torch._outputs import Logits
 from penchant.integrations.torch._products import Hessian, Top, flat, largest
+from penchant.integrations.torch._replay import Replay
 from penchant.integrations.torch._state import Side
 
 Loss = Callable[[torch.nn.Module, Any], Tensor]
@@ -28,6 +35,11 @@ Values = dict[str, Any]
 
 FRESH = 4
 """Batches whose gradients are looked at again later."""
+
+BLOCKS, MASKS = 8, 48
+"""Masks whose gradients are compared with those without, and blocks of them."""
+
+BatchNorm = torch.nn.modules.batchnorm._BatchNorm
 
 SIGNS = 6
 """Random signs for the trace of the Hessian."""
@@ -72,6 +84,7 @@ class Curvature:
         # seconds: a look at the kept batches, a product, sharpness along batches
         self.look = self.product = self.batches = 0.0
         self._lanczos = 0.0
+        self.replay = Replay(side)
         self._hessian: Hessian | None = None
         self._bare = model
         self._done = 0
@@ -146,8 +159,8 @@ class Curvature:
         H = self._graphs(bare)
         values: Values = {}
         scale, threshold, why = self._geometry()
-        generator = torch.Generator().manual_seed(self.key + 3)
-        start = torch.randn(H.gradient.numel(), generator=generator).to(H.gradient)
+        start = torch.as_tensor(first_vector(H.gradient.numel(), self.key))
+        start = start.to(H.gradient)
 
         def top(name: str, scale: Tensor | None, parts: Sequence[int] | None) -> Top:
             def product(v: Tensor) -> Tensor:
@@ -274,6 +287,14 @@ class Curvature:
         values: Values = self._noise(H)
         values |= self._corrections(H)
         values |= self._endpoint(H)
+        if self.replay.whole:
+            below, first = self._moments()
+            if first is not None:
+                step = first
+                if below is not None:
+                    step = torch.where(below > 0, first / below.clamp_min(1e-38), 0.0)
+                gradient = lambda batch: self._gradient(bare, batch)
+                values |= self.replay.read(gradient, H, first, step)
         begun = time.perf_counter()
         kept = [self._gradient(bare, b) for b in self.probe.training[:FRESH]]
         self.look = time.perf_counter() - begun
@@ -295,6 +316,32 @@ class Curvature:
             return lag, [math.nan, math.nan]
         spread = float(np.std(ratios, ddof=1)) if len(ratios) > 1 else math.nan
         return lag, [float(np.mean(ratios)), spread / math.sqrt(len(ratios))]
+
+    def intervention(self, bare: torch.nn.Module) -> list[tuple[str | None, Values]]:
+        """What the model's own masks add to the gradient, over blocks of masks."""
+        H = self._graphs(bare)
+        modes = [(module, module.training) for module in bare.modules()]
+        weights = flat([p.detach() for p in self.side.parameters])
+        blocks = [torch.zeros_like(weights) for _ in range(BLOCKS)]
+        try:
+            for module, _ in modes:  # statistics of batches stay as they are
+                module.training = not isinstance(module, BatchNorm)
+            for draw in range(MASKS):
+                i = draw % H.count
+                seed = self.key + 1000 * (self._done + 1) + draw
+                torch.default_generator.manual_seed(seed)
+                if torch.cuda.is_available():
+                    torch.cuda.manual_seed_all(seed)
+                g = self._gradient(bare, self.probe.parts[i])
+                blocks[draw * BLOCKS // MASKS] += g - H.gradients[i]
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        if not any(bool(block.any()) for block in blocks):
+            raise LookupError("the model has no masks: its gradient is the same")
+        rows = [block * (BLOCKS / MASKS) for block in blocks]
+        G = torch.stack([*rows, weights, H.gradient]).double().cpu()
+        return [(None, intervention_of((G @ G.T).numpy().astype(float)))]
 
     def margins(self, bare: torch.nn.Module) -> list[tuple[str | None, Values]]:
         """Margins of the probe set, norms of the weights, and the degree."""
@@ -352,44 +399,38 @@ class Curvature:
     def _corrections(self, H: Hessian) -> Values:
         row, n = self.side.adapter, self.side.step
         entry = self.side.group_of(self.side.groups[0])
+        if row.signs:
+            return {"memory_why": "the step is a sign, whose derivative is 0"}
+        if "lr" not in entry or number(entry["lr"]) <= 0:
+            return {}
         lr, (b1, b2) = number(entry["lr"]), row.decays(entry)
-        g = H.gradient
-        if row.adaptive and row.mean and b2 is not None:
-            eps = number(entry["eps"])
-            F = g / (g.abs() + eps) if eps > 0 else torch.sign(g)
-            u = self._times(H, F)
-            at = self._sample(g)
-            term = estimators.adaptive_memory(
-                _host(g, at), _host(u, at), eps, step_size=lr, decays=(b1, b2), step=n
-            )
-            values = of_term(term)
-            roots, firsts = self._moments()
-            if roots is not None and firsts is not None:
-                own = torch.where(
-                    roots > 0, firsts / (roots + eps).clamp_min(1e-38), 0.0
-                )
-                values["validity_first"] = estimators.first_memory(
-                    float(torch.linalg.vector_norm(firsts)),
-                    float(torch.linalg.vector_norm(H(own))),
-                    step_size=lr,
-                    decay=b1,
-                    n=n,
-                )
-            return values
-        if row.name != "SGD":
+        past = past_of(self.side.rates, n, max(b1, b2 or 0.0))
+        g, eps = H.gradient, row.eps_of(entry)
+        if eps is not None and b2 is not None and (row.mean or b1 == 0.0):
+            return self._divided(H, eps, lr, (b1, b2), past)
+        if not row.curved or row.adaptive:
             return {}
         u = self._times(H, g)
-        size = float(torch.linalg.vector_norm(g))
         # steps of a full memory are g / (1 - b), and it looks b / (1 - b) steps back
-        gain = 1.0 - number(entry.get("dampening", 0.0))
-        reach = lr * gain / (1.0 - b1)
+        gain = 1.0 if row.mean else 1.0 - number(entry.get("dampening", 0.0))
+        longer = gain if row.mean else gain / (1.0 - b1)
+        reach, walked = lr * longer, None if past is None else longer * past
         first = estimators.first_memory(
-            size, float(torch.linalg.vector_norm(u)), step_size=reach, decay=b1, n=n
+            float(torch.linalg.vector_norm(g)),
+            float(torch.linalg.vector_norm(u)),
+            step_size=reach,
+            decay=b1,
+            n=n,
+            past=walked,
         )
         at = self._sample(g)
-        age = 0.5 * (memory_coefficient(b1, n) - 1.0)
+        path = (
+            0.5 * reach * (memory_coefficient(b1, n) - 1.0)
+            if walked is None
+            else estimators.path_since(b1, walked)
+        )
         term = estimators.memory_term(
-            _host(g, at), -reach * (age + 0.5) * _host(u, at), _host(u, at)
+            _host(g, at), -(path + 0.5 * reach) * _host(u, at), _host(u, at)
         )
         return {**of_term(term), "validity_first": first}
 
@@ -400,6 +441,42 @@ class Curvature:
         float(u[0])  # it is there, on a device too
         self.product = time.perf_counter() - begun
         return u
+
+    def _divided(
+        self,
+        H: Hessian,
+        divides: tuple[float, bool],
+        lr: float,
+        decays: tuple[float, float],
+        past: np.ndarray | None,
+    ) -> Values:
+        g, n, (eps, inside) = H.gradient, self.side.step, divides
+        below = torch.sqrt(g**2 + eps) if inside else g.abs() + eps
+        F = torch.where(below > 0, g / below, 0.0)
+        at = self._sample(g)
+        term = estimators.adaptive_memory(
+            _host(g, at),
+            _host(self._times(H, F), at),
+            eps,
+            step_size=lr,
+            decays=decays,
+            step=n,
+            eps_inside=inside,
+            past=past,
+        )
+        values = of_term(term)
+        below, firsts = self._moments()
+        if below is not None and firsts is not None:
+            own = torch.where(below > 0, firsts / below.clamp_min(1e-38), 0.0)
+            values["validity_first"] = estimators.first_memory(
+                float(torch.linalg.vector_norm(firsts)),
+                float(torch.linalg.vector_norm(H(own))),
+                step_size=lr,
+                decay=decays[0],
+                n=n,
+                past=past,
+            )
+        return values
 
     def _endpoint(self, H: Hessian) -> Values:
         r"""The ridge that $-g=\lambda\theta$ would have, and what it leaves of $g$."""
@@ -423,12 +500,11 @@ class Curvature:
             b1, _ = row.decays(entries[0])
             if side.step < 1.0 / (1.0 - b1):
                 return None, None, "the first moment has not filled yet"
-            roots, _ = self._moments()
-            if roots is None:
+            below, _ = self._moments()
+            if below is None:
                 return None, None, "the optimizer keeps no full second moment"
-            eps = number(_first(entries[0]["eps"]))
             # coordinates that never had a gradient would dominate by 1/ε
-            scales = torch.where(roots > 0, (roots + eps).clamp_min(1e-38).rsqrt(), 0.0)
+            scales = torch.where(below > 0, below.clamp_min(1e-38).rsqrt(), 0.0)
         if len({row.decays(e) for e in entries}) > 1:
             return scales, None, "groups differ in their decays"
         if top <= 0:
@@ -442,7 +518,7 @@ class Curvature:
         return scales, threshold, why
 
     def _moments(self) -> tuple[Tensor | None, Tensor | None]:
-        r"""All of $r$ and $\hat m$, flat; None where the optimizer keeps none."""
+        r"""All divisors and $\hat m$, flat; None where the optimizer keeps none."""
         row, side = self.side.adapter, self.side
         wanted = [k for k in (row.first, row.second, *row.keys) if k is not None]
         of: dict[int, tuple[Any, Any]] = {}
@@ -458,7 +534,7 @@ class Curvature:
                 zero = np.zeros(())
                 if state and row.second is not None and row.second not in kept:
                     return None, None  # a factored one
-                if row.second not in kept:
+                if not kept:
                     of[id(p)] = (None, None)
                     continue
                 seen = Seen(
@@ -472,10 +548,8 @@ class Curvature:
                     n=number(state["step"]) if "step" in state else float(side.step),
                 )
                 found = row.moments(seen)
-                of[id(p)] = (found.root, found.first)
+                of[id(p)] = (found.divisor, found.first)
         parameters = side.parameters
-        if all(of[id(p)][0] is None for p in parameters):
-            return None, None
 
         def join(place: int) -> Tensor | None:
             if all(of[id(p)][place] is None for p in parameters):
@@ -528,7 +602,3 @@ class Curvature:
 
 def _host(x: Tensor, at: Tensor) -> np.ndarray:
     return x[at].double().cpu().numpy()
-
-
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, (tuple, list)) else value

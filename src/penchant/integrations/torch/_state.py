@@ -9,12 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from penchant.integrations._numbers import numbers_of
-from penchant.integrations._rules import Adapter, Seen, number
-from penchant.integrations.torch._adapters import Grouped, adapter_of
+from penchant.integrations._numbers import numbers_of, spectrum_of
+from penchant.integrations._rules import UNKNOWN, Adapter, Seen, measured, number
+from penchant.integrations.torch._adapters import Grouped, adapter_of, polar_unit
+from penchant.optimizers import Character
 
 SAMPLE = 2000
 """Most coordinates of a tensor that are looked at."""
+
+POLAR = ("Muon", "unknown", "measured")
+"""Rows whose matrices' steps are decomposed."""
+
+COLUMNS = 1024
+"""Most columns, or rows, of a matrix whose step is decomposed."""
 
 
 @dataclasses.dataclass
@@ -63,6 +70,7 @@ class GroupOf:
     tensors: list[Watched]
     settings: dict[str, float] = dataclasses.field(default_factory=dict)
     seen: list[Before] = dataclasses.field(default_factory=list)
+    matrix: tuple[Watched, Tensor] | None = None
 
 
 class Side:
@@ -74,9 +82,13 @@ class Side:
         names: dict[int, str],
         key: int,
         taken: set[str],
+        rule: Character | None = None,
     ):
         self.optimizer: Any = optimizer
         self.adapter: Adapter = adapter_of(optimizer)
+        if rule is not None and self.adapter is UNKNOWN:
+            self.adapter = measured(rule)
+        self.rates: list[tuple[int, float]] = []
         draws = np.random.default_rng(key)
         self.groups: list[GroupOf] = []
         for place, group in enumerate(optimizer.param_groups):
@@ -123,7 +135,11 @@ class Side:
     def look(self) -> None:
         """Before a step: weights, gradients and first moments of the sample."""
         scale, of = self.scale(), self.optimizer.state
+        rate = self.group_of(self.groups[0]).get("lr")
+        if rate is not None:
+            self.rates.append((self.step, number(rate)))
         for group in self.groups:
+            group.matrix = self._matrix(group)
             entry = self.group_of(group)
             first = self.adapter.first if self._recalls(entry) else None
             alike: dict[tuple[torch.dtype, bool], list[Watched]] = {}
@@ -147,13 +163,44 @@ class Side:
         # decay in the gradient enters the memory; Lion's step is of the old one
         return self.adapter.name == "Lion" or not self.adapter.decoupled(entry)
 
+    def _matrix(self, group: GroupOf) -> tuple[Watched, Tensor] | None:
+        """The first matrix of a group whose steps nobody reads off a state, copied."""
+        if self.adapter.name not in POLAR or not spectrum_due(self.step + 1):
+            return None
+        for watched in group.tensors:
+            x = watched.tensor
+            small = x.ndim == 2 and 1 < min(x.shape) <= COLUMNS
+            if small and x.dtype.itemsize >= 4 and watched.gradient_there:
+                return watched, x.detach().clone()
+        return None
+
+    def _spectrum(self, group: GroupOf) -> dict[str, Any]:
+        """Singular values of that matrix's step, and its memory's directions."""
+        entry = self.group_of(group)
+        if group.matrix is None or number(entry.get("lr", 0.0)) <= 0:
+            return {}
+        (watched, before), group.matrix = group.matrix, None
+        rate, w = number(entry["lr"]), watched.tensor.detach()
+        decay = 0.0
+        if self.adapter.decoupled(entry):
+            decay = rate * number(entry.get("weight_decay", 0.0))
+        host = lambda x: x.detach().double().cpu().numpy()
+        step = ((1.0 - decay) * host(before) - host(w)) / rate
+        memory = self.optimizer.state.get(watched.tensor, {}).get(self.adapter.first)
+        return spectrum_of(
+            step,
+            None if memory is None else host(memory),
+            polar_unit(entry, w.shape) if self.adapter.name == "Muon" else None,
+        )
+
     def records(self) -> list[tuple[str, dict[str, Any]]]:
         """After a step: a group's name and numbers, for each that moved."""
         found = []
         for group in self.groups:
             pairs = self._seen(group)
             if pairs:
-                found.append((group.name, numbers_of(self.adapter, pairs)))
+                told = numbers_of(self.adapter, pairs) | self._spectrum(group)
+                found.append((group.name, told))
         return found
 
     def _seen(self, group: GroupOf) -> list[tuple[str, Seen]]:
@@ -249,6 +296,12 @@ class Side:
                     })  # fmt: skip
             group.settings = now
         return told
+
+
+def spectrum_due(step: int) -> bool:
+    """Whether a matrix's step is decomposed: rarely, after 20·2^k steps."""
+    twenties, rest = divmod(step, 20)
+    return step <= 10 or (rest == 0 and twenties & (twenties - 1) == 0)
 
 
 def _fetch(tensors: Sequence[Watched], reads: Sequence[Sequence[Any]]) -> np.ndarray:

@@ -22,7 +22,14 @@ from penchant.integrations.torch._curvature import Curvature
 from penchant.integrations.torch._products import Hessian
 from penchant.integrations.torch._state import Side
 
-READOUTS = ("sharpness", "memory", "edge", "margins", "hessian_trace")
+READOUTS = (
+    "sharpness",
+    "memory",
+    "edge",
+    "margins",
+    "hessian_trace",
+    "intervention",
+)
 
 
 class Steps(Session):

@@ -20,6 +20,7 @@ from penchant.integrations.torch._isolated import unwrapped
 from penchant.integrations.torch._outputs import Logits
 from penchant.integrations.torch._state import Side
 from penchant.integrations.torch._steps import READOUTS, Steps, named
+from penchant.optimizers import Character
 
 Optimizers: TypeAlias = Grouped | Sequence[Grouped]
 
@@ -42,6 +43,7 @@ def watch(
     snapshots: int = 0,
     first_step: int = 0,
     state_every: int | None = None,
+    rule: Character | None = None,
 ) -> "Watch":
     """Watch a training run: what does its step do that nobody asked for?
 
@@ -68,7 +70,8 @@ def watch(
             output, if its cross-entropy is the loss.
         folder: Where files lie; a folder with a run is gone on with. None: in memory.
         overhead: Share of the run's time that probes may take, looks at the state too.
-        readouts: Which of state, sharpness, edge, memory, margins, hessian_trace.
+        readouts: Which of state, sharpness, edge, memory, margins; and, where asked
+            for, hessian_trace and intervention (what dropout adds to the gradient).
         probe_size: Examples of the probe set; None: 128 to 1024, by what they cost.
         probe_batches: The probe set itself, as batches.
         total_steps: Steps of the run, where known: then probes are spread over it.
@@ -79,6 +82,9 @@ def watch(
             does not count them itself (SGD).
         state_every: Steps between looks at the state. None: 20, or as many twenties as
             keep looks within 1 % of the time; `run.json` has what it came to.
+        rule: What an optimizer without a row in the table is, as
+            [`identify`][penchant.identify] measured it: thresholds and terms of memory
+            are then those of its decays. Its moments stay unread.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -102,6 +108,7 @@ def watch(
         snapshots=snapshots,
         first_step=first_step,
         state_every=state_every,
+        rule=rule,
     )
 
 
@@ -130,6 +137,7 @@ class Watch(Steps):
         snapshots: int,
         first_step: int,
         state_every: int | None,
+        rule: Character | None,
     ):
         check_instance("model", model, torch.nn.Module, "a torch.nn.Module")
         optimizers = optimizers_of(optimizer)
@@ -150,10 +158,12 @@ class Watch(Steps):
         done = check_count("first_step", first_step, least=0)
         if snapshots and folder is None:
             raise ValueError("snapshots need a folder; got folder=None.")
+        if rule is not None:
+            check_instance("rule", rule, Character, "a Character, as identify gives")
         self.model = model
         names = {id(p): name for name, p in unwrapped(model).named_parameters()}
         taken: set[str] = set()
-        sides = [Side(o, names, self.key, taken) for o in optimizers]
+        sides = [Side(o, names, self.key, taken, rule) for o in optimizers]
         sides = [side for side in sides if side.groups]
         for side in sides:
             side.step = side.step or done
@@ -200,6 +210,21 @@ class Watch(Steps):
             for i, side in enumerate(self.sides)
             if hasattr(side.optimizer, "register_step_post_hook")
         ]
+
+    def batch(self, batch: object) -> None:
+        r"""Hand over the batch of the step that comes next, before the step.
+
+        With the batches of a whole memory (44 of $\beta_1=.9$, kept by reference)
+        curvature steps compare the momentum with what it would be of gradients at the
+        weights of now: `memory_moved`. It costs a gradient a batch there.
+
+        Args:
+            batch: As `loss` takes it; of several micro-batches each.
+        """
+        for curvature in self.curvatures:
+            if curvature is not None:
+                with self.guard("memory", self.now):
+                    curvature.replay.keep(batch)
 
     def _leave(self, *, last: bool) -> None:
         for hooks in self._hooks:
