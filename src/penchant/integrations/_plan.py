@@ -267,7 +267,8 @@ def make_plan(
     Larger probe sets come before thinner read-outs: of those that leave room for all
     probes the largest is taken. If the smallest is too dear the edge is measured at
     every third, then with 2 products from the last vector, then there are fewer probes.
-    A run too short for three has its start, middle and end, and is told what they take.
+    A run too short for three has its start, middle and end without the edge, and is
+    told what they take.
 
     Args:
         costs: Of a probe on the set as it is.
@@ -317,8 +318,7 @@ def _few(costs: Costs, left: float, later: Sequence[int], plan: Any) -> Plan:
                 why = "fewer probes, to stay within the overhead"
                 return plan(steps, steps[len(steps) - edges :], why, cost, warm=BARE)
     steps = _spread(later, FEWEST - 1)
-    cost = len(steps) * costs.lights() + costs.edges(1, 1, BARE)
-    told = plan(steps, steps[-1:], "", cost, warm=BARE)
+    told = plan(steps, (), "", len(steps) * costs.lights(), warm=BARE)
     told.why = (
         "the run is short for what a probe costs: start, middle and end take about "
         f"{100 * told.share:.0f} % of its time"

@@ -162,6 +162,13 @@ class Session(abc.ABC):
             probe_examples=examples,
             **more,
         )
+        dear = self.costs if not self.edges and len(plan.edge) < 2 else None
+        if dear is not None and dear.tops and self.total:
+            # said in the reading where no record has it
+            share = dear.edges(1, 1, plan.warm) / max(self.total * unit, 1e-9)
+            why = f"the run is short for it: once takes about {100 * share:.0f} % of it"
+            missing = self.recorder.run.get("missing") or {}
+            self.recorder.describe(missing={"edge": why, **missing})
         shown = plan.to_dict()["steps"]
         steps = ", ".join(f"{s:,}" for s in shown[:12])
         share = plan.share
@@ -201,6 +208,10 @@ class Session(abc.ABC):
     def _told(self) -> None:
         gone = self._gone()
         rest = max(gone - sum(self.spent.values()), 1e-9)
+        missing = self.recorder.run.get("missing") or {}
+        if self.edges and "edge" in missing:  # its end had room for it
+            missing = {name: why for name, why in missing.items() if name != "edge"}
+            self.recorder.describe(missing=missing)
         self.recorder.describe(
             seconds=gone,
             spent=dict(self.spent),
