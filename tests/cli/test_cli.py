@@ -153,8 +153,8 @@ def test_help_has_every_option_and_exit_code(run, name):
 def test_help_lists_the_commands_and_every_optimizer(run):
     text = run("--help").stdout
     verbs = (
-        "diagnose compare certify identify match predict sweep audit probe studies "
-        "reproduce"
+        "diagnose compare certify identify match predict sweep explore audit probe "
+        "studies reproduce"
     )
     assert set(commands()) == set(verbs.split())
     for name in commands():

@@ -116,6 +116,7 @@ def test_nothing_compiles_while_one_drags_and_slides(compiles):
     compute(QUICK)
     compute(QUICK.but(batch=1))
     compute(QUICK.but(eps=1e-4, power=0.3))  # another case of what theory foretells
+    compute(QUICK.but(b1=0.6, b2=0.98, eps=2e-3, step=0.2, power=0.2))  # and another
     compute(QUICK.but(points=OVERLAP))
     before = compiles[0]
     compute(QUICK.but(points=((2.4, 1.7, 1), *POINTS[1:])))

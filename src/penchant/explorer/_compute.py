@@ -16,7 +16,7 @@ def compute(state: State, given: LinearClassification | None = None) -> Shown:
     """What a page in this state shows, as arrays, by the library itself.
 
     >>> from penchant.explorer import State, compute
-    >>> shown = compute(State(rule="sign", steps=200))
+    >>> shown = compute(State(rule="sign", steps=20_000))
     >>> max(shown.shares, key=lambda label: shown.shares[label][-1])
     'ℓ∞'
 

@@ -9,8 +9,7 @@ from bokeh.document import Document
 
 from penchant.explorer._page import STYLE, Page
 from penchant.explorer._presets import PRESETS
-from penchant.explorer._server import LOOPBACK
-from penchant.explorer._state import State
+from penchant.explorer._state import LOOPBACK, State
 from penchant.problems import LinearClassification
 
 PAGES = 16

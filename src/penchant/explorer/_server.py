@@ -5,10 +5,8 @@ from typing import Any
 
 from penchant._checks import check_count, check_instance
 from penchant.explorer._explore import MISSING
-from penchant.explorer._state import State
+from penchant.explorer._state import LOOPBACK, State
 from penchant.problems import LinearClassification
-
-LOOPBACK = "127.0.0.1"
 
 
 def serve(

@@ -16,6 +16,9 @@ from penchant.training.batching import ORDERS
 Point: TypeAlias = tuple[float, float, int]
 """A sample of two features, and its label, 1 or -1."""
 
+LOOPBACK = "127.0.0.1"
+"""The address that this machine alone sees."""
+
 MOST_POINTS = 128
 LONGEST = 8000
 """Characters of an address that are read."""
@@ -62,7 +65,7 @@ class Number:
         """What a text says; ValueError where it is no number."""
         return int(text) if self.whole else float(text)
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: object) -> bool:
         """Whether it is a number, and within bounds."""
         kinds = int if self.whole else (int, float)
         return (
@@ -89,7 +92,7 @@ class Choice:
         """The word itself."""
         return text
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: object) -> bool:
         """Whether it is one of them."""
         return value in self.words
 
@@ -109,7 +112,7 @@ class Switch:
         """1 is on, 0 is off."""
         return {"0": False, "1": True}[text]
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: object) -> bool:
         """Whether it is a truth value."""
         return isinstance(value, bool)
 
@@ -131,7 +134,7 @@ class Points:
             points.append((float(x), float(y), int(label)))
         return tuple(points)
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: object) -> bool:
         """Whether these are points, and not too many."""
         return (
             isinstance(value, tuple)
@@ -139,7 +142,7 @@ class Points:
             and all(self._is_point(point) for point in value)
         )
 
-    def _is_point(self, point: Any) -> bool:
+    def _is_point(self, point: object) -> bool:
         if not (isinstance(point, tuple) and len(point) == 3):
             return False
         place = Number(-1000.0, 1000.0)
@@ -315,7 +318,7 @@ def _read(name: str, text: str) -> Any:
         ) from None
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, str):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from penchant._checks import check_instance
 from penchant._types import PerSample, Weights
 from penchant.margins import NotSeparableError
 from penchant.margins.gradients import margin_rows
@@ -72,7 +73,13 @@ def find_minimiser(
         problem: Data that no weights separate.
         run: A run on them.
         proof: What `max_margin` raised.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
     """
+    check_instance("problem", problem, LinearClassification, "a LinearClassification")
+    check_instance("run", run, Trajectory, "a Trajectory of penchant.train")
+    check_instance("proof", proof, NotSeparableError, "what max_margin raised")
     scale = float(jnp.max(jnp.abs(problem.X)))
     scale = scale if scale > 0 else 1.0
     # log of an exponential loss is convex and never overflows; others are O(1) here
