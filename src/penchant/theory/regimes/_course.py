@@ -175,7 +175,9 @@ def _update_by_update(
     eps = decays.eps
     log_eps = math.log(eps) if eps > 0 else -math.inf
     at = np.arange(count) * stride
-    eta = np.asarray(values(schedule, jnp.asarray(at))) * stride
+    # of a length that is a power of 2: few shapes, few programs
+    padded = np.arange(1 << max(count - 1, 0).bit_length()) * stride
+    eta = np.asarray(values(schedule, jnp.asarray(padded)))[:count] * stride
     m = nats
     log_a = math.log(entry)
     # moments over the present gradient: M = mean e^{log g}, V = square e^{2 log g}
