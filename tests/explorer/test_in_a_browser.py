@@ -91,6 +91,7 @@ def drag(page, start, end, release=True):
         page.mouse.up()
 
 
+@pytest.mark.slow
 def test_a_point_is_dragged_and_the_numbers_are_the_librarys(browser, server):
     with opened(browser, server) as page:
         before = cells(page, "ℓ2")
