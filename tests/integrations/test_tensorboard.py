@@ -28,7 +28,7 @@ def test_its_files_have_what_was_recorded(tmp_path):
         says = watch.finish()
     read = EventAccumulator(str(tmp_path)).Reload()
     names = read.Tags()["scalars"]
-    assert {"probe/loss", "probe/largest_lower", "probe/trace", "probe/train"} <= {
+    assert {"probe/loss", "probe/trace", "probe/train"} <= {  # a short run has no edge
         *names
     }
     group = says.recording.groups[0]
