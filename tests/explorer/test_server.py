@@ -1,11 +1,12 @@
-import asyncio
+import base64
+import http.client
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from urllib.parse import urlsplit
 
 import pytest
-from tornado import httpclient, websocket
 
 import penchant as pn
 from penchant.explorer import State, serve
@@ -17,21 +18,23 @@ pytest.importorskip("panel")
 def knock(address, origin):
     """The status with which a websocket from a page of this origin is answered."""
 
-    async def ask():
-        request = httpclient.HTTPRequest(
-            address.replace("http", "ws") + "ws",
-            headers={"Origin": origin, "Sec-WebSocket-Protocol": "bokeh, token"},
+    at = urlsplit(address)
+    asked = http.client.HTTPConnection(at.hostname, at.port, timeout=60)
+    with closing(asked):
+        asked.request(
+            "GET",
+            "/ws",
+            headers={
+                "Origin": origin,
+                "Connection": "Upgrade",
+                "Upgrade": "websocket",
+                "Sec-WebSocket-Version": "13",
+                "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
+                "Sec-WebSocket-Protocol": "bokeh, token",
+            },
         )
-        try:
-            opened = await websocket.websocket_connect(request)
-        except httpclient.HTTPClientError as error:
-            return error.code
-        opened.close()
-        return 101
-
-    # Playwright has a loop running in the tests' own thread
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(ask())).result()
+        with closing(asked.getresponse()) as answer:
+            return answer.status
 
 
 def test_foreign_origins_are_refused(server):
