@@ -555,7 +555,7 @@ def torch_rules():
 
 
 def held_out():
-    """Constants, and seeds, that no test was tuned on."""
+    """Constants that nothing was tuned on, but Yogi's .97: its search once missed that."""
     return {
         "adam": Truth(
             lambda: optax.adam(7e-3, 0.83, 0.977, eps=3e-7),
@@ -604,6 +604,15 @@ def held_out():
             ENTRIES,
             0,
             moments(0.81, 0.97),
+            "",
+            law="up or down",
+            unknown="gradients are 0",
+        ),
+        "yogi, slower": Truth(
+            lambda: optax.yogi(1e-3, 0.77, 0.984),
+            ENTRIES,
+            0,
+            moments(0.77, 0.984),
             "",
             law="up or down",
             unknown="gradients are 0",

@@ -44,6 +44,7 @@ def marked(prediction):
     return any("measured" in a.statement for a in prediction.assumptions)
 
 
+@pytest.mark.slow
 def test_diagnose_says_so(problem, sign):
     says = pn.diagnose(problem, sign, steps=60, step_size=0.01)
     assert says.prediction.norm.same(pn.norms.Linf())

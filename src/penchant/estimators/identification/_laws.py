@@ -25,6 +25,9 @@ NEAR = 0.1
 SEEN = 1e-3
 """A relative change of steps by a change of a constant, below which it is not seen."""
 
+REACH, POINTS = 0.3, 601
+"""How far from a minimum a constant that jumps is looked for, in logarithms."""
+
 STEP = 1e-5
 """Of central differences, in logarithms."""
 
@@ -38,7 +41,8 @@ class Law:
 
     `starts` are the constants' names and where their fit starts; those that are no
     `decay` are positive numbers of any size. `mean` says that the first constant is the
-    decay of a mean of gradients, debiased, that makes the direction of steps. `form`
+    decay of a mean of gradients, debiased, that makes the direction of steps, `jumps`
+    that steps are no continuous function of the last one. `form`
     says the same in words.
     """
 
@@ -46,6 +50,7 @@ class Law:
     starts: dict[str, float]
     steps: Callable[..., Series]
     mean: bool = False
+    jumps: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,9 +264,6 @@ def _agreeing_late(g: Series, up: float, down: float) -> Series:
 
 ADAM = {"first decay": 0.9, "second decay": 0.99}
 
-SECONDS = (0.99, 0.999, 0.9)
-"""Where fits of a second decay start: in turn, where signs make one jump."""
-
 LAWS = (
     Law(
         "divides by the largest of sizes that fade",
@@ -302,6 +304,7 @@ LAWS = (
         ADAM,
         _additive,
         mean=True,
+        jumps=True,
     ),
     Law(
         "divides by a mean of squares once the variance of that is small",
@@ -387,26 +390,18 @@ def best_law(box: AbstractBox, scale: float, seed: int) -> LawFit | None:
     again = -box.run(fresh)
     if not (np.isfinite(seen).all() and np.isfinite(again).all() and np.any(seen)):
         return None
-    best, near = None, list(LAWS)
-    for second in SECONDS:
-        tried, near = near, []
-        for law in tried:
-            start = law.starts | {n: second for n in law.starts if n == "second decay"}
-            fit = _fit(law, start, fitted, seen, fresh, again)
-            if fit is None:
-                continue
-            if fit.misfit < NEAR:
-                near.append(law)
-            if best is None or fit.misfit < best.misfit:
-                best = fit
-            if best.misfit < ROUNDING:
-                return best
+    best = None
+    for law in LAWS:
+        fit = _fit(law, fitted, seen, fresh, again)
+        if fit is not None and (best is None or fit.misfit < best.misfit):
+            best = fit
+        if best is not None and best.misfit < ROUNDING:
+            break
     return best
 
 
 def _fit(
     law: Law,
-    start: dict[str, float],
     g: Series,
     seen: Series,
     fresh: Series,
@@ -436,9 +431,11 @@ def _fit(
         steps = made(x, g)
         return ((seen - factor(steps) * steps) / sizes).ravel() / count
 
-    near = np.array(list(start.values()))
+    near = np.array(list(law.starts.values()))
     x = np.where(inside, np.log(near / np.abs(1.0 - near)), np.log(near))
     x, rest, jac = _minimised(left, x)
+    if law.jumps and ROUNDING**2 < rest @ rest < NEAR**2:
+        x, rest, jac = _minimised(left, _scanned(left, x))
     scale = factor(made(x, g))
     misfit = max(
         _apart(scale * made(x, g), seen),
@@ -488,6 +485,13 @@ def _minimised(
         if rest @ rest < 1e-30 or (i > 5 and rest @ rest > NEAR**2):
             break
     return x, rest, jac
+
+
+def _scanned(left: Callable[[Series], Series], x: Series) -> Series:
+    """The best of a fine grid of the last constant about a minimum between jumps."""
+    last = np.eye(len(x))[-1]
+    grid = [x + shift * last for shift in np.linspace(-REACH, REACH, POINTS)]
+    return min(grid, key=lambda y: float(np.sum(left(y) ** 2)))
 
 
 def _slopes(left: Callable[[Series], Series], x: Series) -> Series:
