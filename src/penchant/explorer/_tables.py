@@ -56,7 +56,7 @@ def features(shown: Features) -> str:
     if shown.told is not None:
         told = f"<p>Theory foretells the largest {escape(shown.told)} margin.</p>"
     head = ("", "weights", "largest margin", "of it, the run has")
-    return told + _table(head, rows) + _now(shown.steps[shown.record])
+    return told + _table(head, rows) + _now(int(shown.steps[shown.record]))
 
 
 def _now(step: int) -> str:
