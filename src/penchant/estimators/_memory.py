@@ -42,8 +42,16 @@ def memory_term(step: Numbers, term: Numbers, uphill: Numbers) -> MemoryTerm:
         step: $F$ on a sample.
         term: $\eta C$ there, with the velocity $-F+\eta C$.
         uphill: $HF$ there.
+
+    Raises:
+        ValueError: If their lengths differ.
     """
-    F, C, u = (np.asarray(x, float) for x in (step, term, uphill))
+    F, C, u = (np.atleast_1d(np.asarray(x, float)) for x in (step, term, uphill))
+    if not F.shape == C.shape == u.shape:
+        raise ValueError(
+            "step, term and uphill must be of one shape; got "
+            f"{F.shape}, {C.shape} and {u.shape}."
+        )
     live = (F != 0) & np.isfinite(F) & np.isfinite(C)
     F, C, u = F[live], C[live], u[live]
     n = F.size
