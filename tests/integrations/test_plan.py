@@ -48,7 +48,8 @@ def spent_of(plan, costs, factor):
         if step in plan.edge:
             cold = _plan.COLD if plan.warm == _plan.WARM else _plan.THIN
             n = colds * cold + (costs.tops - colds) * plan.warm * _plan.MORE
-            total += factor * (n * costs.product + costs.edge) + costs.batches
+            products = _plan.LATER * n * costs.product
+            total += factor * (products + costs.edge) + costs.batches
             colds = 0
     return total
 

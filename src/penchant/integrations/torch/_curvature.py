@@ -19,7 +19,15 @@ from penchant.integrations._numbers import (
     of_term,
     past_of,
 )
-from penchant.integrations._plan import COLD, LAGS, MOST, WARM, Costs
+from penchant.integrations._plan import (
+    COLD,
+    LAGS,
+    MORE,
+    MOST,
+    THIN,
+    WARM,
+    Costs,
+)
 from penchant.integrations._rules import Seen, number
 from penchant.integrations.torch._batches import ProbeSet, count
 from penchant.integrations.torch._draws import DRAWS, diagonals
@@ -174,10 +182,13 @@ class Curvature:
             if not bool(first.any()):
                 raise ValueError("no coordinate has a second moment above 0")
             begun = time.perf_counter()
-            # a thin plan ends by the residual from a random vector too
-            cold = old is None and self.products >= WARM
-            least = COLD if cold else self.products
-            most = COLD if old is None else MOST * least
+            # a thin plan ends by the residual, and at what it was promised at most
+            thin = self.products < WARM
+            if old is None:
+                least, most = (self.products, THIN) if thin else (COLD, COLD)
+            else:
+                least = self.products
+                most = (MORE if thin else MOST) * least
             found = largest(product, first, least, most)
             gone = time.perf_counter() - begun
             share = 1.0 if parts is None else len(parts) / H.count
