@@ -28,13 +28,13 @@ TURN = 50
 """Steps with the probe, then so many without."""
 
 REASONS = {
-    "probe of a transformer: all, overhead 0.05": "the run was short for three probes by the first one's time and had "
-    "them with an edge at its end, foretold at 9.8 %. Since then such a run "
-    "goes without the edge; not measured again (2026-11-27).",
-    "probe of a transformer: all, overhead 0.2": "foretold 18.8 %. Lanczos made up to half as many products again as "
-    "were planned, and products late in the run took longer than those "
-    "timed first. Since then it ends at the planned number, and later "
-    "products are priced a fifth dearer; not measured again (2026-11-27).",
+    "probe of a transformer: all, overhead 0.05": "the run was short for three probes "
+    "by the first one's time and had them with an edge at its end, foretold at 9.8 %. "
+    "Since then such a run goes without the edge; not measured again (2026-11-27).",
+    "probe of a transformer: all, overhead 0.2": "foretold 18.8 %. Lanczos made up to "
+    "half as many products again as were planned, and products late in the run took "
+    "longer than those timed first. Since then it ends at the planned number, and "
+    "later products are priced a fifth dearer; not measured again (2026-11-27).",
 }
 
 Loop = tuple[nn.Module, Callable[[nn.Module, Any], torch.Tensor], list[Any]]
