@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from penchant._trees import leaf_names, path_name
 from penchant._types import Numbers, Parameters
@@ -37,7 +38,8 @@ class Homogeneity(eqx.Module):
     """
 
     degree: float | None = eqx.field(static=True)
-    error: float = eqx.field(static=True)
+    # a leaf, not a part of the structure: rounding must not make a new program
+    error: Float[Array, ""] = eqx.field(converter=np.float64)
     layers: dict[str, float | None] = eqx.field(static=True)
 
 
@@ -47,7 +49,8 @@ def measure(apply: Callable[..., Any], params: Parameters, X: Any) -> Homogeneit
     Raises:
         ValueError: If outputs are all 0 at random parameters, so that nothing scales.
     """
-    forward: Forward = jax.jit(lambda w: jnp.asarray(apply(w, X[:ROWS]), dtype=float))
+    some = X[:ROWS]
+    forward: Forward = lambda w: _outputs(apply, w, some)
     points = _points(params)
     outputs = [np.asarray(forward(w)) for w in points]
     # a network may be defined for some parameters only, such as positive ones
@@ -65,6 +68,11 @@ def measure(apply: Callable[..., Any], params: Parameters, X: Any) -> Homogeneit
     for name, members in _layers(params).items():
         layers[name] = _degree(forward, points, outputs, _only(members))[0]
     return Homogeneity(degree, error, layers)
+
+
+@eqx.filter_jit
+def _outputs(apply: Callable[..., Any], w: Parameters, X: Any) -> Array:
+    return jnp.asarray(apply(w, X), dtype=float)
 
 
 def refuse(

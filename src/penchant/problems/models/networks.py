@@ -270,7 +270,6 @@ def _convolve(
     return jnp.concatenate(shifted, axis=-1) @ jnp.reshape(W, (-1, m))
 
 
-
 def _pool(Z: Array) -> Array:
     n, h, w, c = Z.shape
     return jnp.max(jnp.reshape(Z, (n, h // 2, 2, w // 2, 2, c)), axis=(2, 4))

@@ -2,6 +2,7 @@
 
 from penchant.studies._catalogue import CATALOGUE
 from penchant.studies._study import Experiment, Study
+from penchant.studies.homogeneous_networks._cnn import cnn as cnn
 from penchant.studies.homogeneous_networks._crossover import crossover as crossover
 from penchant.studies.homogeneous_networks._digits import (
     experiments as experiments,
@@ -67,6 +68,13 @@ STUDY = Study(
             "Experiments 1 and 3: rules at equal loss",
             "At one loss AdaGrad's margin is the least and a larger ε gives more; "
             "accuracies hardly differ.",
+            takes_data=True,
+        ),
+        "cnn": Experiment(
+            cnn,
+            "Experiments 1 and 3 with the slides' four layers",
+            "At one loss RMSProp and Adam have larger margins than AdaGrad; a larger "
+            "ε gives more; accuracies hardly differ.",
             takes_data=True,
         ),
         "toy": Experiment(
