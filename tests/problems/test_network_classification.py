@@ -421,6 +421,26 @@ def test_the_convolutional_network_against_loops():
     assert np.allclose(SMALL(params, jnp.asarray(X)), wanted, rtol=1e-12, atol=1e-12)
 
 
+def test_networks_that_differ_in_numbers_alone_share_a_program():
+    # what is measured of them differs by rounding, and must not be a part of the type
+    def problem(seed):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(7, 5)), [0, 1, 2, 0, 1, 2, 0]
+        network = MLP((5, 4, 3))
+        return pn.NetworkClassification(network, network.params(seed), X, y)
+
+    traced = []
+
+    @eqx.filter_jit
+    def least(problem):
+        traced.append(problem)
+        return jnp.min(problem.margins(problem.start))
+
+    found = [float(least(problem(seed))) for seed in range(5)]
+    assert len(traced) == 1
+    assert len(set(found)) == 5
+
+
 @pytest.mark.slow
 def test_the_convolutional_network_trains_and_has_degree_4():
     X = np.random.default_rng(0).normal(size=(6, 8, 4, 2))
