@@ -8,7 +8,7 @@ from rich.console import Console
 
 import penchant as pn
 from penchant import _progress
-from penchant._progress import Stages, duration, is_shown, progress_bar
+from penchant._progress import Stages, duration, is_shown, progress_bar, tally
 
 
 @pytest.fixture
@@ -58,6 +58,40 @@ def test_a_stage_has_its_time_and_the_last_one_too(screen):
     for name in ("largest ℓ2 margin", "minimiser"):
         assert any(re.fullmatch(rf"{name}: \d+\.\d s", line) for line in shown)
     assert max(map(len, shown)) <= 60
+
+
+def test_the_parts_of_a_stage_are_counted_on_its_line(screen):
+    with Stages(True) as stages:
+        stages("network")
+        begins = tally(3)
+        for _ in range(3):
+            begins()
+            stages.clock.refresh()
+    shown = lines(screen.getvalue())
+    assert [n for n in range(5) if any(f"network, {n} of 3" in x for x in shown)] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_off_a_terminal_parts_are_told_ten_times_at_most(capsys):
+    with Stages(True) as stages:
+        stages("runs")
+        begins = tally(42)
+        for _ in range(42):
+            begins()
+    told = [x for x in capsys.readouterr().err.splitlines() if " of 42" in x]
+    assert 8 <= len(told) <= 10
+
+
+def test_parts_that_nobody_watches_are_said_to_nobody(capsys):
+    begins = tally(2)
+    begins()
+    with Stages(False) as stages:
+        stages("runs")
+        begins()
+    assert capsys.readouterr().err == ""
 
 
 def test_off_a_terminal_there_is_a_line_at_every_tenth(capsys, minutes):

@@ -1,6 +1,7 @@
 """What is being done, for how long already and how long still, on stderr."""
 
 import contextlib
+import contextvars
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -72,6 +73,17 @@ class Stages:
         elif self.shown:
             self._open()
 
+    def part(self, number: int, total: int) -> None:
+        """So many parts of the stage under way have begun, the last of them now."""
+        told = f"{self.text}, {number} of {total}"
+        if self.clock is not None:
+            (task,) = self.clock.task_ids
+            self.clock.update(task, description=f"[dim]{told}[/dim]")
+        elif self.shown and number > 1:
+            before, share = ((n - 1) / total for n in (number - 1, number))
+            if int(share / EVERY + 1e-9) > int(before / EVERY + 1e-9):
+                say(f"{told}, {duration(time.monotonic() - self.begun)}")
+
     def close(self) -> None:
         """The stage under way is over: what follows shows its own progress."""
         if self.clock is not None:
@@ -95,6 +107,7 @@ class Stages:
         self.clock.start()
 
     def __enter__(self) -> "Stages":
+        self.entered = _STAGES.set(self)
         return self
 
     def __exit__(
@@ -103,7 +116,26 @@ class Stages:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        _STAGES.reset(self.entered)
         self.close()
+
+
+_STAGES: contextvars.ContextVar[Stages | None] = contextvars.ContextVar(
+    "stages", default=None
+)
+
+
+def tally(total: int) -> Callable[[], None]:
+    """A function to call as each part of the stage under way begins, which says so."""
+    numbers = iter(range(1, total + 1))
+
+    def begins() -> None:
+        stages = _STAGES.get()
+        number = next(numbers, total)
+        if stages is not None:
+            stages.part(number, total)
+
+    return begins
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The slides' first and third experiments with their own network, on images."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
+from penchant._progress import tally
 from penchant.studies._lines import Line
 from penchant.studies._runs import finished
 from penchant.studies._statistics import student
@@ -147,9 +148,14 @@ def cnn(
     given = [images(dataset, sizes, s) for s in seeds]
     rules = sizes.rules
     epsilons = {f"ε = {eps:g}": rule for eps, rule in sizes.epsilons.items()}
+    every = {**rules, **epsilons}
+    begins = tally(len(every) * len(seeds))
     paths = {
-        name: [path_of(rule, g, sizes, s) for g, s in zip(given, seeds, strict=True)]
-        for name, rule in {**rules, **epsilons}.items()
+        name: [
+            path_of(rule, g, sizes, s, begins)
+            for g, s in zip(given, seeds, strict=True)
+        ]
+        for name, rule in every.items()
     }
     lines = [
         line
@@ -197,7 +203,10 @@ def images(dataset: pn.datasets.Dataset, sizes: Sizes, seed: int) -> Images:
     return Images(problem, X[chosen], y[chosen], X[rest], y[rest])
 
 
-def path_of(rule: Rule, given: Images, sizes: Sizes, seed: int) -> Records:
+def path_of(
+    rule: Rule, given: Images, sizes: Sizes, seed: int, begins: Callable[[], None]
+) -> Records:
+    begins()
     run = finished(
         pn.train(
             given.problem,

@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
+from penchant._progress import tally
 from penchant.studies._lines import Line
 from penchant.studies._statistics import interval
 from penchant.studies._study import Figure, Preset, Presets
@@ -130,10 +131,11 @@ def network(
     named_images = f"{len(samples[seed].y)} images of {dataset.name}"
     lines: list[Line] = []
     pictures = {}
+    begins = tally(_runs_of(sizes))
     for kind, rules in sizes.rules.items():
         for both, steps in lengths.items():
             runs = {
-                name: _best_step(rule, samples, steps, both)
+                name: _best_step(rule, samples, steps, both, begins)
                 for name, rule in rules.items()
             }
             lines += _lines(runs, steps, both)
@@ -207,13 +209,25 @@ def _lines(
     ]
 
 
+def _runs_of(sizes: Sizes) -> int:
+    """How many runs the figure takes."""
+    rules = [rule for some in sizes.rules.values() for rule in some.values()]
+    tried = sum(len(rule.both) + len(rule.first) for rule in rules)
+    return tried + 2 * len(rules) * (sizes.seeds - 1)
+
+
 def _best_step(
-    rule: Rule, samples: Mapping[int, Images], steps: int, both: bool
+    rule: Rule,
+    samples: Mapping[int, Images],
+    steps: int,
+    both: bool,
+    begins: Callable[[], None],
 ) -> tuple[float, list[Grown]]:
     """The step size that is best on the first seed, and the runs of all with it."""
     grid = rule.both if both else rule.first
 
     def train(seed: int, eta: float) -> Grown:
+        begins()
         return _train(rule.optimizer, samples[seed], eta, steps, seed, both)
 
     first, *others = samples
