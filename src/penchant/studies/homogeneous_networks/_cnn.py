@@ -18,9 +18,9 @@ from penchant.studies.homogeneous_networks._digits import value_at
 from penchant.studies.homogeneous_networks._setup import HUES, at
 
 EPS = 1e-8
-RECORDS = 16
+RECORDS = 12
 
-CHUNK = 250
+CHUNK = 50
 """Images looked at together: their patches take half a megabyte each."""
 
 OTHERS = 1000
@@ -95,19 +95,19 @@ SIZES = Presets(
     Sizes(
         (32, 64),
         1024,
-        1000,
-        100,
+        500,
+        50,
         3,
         {
-            "GD": Rule(GD, 0.1, 1200),
-            "AdaGrad": Rule(ADAGRAD, 1e-2, 600),
-            "RMSProp": Rule(rmsprop(EPS), 1e-3, 600),
-            "Adam w/m": Rule(ADAM, 1e-3, 600),
+            "GD": Rule(GD, 0.1, 1000),
+            "AdaGrad": Rule(ADAGRAD, 1e-2, 400),
+            "RMSProp": Rule(rmsprop(EPS), 1e-3, 400),
+            "Adam w/m": Rule(ADAM, 1e-3, 400),
         },
         {
-            1e-5: Rule(rmsprop(1e-5), 1e-3, 600),
-            1e-3: Rule(rmsprop(1e-3), 3e-3, 600),
-            1e-1: Rule(rmsprop(1e-1), 3e-2, 900),
+            1e-5: Rule(rmsprop(1e-5), 1e-3, 400),
+            1e-3: Rule(rmsprop(1e-3), 3e-3, 400),
+            1e-1: Rule(rmsprop(1e-1), 3e-2, 600),
         },
     ),
 )
@@ -122,7 +122,7 @@ def cnn(
 
     The network of `lyu2020gradient`: 32 channels of 5 × 5, 64 of 3 × 3, 1024 units,
     ReLU, biases in the first layer alone, so that the degree is $L=4$. Cross-entropy,
-    shuffled batches of 100 of 1000 images, constant steps: GD .1, AdaGrad .01, RMSProp
+    shuffled batches of 50 of 500 images, constant steps: GD .1, AdaGrad .01, RMSProp
     ($b_2=.9$) and Adam without momentum ($b_2=.999$) .001, more where $\varepsilon$,
     inside the root, is larger. Three seeds of weights, images and batches. Two rules
     are compared at *equal* loss, the lowest that both reach with every seed, by two
