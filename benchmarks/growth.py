@@ -328,7 +328,7 @@ def _draw_panel(panel: Axes, lines: Sequence[Line], label: str) -> None:
             label=_legend(line),
         )
     whole = label in [AXES[name] for name in WHOLE]
-    if not whole:
+    if label != AXES["steps"]:
         sizes = sorted({size for line in lines for size in line.sizes})
         panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
         panel.set_xticks([], minor=True)
