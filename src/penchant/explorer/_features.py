@@ -25,7 +25,9 @@ class Features:
     are the records of the run, `weights` `(r, d)` its weights there, `shares` maps the
     norms to $\min_iq_i(w_t)/(\|w_t\|\gamma)$ `(r,)`. `told` is the norm that theory
     foretells for this rule on full batches; None where it foretells none, and for
-    smaller batches, where `predict` takes seconds. `seconds` is what it took.
+    smaller batches, where `predict` takes seconds. `phases` are the stretches of steps
+    that it foretells then, as throttled, sign-like and below ε, in order; good to a
+    factor of about 1.2. `seconds` is what it took.
     """
 
     state: State
@@ -36,6 +38,7 @@ class Features:
     weights: np.ndarray
     shares: dict[str, np.ndarray]
     told: str | None
+    phases: tuple[pn.theory.Regime, ...]
     seconds: float
 
     @property
@@ -60,6 +63,12 @@ class Features:
         """The run's weights there."""
         return self.weights[self.record]
 
+    @property
+    def phase(self) -> pn.theory.Regime | None:
+        """The phase that theory puts the record in."""
+        step = int(self.steps[self.record])
+        return next((p for p in self.phases if p.start <= step < p.end), None)
+
     def wrong(self, w: np.ndarray) -> np.ndarray:
         """Numbers of the samples on the wrong side of the weights' line, or on it."""
         return np.flatnonzero(self.y * (self.X @ w) <= 0)
@@ -70,10 +79,11 @@ def features(state: State) -> Features:
     begun = time.perf_counter()
     arguments = state.points, state.loss, state.bias
     best, proof, why = _optima(repeated(*arguments))
-    run = _run(padded(*arguments), state)
+    run = run_of(padded(*arguments), state)
     weights = np.asarray(run.weights)
     made = run.rule.problem
     least = None if proof is None else find_minimiser(made, run, proof)
+    told = _told(state, best)
     X, y = np.asarray(made.X)[: len(state.points)], np.asarray(made.y)
     q = (weights @ X.T) * y[: len(state.points)]
     lengths = {norm.label: np.asarray(run.lengths(norm)) for norm in NORMS}
@@ -89,7 +99,8 @@ def features(state: State) -> Features:
         steps=np.asarray(run.steps),
         weights=weights,
         shares=shares,
-        told=_told(state, best),
+        told=None if told is None or told.norm is None else told.norm.label,
+        phases=() if told is None else tuple(told.regimes),
         seconds=time.perf_counter() - begun,
     )
 
@@ -106,7 +117,8 @@ def _optima(
         return {}, None, str(error)
 
 
-def _run(problem: pn.LinearClassification, state: State) -> pn.Trajectory:
+def run_of(problem: pn.LinearClassification, state: State) -> pn.Trajectory:
+    """The run that a page shows, on a problem that is padded."""
     count = len(state.points)
     whole = state.batch == 0 or state.batch >= count
     size = count if whole else state.batch
@@ -129,13 +141,12 @@ def batching(state: State) -> pn.batching.AbstractBatching:
     return pn.batching.read(state.batch, state.order)
 
 
-def _told(state: State, best: dict[str, pn.MaxMargin]) -> str | None:
-    """The norm that theory foretells for separable points, by its label."""
+def _told(state: State, best: dict[str, pn.MaxMargin]) -> pn.Prediction | None:
+    """What theory foretells of separable points on full batches."""
     if not best or not isinstance(batching(state), pn.batching.FullBatch):
         return None
     problem = repeated(state.points, state.loss, state.bias)
     schedule = pn.schedules.power(state.step, state.power)
-    told = pn.predict(
+    return pn.predict(
         problem, state.optimizer, batching=batching(state), step_size=schedule
     )
-    return None if told.norm is None else told.norm.label

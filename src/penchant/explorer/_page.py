@@ -499,7 +499,7 @@ class Page:
     def _draw_view(self, shown: Shown) -> str:
         if isinstance(shown, Features):
             self.plane.show(shown)
-            self.paths.show(shown.steps, shown.shares, shown.record)
+            self.paths.show(shown.steps, shown.shares, shown.record, shown.phases)
             return tables.features(shown)
         if isinstance(shown, Weights):
             if self.bars.show(shown):

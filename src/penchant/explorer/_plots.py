@@ -1,5 +1,6 @@
 """The pictures of a page, in Bokeh: made once, and given new numbers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from penchant import plotting
 from penchant.explorer._features import Features
 from penchant.explorer._figure import (
     HUES,
+    bands,
     boundary,
     columns,
     minimisers,
@@ -27,6 +29,7 @@ from penchant.explorer._figure import (
 from penchant.explorer._landscapes import WINDOWS, Landscape
 from penchant.explorer._state import Point
 from penchant.explorer._weights import Weights
+from penchant.theory import Regime
 
 INK, FAINT, GRID = "#1b1d22", "#6b7078", "#d9dce1"
 CLASSES = {1: ("#1b1d22", "circle"), -1: ("#8a3ffc", "triangle")}
@@ -213,13 +216,45 @@ class Paths:
             )
             for name, source in self.lines.items()
         }
+        self.bands = Source(data={name: [] for name in ("left", "right", "hue")})
+        self.plot.quad(
+            left="left",
+            right="right",
+            bottom=low,
+            top=1.04,
+            source=self.bands,
+            fill_color="hue",
+            line_color=None,
+            level="underlay",
+        )
+        self.words = Source(data={name: [] for name in ("left", "name")})
+        self.plot.text(
+            "left",
+            low,
+            text="name",
+            source=self.words,
+            x_offset=4,
+            y_offset=-4,
+            text_color=INK,
+            text_font_size="12px",
+        )
         self.now = Span(dimension="height", line_color=FAINT, line_dash="dashed")
         self.plot.add_layout(self.now)
         self.plot.add_tools(HoverTool(tooltips=[("step", "@x"), ("", "@y{0.0000}")]))
         _legend(self.plot)
 
-    def show(self, steps: np.ndarray, values: dict[str, np.ndarray], at: int) -> None:
-        """Draw these, with the record that the slider stands at."""
+    def show(
+        self,
+        steps: np.ndarray,
+        values: dict[str, np.ndarray],
+        at: int,
+        phases: Sequence[Regime] = (),
+    ) -> None:
+        """Draw these, with the record that the slider stands at, and phases behind."""
+        spans = bands(phases, steps)
+        left, right, names, hues = zip(*spans, strict=True) if spans else [()] * 4
+        self.bands.data = {"left": left, "right": right, "hue": hues}
+        self.words.data = {"left": left, "name": names}
         for name, source in self.lines.items():
             y = values.get(name)
             there = y is not None
