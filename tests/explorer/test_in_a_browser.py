@@ -64,7 +64,7 @@ def said(state):
     """By norm, margin and weights as the page has to write them, by the library."""
     shown = compute(state)
     assert isinstance(shown, Features)
-    text = lambda v: f"{float(v):.4f}".replace("-", "−")
+    text = lambda v: f"{round(float(v), 4) + 0.0:.4f}".replace("-", "−")
     return {
         label: [", ".join(map(text, one.weights)), f"{float(one.margin):.4f}"]
         for label, one in shown.best.items()
@@ -278,3 +278,27 @@ def test_figures_and_python_are_saved(browser, server):
                 page.get_by_text(label, exact=True).click()
             with open(download.value.path(), "rb") as file:
                 assert file.read().startswith(head)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_figure_has_its_size(browser, server, name):
+    # a figure of a fixed size once collapsed to the size of its axes' numbers
+    with opened(browser, server, f"preset={name}") as page:
+        page.wait_for_function(f"({SIZES})().length > 0")
+        sizes = page.evaluate(SIZES)
+        assert all(wide > 90 and high > 60 for wide, high in sizes), sizes
+
+
+SIZES = """
+() => {
+  const found = [];
+  const walk = (view) => {
+    if (view.frame && view.canvas_view)
+      found.push([view.frame.bbox.width, view.frame.bbox.height]);
+    for (const child of view.children()) walk(child);
+  };
+  for (const root of Bokeh.index.roots) walk(root);
+  return found;
+}
+"""

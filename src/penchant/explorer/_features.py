@@ -14,6 +14,7 @@ from penchant.explorer._state import State
 
 NORMS = (pn.norms.L1(), pn.norms.L2(), pn.norms.Linf())
 RECORDS = 120
+SHARE = "share of the largest margin"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,20 @@ class Features:
         return self.weights[self.record]
 
     @property
+    def course(self) -> tuple[str, dict[str, np.ndarray]]:
+        r"""What is followed along the run, and its name.
+
+        Shares of the largest margins; where there is none, $\|w_t-w\|_2/\|w\|_2$ from
+        the minimiser $w$.
+        """
+        if self.minimiser is None:
+            return SHARE, self.shares
+        least = np.asarray(self.minimiser.weights)
+        size = np.linalg.norm(least) or 1.0
+        away = np.linalg.norm(self.weights - least, axis=1) / size
+        return "distance from the minimiser", {"run": away}
+
+    @property
     def phase(self) -> pn.theory.Regime | None:
         """The phase that theory puts the record in."""
         step = int(self.steps[self.record])
@@ -80,6 +95,7 @@ def features(state: State) -> Features:
     arguments = state.points, state.loss, state.bias
     best, proof, why = _optima(repeated(*arguments))
     run = run_of(padded(*arguments), state)
+    check_finite(run)
     weights = np.asarray(run.weights)
     made = run.rule.problem
     least = None if proof is None else find_minimiser(made, run, proof)
@@ -132,6 +148,22 @@ def run_of(problem: pn.LinearClassification, state: State) -> pn.Trajectory:
         record=RECORDS,
         progress=False,
     )
+
+
+def check_finite(run: pn.Trajectory) -> None:
+    """Refuse a run whose weights are no numbers any more.
+
+    Raises:
+        ValueError: If it overflows.
+    """
+    weights = np.asarray(run.weights)
+    bad = ~np.isfinite(weights.reshape(len(weights), -1)).all(axis=1)
+    if bad.any():
+        last = int(np.asarray(run.steps)[bad.argmax()])
+        raise ValueError(
+            f"By step {last:,} this run's weights are no finite numbers: its steps are "
+            "too large for these data. Take a smaller step size, or the logistic loss."
+        )
 
 
 def batching(state: State) -> pn.batching.AbstractBatching:

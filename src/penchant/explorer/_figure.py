@@ -135,11 +135,9 @@ def _features(shown: Features) -> "Figure":
             right.axvspan(begin, end, color=hue, zorder=0, linewidth=0)
             right.text(begin, 0.01, f" {name}", fontsize="x-small", va="bottom")
     else:
-        plotting.curves(
-            {"first weight": (shown.steps, shown.weights[:, 0]),
-             "second weight": (shown.steps, shown.weights[:, 1])},
-            xlabel="steps", ylabel="weights of the run", ax=right,
-        )  # fmt: skip
+        name, followed = shown.course
+        curves = {label: (shown.steps, y) for label, y in followed.items()}
+        plotting.curves(curves, xlabel="steps", ylabel=name, ax=right)
         right.legend(frameon=False, fontsize="small")
     return left.figure
 

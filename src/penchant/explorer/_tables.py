@@ -27,7 +27,8 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _vector(w: np.ndarray) -> str:
-    return ", ".join(f"{v:.4f}".replace("-", "−") for v in np.ravel(w)[:LONGEST])
+    rounded = np.round(np.ravel(w)[:LONGEST].astype(float), 4) + 0.0  # no minus zero
+    return ", ".join(f"{v:.4f}".replace("-", "−") for v in rounded)
 
 
 def features(shown: Features) -> str:
