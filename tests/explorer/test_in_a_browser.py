@@ -130,10 +130,10 @@ def test_points_are_added_relabelled_and_removed(browser, server):
         page.get_by_role("button", name="add a point").click()
         settle(page, lambda s: len(s.points) == 10)
         page.get_by_role("button", name="remove it").click()
-        settle(page, lambda s: len(s.points) == 9)
+        state = settle(page, lambda s: len(s.points) == 9)
         page.get_by_role("button", name="other class").click()
-        state = settle(page, lambda s: s.points[-1][2] == -1)
-        assert [p[2] for p in state.points[:-1]] == [p[2] for p in POINTS]
+        *rest, (x, y, label) = state.points
+        turned_to(page, state.but(points=(*rest, (x, y, -label))))
 
 
 @pytest.mark.slow
@@ -287,7 +287,7 @@ def test_every_figure_has_its_size(browser, server, name):
     with opened(browser, server, f"preset={name}") as page:
         page.wait_for_function(f"({SIZES})().length > 0")
         sizes = page.evaluate(SIZES)
-        assert all(wide > 90 and high > 60 for wide, high in sizes), sizes
+        assert all(wide > 40 and high > 30 for wide, high in sizes), sizes
 
 
 SIZES = """

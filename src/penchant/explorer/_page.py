@@ -104,6 +104,9 @@ class Page:
         self._make()
         self._say(note)
         self._arrange()
+        if self._document is not None and not wait:
+            # a browser tells its address once it is there, after what is set before
+            panel.state.onload(self._address)
         self.ask()
 
     # what is on the page

@@ -34,7 +34,7 @@ from penchant.theory import Regime
 INK, FAINT, GRID = "#1b1d22", "#6b7078", "#d9dce1"
 CLASSES = {1: ("#1b1d22", "circle"), -1: ("#8a3ffc", "triangle")}
 LINES = ("ℓ1", "ℓ2", "ℓ∞", "minimiser", "run")
-WIDTH = 104
+WIDTH = 88
 """Pixels across one picture of weights."""
 
 FOLLOWED = ("ℓ1", "ℓ2", "ℓ∞", "nuclear", "spectral", "run")
