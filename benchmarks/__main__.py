@@ -12,6 +12,7 @@ from benchmarks import (
     backward_error,
     diagnose,
     equilibrium,
+    explorer,
     full_batch,
     growth,
     matching,
@@ -42,6 +43,7 @@ MODULES = {
     "overfitting": overfitting,
     "robustness": robustness,
     "probe": probe,
+    "explorer": explorer,
 }
 GROWTH = "growth"
 RESULTS = Path(__file__).parent / "RESULTS.md"

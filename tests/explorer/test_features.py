@@ -128,6 +128,56 @@ def test_nothing_compiles_while_one_drags(compiles):
     assert compiles[0] == before
 
 
+MOVES = {
+    "b1": (0.0, 0.5, 0.99),
+    "b2": (0.0, 0.5, 0.99, 0.999),
+    "eps": (1e-12, 1e-6, 1e-3, 0.1),
+    "batch": (1, 3, 6),
+    "order": ("shuffled", "replacement"),
+    "step": (0.001, 0.3, 3.0),
+    "power": (0.0, 0.25, 1.0),
+    "steps": (1000, 10_000),
+}
+
+
+def test_no_slider_compiles_anything(compiles):
+    state = State(steps=2000)
+    compute(state)
+    compute(state.but(batch=2))
+    compute(state.but(points=OVERLAP))
+    before = compiles[0]
+    for name, values in MOVES.items():
+        for value in values:
+            compute(state.but(**{"batch": 2 if name == "order" else 0, name: value}))
+            assert compiles[0] == before, (name, value)
+    # few steps have fewer records, whose number is a shape; a second time none
+    compute(state.but(steps=100))
+    few = compiles[0]
+    compute(state.but(steps=100, b1=0.5))
+    assert compiles[0] == few <= before + 8
+
+
+def test_phases_are_those_that_theory_foretells():
+    state = State(eps=1e-3, power=0.3, steps=20_000)
+    shown = compute(state)
+    told = pn.predict(
+        problem_of(state),
+        state.optimizer,
+        step_size=pn.schedules.power(state.step, state.power),
+    )
+    assert [p.name for p in shown.phases] == ["throttled", "sign-like", "below ε"]
+    for ours, theirs in zip(shown.phases, told.regimes, strict=True):
+        assert (ours.name, ours.start, ours.end) == (
+            theirs.name,
+            theirs.start,
+            theirs.end,
+        )
+    assert shown.phase.name == "below ε"
+    assert compute(state.but(at=0.0)).phase.name == "throttled"
+    assert compute(QUICK.but(batch=1)).phases == ()
+    assert compute(QUICK.but(points=OVERLAP)).phases == ()
+
+
 TIMED = """
 import time
 import numpy as np

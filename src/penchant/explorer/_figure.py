@@ -1,6 +1,7 @@
 """What a page shows, as a figure of matplotlib: for a paper, a slide, the gallery."""
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from penchant.explorer._compute import Shown
 from penchant.explorer._features import Features
 from penchant.explorer._landscapes import WINDOWS, Landscape
 from penchant.explorer._weights import Weights
+from penchant.theory import Regime
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +31,8 @@ HUES = {
     "corrected flow": "#0072b2",
     "slow flow": "#d55e00",
 }
+PHASES = {"throttled": "#fbeedd", "sign-like": "#e4eef8", "below ε": "#e5f3e3"}
+"""Colours behind a run, by the phases that theory foretells."""
 BASINS = ("none yet", "one limit", "the other")
 
 
@@ -127,14 +131,27 @@ def _features(shown: Features) -> "Figure":
     left.plot(*wrong, "o", markersize=10, markerfacecolor="none", color="#d55e00")
     if shown.shares:
         plotting.ratio_paths(shown.steps, shown.shares, ax=right)
+        for begin, end, name, hue in bands(shown.phases, shown.steps):
+            right.axvspan(begin, end, color=hue, zorder=0, linewidth=0)
+            right.text(begin, 0.01, f" {name}", fontsize="x-small", va="bottom")
     else:
-        plotting.curves(
-            {"first weight": (shown.steps, shown.weights[:, 0]),
-             "second weight": (shown.steps, shown.weights[:, 1])},
-            xlabel="steps", ylabel="weights of the run", ax=right,
-        )  # fmt: skip
+        name, followed = shown.course
+        curves = {label: (shown.steps, y) for label, y in followed.items()}
+        plotting.curves(curves, xlabel="steps", ylabel=name, ax=right)
         right.legend(frameon=False, fontsize="small")
     return left.figure
+
+
+def bands(
+    phases: Sequence[Regime], steps: np.ndarray
+) -> list[tuple[float, float, str, str]]:
+    """Of each phase within the steps: where it begins and ends, its name and hue."""
+    first, last = float(steps[0]), float(steps[-1])
+    return [
+        (max(p.start, first), min(p.end, last), p.name, PHASES.get(p.name, "#ffffff"))
+        for p in phases
+        if p.start < last and p.end > first
+    ]
 
 
 def _panels() -> Any:

@@ -5,6 +5,7 @@ of samples and the batch size are numbers that it is given, so that points can b
 and sliders moved, without compiling anything anew.
 """
 
+import functools
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -16,6 +17,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from penchant import LinearClassification
 from penchant.explorer._state import Point
 from penchant.problems import losses
+from penchant.training import batching
 from penchant.training.batching import AbstractBatching, Batches, Step
 
 Steps = Int[Array, " t"]
@@ -24,9 +26,17 @@ ROOMS = (32, 128)
 """Numbers of samples for which programs are compiled."""
 
 
+ORDERS = tuple(batching.ORDERS)
+"""Orders of the samples, by the numbers that a compiled loop is given."""
+
+
 def room_for(samples: int) -> int:
     """The smallest room that holds so many samples."""
     return next(room for room in ROOMS if room >= samples)
+
+
+def _number_of(order: str | Array) -> Array:
+    return jnp.asarray(ORDERS.index(order)) if isinstance(order, str) else order
 
 
 class Padded(AbstractBatching):
@@ -38,12 +48,12 @@ class Padded(AbstractBatching):
     Args:
         size: Samples in a batch, a number that is not compiled in.
         count: Samples that there are; those after them only pad.
-        order: `cyclic`, `shuffled` or `replacement`.
+        order: Its number in `ORDERS`, which is not compiled in either.
     """
 
     size: Int[Array, ""]
     count: Int[Array, ""]
-    order: str = eqx.field(static=True)
+    order: Int[Array, ""] = eqx.field(converter=_number_of)
 
     def steps_per_epoch(self, samples: int) -> int:
         """1, which makes tables as wide as a batch can be."""
@@ -54,30 +64,32 @@ class Padded(AbstractBatching):
     ) -> Batches:
         step = start + jnp.arange(length)
         place = jnp.arange(samples)[None, :]
-        if self.order == "replacement":
-            column, orders = place, self._drawn(key, step, samples)
-        else:
-            per_epoch = -(-self.count // self.size)
-            column = (step % per_epoch)[:, None] * self.size + place
-            orders = self._orders(key, step // per_epoch, samples)
-        inside = place < self.size
-        if self.order != "replacement":
-            inside = inside & (column < self.count)
+        per_epoch = -(-self.count // self.size)
+        within_epoch = (step % per_epoch)[:, None] * self.size + place
+        drawn = self.order == ORDERS.index("replacement")
+        column = jnp.where(drawn, place, within_epoch)
+        ways = self._cyclic, self._shuffled, self._drawn
+        orders = jax.lax.switch(
+            self.order, [functools.partial(way, key, step, samples) for way in ways]
+        )
+        inside = (place < self.size) & (drawn | (column < self.count))
         # what pads is the batch's own first sample: another's loss would set the scale
         column = jnp.where(inside, column, column[:, :1])
-        column = jnp.broadcast_to(column, (length, samples))
         rows = jnp.take_along_axis(orders, column, axis=1)
-        within = jnp.broadcast_to(inside, (length, samples)).astype(float)
-        share = within / jnp.sum(within, axis=1, keepdims=True)
-        return Batches(rows.astype(jnp.int32), share)
+        share = inside.astype(float)
+        return Batches(rows, share / jnp.sum(share, axis=1, keepdims=True))
 
-    def _orders(self, key: PRNGKeyArray, epoch: Steps, samples: int) -> Array:
+    def _cyclic(self, key: PRNGKeyArray, step: Steps, samples: int) -> Array:
         """The order of the samples in each step's epoch, `(t, n)`."""
-        if self.order == "cyclic":
-            return jnp.broadcast_to(jnp.arange(samples), (len(epoch), samples))
-        return jax.vmap(lambda e: self._order(jax.random.fold_in(key, e), samples))(
-            epoch
-        )
+        del key
+        order = jnp.arange(samples, dtype=jnp.int32)
+        return jnp.broadcast_to(order, (len(step), samples))
+
+    def _shuffled(self, key: PRNGKeyArray, step: Steps, samples: int) -> Array:
+        """The same, as `Shuffled` draws it."""
+        epoch = step // -(-self.count // self.size)
+        order = lambda e: self._order(jax.random.fold_in(key, e), samples)
+        return jax.vmap(order)(epoch)
 
     def _order(self, key: PRNGKeyArray, samples: int) -> Array:
         """As `Shuffled` draws it: ranks of random words, of those there are."""
@@ -85,10 +97,11 @@ class Padded(AbstractBatching):
         place = jnp.arange(samples)
         earlier = (words[None, :] == words[:, None]) & (place[None, :] < place[:, None])
         ahead = (words[None, :] < words[:, None]) | earlier
-        return jnp.sum(ahead & (place < self.count)[None, :], axis=1)
+        rank = jnp.sum(ahead & (place < self.count)[None, :], axis=1)
+        return rank.astype(jnp.int32)
 
     def _drawn(self, key: PRNGKeyArray, step: Steps, samples: int) -> Array:
-        """As `WithReplacement` draws them."""
+        """Samples as `WithReplacement` draws them."""
         return jax.vmap(
             lambda t: jax.random.randint(
                 jax.random.fold_in(key, t), (samples,), 0, self.count, jnp.int32

@@ -14,10 +14,10 @@ from penchant import NoMarginError
 from penchant.explorer import _tables as tables
 from penchant.explorer._code import code
 from penchant.explorer._compute import Shown, compute
-from penchant.explorer._features import Features
+from penchant.explorer._features import SHARE, Features
 from penchant.explorer._figure import png, svg
 from penchant.explorer._landscapes import Landscape
-from penchant.explorer._plots import Bars, Ground, Paths, Plane
+from penchant.explorer._plots import WIDTH, Bars, Ground, Paths, Plane
 from penchant.explorer._presets import PRESETS, Preset
 from penchant.explorer._state import (
     DATA,
@@ -104,14 +104,16 @@ class Page:
         self._make()
         self._say(note)
         self._arrange()
+        if self._document is not None and not wait:
+            # a browser tells its address once it is there, after what is set before
+            panel.state.onload(self._address)
         self.ask()
 
     # what is on the page
 
     def _make(self) -> None:
         self.plane = Plane(self.state.points)
-        self.paths = Paths("share of the largest margin")
-        self.alignments = Paths("alignment")
+        self.paths, self.alignments = Paths(), Paths()
         self.bars = Bars()
         self.ground = Ground((self.state.x, self.state.y))
         html = functools.partial(panel.pane.HTML, stylesheets=[STYLE])
@@ -240,7 +242,10 @@ class Page:
         plots: list[Any] = {
             "features": [self.plane.plot, *below, self.paths.plot],
             "weights": [
-                panel.FlexBox(*map(_whole, self.bars.root)),
+                panel.Row(
+                    *(panel.pane.Bokeh(p, width=WIDTH) for p in self.bars.root),
+                    styles={"flex-wrap": "wrap", "max-width": "100%"},
+                ),
                 *below,
                 self.paths.plot,
                 self.alignments.plot,
@@ -249,15 +254,19 @@ class Page:
         }[view]
         self.picture[:] = [_whole(plot) for plot in plots]
         takes = self.state.options
+        toy = view == "landscape" and self.state.landscape != "pair"
         sliders = [
             self.ladders[name]
             for name in LADDERS
             if name not in ("b1", "b2", "eps", "noise")
             or name in takes
             or (name == "b1" and "momentum" in takes)
-            or (name == "noise" and view == "landscape")
+            or (name == "noise" and toy)
         ]
-        words = ["rule", *(["polar"] if "polar" in takes else []), "order", "loss"]
+        if toy:  # a single sample, and a loss of its own
+            sliders.remove(self.ladders["batch"])
+        words = ["rule", *(["polar"] if "polar" in takes else [])]
+        words += [] if toy else ["order", "loss"]
         own: list[Any] = {
             "features": [self.words["bias"], *self._points_controls()],
             "weights": [],
@@ -296,8 +305,8 @@ class Page:
 
     def turn_to(self, state: State) -> None:
         """Show this state."""
-        laid = state.view, state.rule
-        new = laid != (self.state.view, self.state.rule)
+        laid = state.view, state.rule, state.landscape
+        new = laid != (self.state.view, self.state.rule, self.state.landscape)
         self.state = state
         self._echo()
         if new:
@@ -488,9 +497,7 @@ class Page:
         finally:
             self._quiet = False
         self.numbers.object = f'<div class="wide">{table}</div>'
-        self.status.object = (
-            f'<p role="status">computed in {1000 * shown.seconds:.0f} ms</p>'
-        )
+        self.status.object = f'<p role="status">computed in {_spent(shown.seconds)}</p>'
         self.python.object = (
             "<details><summary>The Python that makes it</summary>"
             f"<pre tabindex='0'>{escape(code(self.state))}</pre></details>"
@@ -499,13 +506,15 @@ class Page:
     def _draw_view(self, shown: Shown) -> str:
         if isinstance(shown, Features):
             self.plane.show(shown)
-            self.paths.show(shown.steps, shown.shares, shown.record)
+            self.paths.show(shown.steps, *shown.course, shown.record, shown.phases)
             return tables.features(shown)
         if isinstance(shown, Weights):
             if self.bars.show(shown):
                 self._lay()
-            self.paths.show(shown.steps, shown.shares, shown.record)
-            self.alignments.show(shown.steps, shown.alignments, shown.record)
+            self.paths.show(shown.steps, SHARE, shown.shares, shown.record)
+            self.alignments.show(
+                shown.steps, "alignment", shown.alignments, shown.record
+            )
             return tables.weights(shown)
         assert isinstance(shown, Landscape)
         self.ground.show(shown)
@@ -533,6 +542,10 @@ def _start_of(view: str, state: State) -> dict[str, Any]:
         for field in dataclasses.fields(State)
         if field.name not in ("points", "bias", "view")
     } | {"data": state.data if view == "weights" else first.data}
+
+
+def _spent(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _whole(plot: Any) -> Any:

@@ -1,5 +1,6 @@
 """The pictures of a page, in Bokeh: made once, and given new numbers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from penchant import plotting
 from penchant.explorer._features import Features
 from penchant.explorer._figure import (
     HUES,
+    bands,
     boundary,
     columns,
     minimisers,
@@ -27,11 +29,15 @@ from penchant.explorer._figure import (
 from penchant.explorer._landscapes import WINDOWS, Landscape
 from penchant.explorer._state import Point
 from penchant.explorer._weights import Weights
+from penchant.theory import Regime
 
 INK, FAINT, GRID = "#1b1d22", "#6b7078", "#d9dce1"
 CLASSES = {1: ("#1b1d22", "circle"), -1: ("#8a3ffc", "triangle")}
 LINES = ("ℓ1", "ℓ2", "ℓ∞", "minimiser", "run")
-NORMS = ("ℓ1", "ℓ2", "ℓ∞", "nuclear", "spectral")
+WIDTH = 88
+"""Pixels across one picture of weights."""
+
+FOLLOWED = ("ℓ1", "ℓ2", "ℓ∞", "nuclear", "spectral", "run")
 BASIN_HUES = ("#d9dce1", "#9ecae9", "#f7c49a")
 OFTEN = 60
 """Milliseconds between two messages of a point that is dragged."""
@@ -192,16 +198,15 @@ def _rows(points: tuple[Point, ...]) -> dict[str, Any]:
 class Paths:
     """A number a norm along the run, and where the time slider stands."""
 
-    def __init__(self, title: str, low: float = 0.0):
+    def __init__(self, low: float = 0.0):
         self.plot = _frame(
             height=260,
             x_axis_type="log",
             y_range=Range1d(start=low, end=1.04),
             max_width=560,
             x_axis_label="steps",
-            y_axis_label=title,
         )
-        self.lines = {name: Source(data={"x": [], "y": []}) for name in NORMS}
+        self.lines = {name: Source(data={"x": [], "y": []}) for name in FOLLOWED}
         self.drawn = {
             name: self.plot.line(
                 "x",
@@ -213,13 +218,47 @@ class Paths:
             )
             for name, source in self.lines.items()
         }
+        self.bands = Source(data={name: [] for name in ("left", "right", "hue")})
+        self.plot.quad(
+            left="left",
+            right="right",
+            bottom=low,
+            top=1.04,
+            source=self.bands,
+            fill_color="hue",
+            line_color=None,
+            level="underlay",
+        )
+        self.words = Source(data={name: [] for name in ("left", "name")})
+        self.plot.text(
+            "left",
+            low,
+            text="name",
+            source=self.words,
+            x_offset=4,
+            y_offset=-4,
+            text_color=INK,
+            text_font_size="12px",
+        )
         self.now = Span(dimension="height", line_color=FAINT, line_dash="dashed")
         self.plot.add_layout(self.now)
         self.plot.add_tools(HoverTool(tooltips=[("step", "@x"), ("", "@y{0.0000}")]))
         _legend(self.plot)
 
-    def show(self, steps: np.ndarray, values: dict[str, np.ndarray], at: int) -> None:
-        """Draw these, with the record that the slider stands at."""
+    def show(
+        self,
+        steps: np.ndarray,
+        title: str,
+        values: dict[str, np.ndarray],
+        at: int,
+        phases: Sequence[Regime] = (),
+    ) -> None:
+        """Draw these, with the record that the slider stands at, and phases behind."""
+        spans = bands(phases, steps)
+        left, right, names, hues = zip(*spans, strict=True) if spans else [()] * 4
+        self.bands.data = {"left": left, "right": right, "hue": hues}
+        self.words.data = {"left": left, "name": names}
+        self.plot.yaxis.axis_label = title
         for name, source in self.lines.items():
             y = values.get(name)
             there = y is not None
@@ -265,7 +304,7 @@ class Bars:
                 plot = _frame(
                     title=name,
                     height=300,
-                    width=124,
+                    width=WIDTH,
                     sizing_mode="fixed",
                     x_range=Range1d(start=-1.05, end=1.05),
                     y_range=Range1d(start=h + 0.5, end=0.5),
@@ -277,8 +316,8 @@ class Bars:
             else:
                 plot = _frame(
                     title=name,
-                    width=124,
                     height=40 + 110 * h // k,
+                    width=WIDTH,
                     sizing_mode="fixed",
                     x_range=Range1d(start=0, end=k),
                     y_range=Range1d(start=0, end=h),
@@ -349,7 +388,7 @@ class Ground:
                 line_width=4 if name == "minimisers" else 2,
                 line_alpha=0.7 if name == "run" else 1.0,
             )
-        self.spots = Source(data={"x": [], "y": [], "name": []})
+        self.spots = Source(data={"x": [], "y": [], "name": [], "down": []})
         self.plot.scatter(
             "x",
             "y",
@@ -365,7 +404,9 @@ class Ground:
             text="name",
             source=self.spots,
             x_offset=-10,
-            y_offset=-9,
+            y_offset="down",
+            background_fill_color="white",
+            background_fill_alpha=0.8,
             text_color=INK,
             text_font_size="13px",
             text_align="right",
@@ -416,12 +457,13 @@ class Ground:
             "x": places[:, 0],
             "y": places[:, 1],
             "name": list(shown.spots),
+            "down": [26.0 if name == "least tr H" else -9.0 for name in shown.spots],
         }
         path = shown.paths["run"]
         at = min(shown.record, len(path) - 1)
         self.now.data = {"x": [path[at, 0]], "y": [path[at, 1]]}
         self.start.data = {"x": [shown.state.x], "y": [shown.state.y]}
         self.plot.xaxis.axis_label = (
-            "start: (first weight - second) / 2" if pair else "first weight"
+            "start: (first weight − second) / 2" if pair else "first weight"
         )
         self.plot.yaxis.axis_label = "third weight" if pair else "second weight"

@@ -1,5 +1,6 @@
 """The numbers under a picture, as HTML."""
 
+import math
 from html import escape
 
 import numpy as np
@@ -8,6 +9,7 @@ from penchant.explorer._features import Features
 from penchant.explorer._landscapes import Landscape
 from penchant.explorer._weights import Weights
 from penchant.pages import percent
+from penchant.theory import Regime
 
 LONGEST = 4
 """Weights that a cell writes out."""
@@ -25,7 +27,8 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _vector(w: np.ndarray) -> str:
-    return ", ".join(f"{v:.4f}".replace("-", "−") for v in np.ravel(w)[:LONGEST])
+    rounded = np.round(np.ravel(w)[:LONGEST].astype(float), 4) + 0.0  # no minus zero
+    return ", ".join(f"{v:.4f}".replace("-", "−") for v in rounded)
 
 
 def features(shown: Features) -> str:
@@ -56,7 +59,26 @@ def features(shown: Features) -> str:
     if shown.told is not None:
         told = f"<p>Theory foretells the largest {escape(shown.told)} margin.</p>"
     head = ("", "weights", "largest margin", "of it, the run has")
-    return told + _table(head, rows) + _now(int(shown.steps[shown.record]))
+    now = _now(int(shown.steps[shown.record]))
+    return told + _table(head, rows) + now + _phases(shown)
+
+
+def _phases(shown: Features) -> str:
+    """The phases that theory foretells, that of the slider's place in bold."""
+    if not shown.phases:
+        return ""
+    named = [
+        f"<b>{name}</b>" if phase is shown.phase else name
+        for phase in shown.phases
+        for name in [escape(_named(phase))]
+    ]
+    return f"<p data-row='phases'>By theory: {'; '.join(named)}.</p>"
+
+
+def _named(phase: Regime) -> str:
+    kind = "" if phase.norm is None else f" ({phase.norm.label})"
+    end = "on" if math.isinf(phase.end) else f"to {phase.end:,.0f}"
+    return f"{phase.name}{kind} from step {phase.start:,.0f} {end}"
 
 
 def _now(step: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import penchant as pn
+from penchant.explorer._features import check_finite
 from penchant.explorer._state import State
 
 VECTOR = (pn.norms.L1(), pn.norms.L2(), pn.norms.Linf())
@@ -81,7 +82,7 @@ def weights(state: State, given: pn.LinearClassification | None = None) -> Weigh
 
     Raises:
         NotSeparableError: If the data have no largest margin.
-        ValueError: If the work is more than a page does.
+        ValueError: If the work is more than a page does, or the run overflows.
     """
     begun = time.perf_counter()
     problem, held = data_of(state, given)
@@ -97,6 +98,7 @@ def weights(state: State, given: pn.LinearClassification | None = None) -> Weigh
         record=RECORDS,
         progress=False,
     )
+    check_finite(run)
     least = np.asarray(run.margins).min(axis=1)
     shares = {
         norm.label: least

@@ -231,6 +231,36 @@ def values(schedule: Schedule, t: jax.Array) -> jax.Array:
     return jax.vmap(lambda s: jnp.asarray(schedule(s), dtype=float))(t)
 
 
+def host_values(schedule: Schedule, t: np.ndarray) -> np.ndarray:
+    r"""$\eta_t$ at each of the whole numbers `t`, on the host.
+
+    Constants and power laws compile nothing; other schedules, which JAX evaluates, are
+    asked at numbers of steps that are powers of 2, so that few programs serve all.
+
+    Args:
+        schedule: As `as_schedule` gives it.
+        t: Whole numbers `(k,)`.
+
+    Raises:
+        TypeError: If `t` holds no numbers.
+    """
+    if not (isinstance(t, np.ndarray) and t.dtype.kind in "biuf"):
+        t = np.asarray(as_numbers("t", t))
+    if isinstance(schedule, Constant):
+        return np.full(t.shape, float(np.asarray(schedule.scale)))
+    if isinstance(schedule, Power):
+        scale, exponent, offset = (
+            float(np.asarray(v))
+            for v in (schedule.scale, schedule.exponent, schedule.offset)
+        )
+        return scale * (t.astype(float) + offset) ** -exponent
+    if not t.size:
+        return np.zeros(t.shape)
+    short = (1 << (t.size - 1).bit_length()) - t.size
+    filled = np.concatenate([t, np.full(short, t[-1])])
+    return np.asarray(values(schedule, jnp.asarray(filled)))[: t.size]
+
+
 def table(schedule: Schedule, start: Tree, length: int) -> jax.Array:
     r"""$\eta_t$ for `length` steps from `start`."""
     as_numbers("start", start)

@@ -21,7 +21,7 @@ from penchant.theory.descent._lemmas import (
 )
 from penchant.theory.descent._rules import as_descent
 from penchant.training import Trajectory
-from penchant.training.schedules import Schedule, as_schedule, values
+from penchant.training.schedules import Schedule, as_schedule, host_values
 
 
 class Guarantee(eqx.Module):
@@ -231,7 +231,7 @@ def _step_constants(
     schedule: Schedule, steps: int, c: Constants, momentum: Real
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""$\eta_s$ of every step, and $\alpha_s\eta_s+P_s$, at most about e^700."""
-    eta = np.asarray(values(schedule, jnp.arange(steps)))
+    eta = host_values(schedule, np.arange(steps))
     largest = np.full_like(eta, eta.max()) if c.uniform else eta
     alpha = 0.5 * c.R**2 * np.exp(np.minimum(c.R * largest, 700.0))
     beta = float(np.asarray(momentum))

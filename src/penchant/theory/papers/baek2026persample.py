@@ -18,7 +18,7 @@ from penchant.theory.per_sample._signum_gap import signum_gap
 from penchant.theory.regimes._adam_regimes import Pace, adam_regimes, course_of
 from penchant.theory.regimes._course import RegimeName
 from penchant.theory.regimes._decays import Decays
-from penchant.training.schedules import Constant, values
+from penchant.training.schedules import Constant, host_values
 
 HOLDS, FAILS, UNKNOWN = Verdict.HOLDS, Verdict.FAILS, Verdict.UNKNOWN
 
@@ -306,7 +306,7 @@ def _small_against_memory(setting: Setting, b: float, name: str) -> Assumption:
         verdict = HOLDS if kappa < 0.1 else FAILS if kappa > 1 else UNKNOWN
         return Assumption(statement, verdict, f"κ = {kappa:.2g} at every step")
     t = np.concatenate([[0], np.unique(np.rint(np.geomspace(1, 1e9, 2000)))])
-    kappa = np.asarray(values(schedule, jnp.asarray(t))) * longest / (1.0 - b)
+    kappa = host_values(schedule, t) * longest / (1.0 - b)
     large = np.flatnonzero(kappa >= 0.1)
     if large.size == 0:
         return Assumption(statement, HOLDS, f"κ = {kappa[0]:.2g} at the first step")

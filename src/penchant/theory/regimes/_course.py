@@ -5,12 +5,11 @@ import math
 from collections.abc import Callable
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
 from penchant.theory.regimes._decays import Decays
 from penchant.theory.regimes._growth import adam_growth
-from penchant.training.schedules import Constant, Schedule, values
+from penchant.training.schedules import Constant, Schedule, host_values
 
 HORIZON = 10**9
 """No regime is looked for past this many steps."""
@@ -106,7 +105,7 @@ def course(
     )
     edges = np.concatenate([[int(at)], edges[edges > at]])
     begins, widths = edges[:-1], np.diff(edges).astype(float)
-    eta = np.asarray(values(schedule, jnp.asarray(begins))) if len(begins) else begins
+    eta = host_values(schedule, begins)
     # all at once for linear models, whose pull does not depend on m
     rates = adam_growth(gamma, eta, b1, b2) if degree == 1 and len(begins) else eta
     late = []
@@ -137,7 +136,7 @@ def course(
         a, b, c, d = (np.array(x) for x in zip(*late, strict=True))
         rows.append((a, b, c, d))
     t, m, log_root, r = (np.concatenate(x) for x in zip(*rows, strict=True))
-    last = float(np.asarray(values(schedule, jnp.asarray([max(steps - 1, 0)])))[0])
+    last = float(host_values(schedule, np.array([max(steps - 1, 0)]))[0])
     return Course(
         steps=t,
         nats=m,
@@ -175,32 +174,38 @@ def _update_by_update(
     eps = decays.eps
     log_eps = math.log(eps) if eps > 0 else -math.inf
     at = np.arange(count) * stride
-    # of a length that is a power of 2: few shapes, few programs
-    padded = np.arange(1 << max(count - 1, 0).bit_length()) * stride
-    eta = np.asarray(values(schedule, jnp.asarray(padded)))[:count] * stride
+    etas = (host_values(schedule, at) * stride).tolist()
     m = nats
     log_a = math.log(entry)
     # moments over the present gradient: M = mean e^{log g}, V = square e^{2 log g}
     mean = square = 0.0
     crossed = math.inf
-    told = np.empty((count, 3))
+    told = []
     gained = 0.0
-    for i in range(count):
+    for i, eta in enumerate(etas):
         shrunk = math.exp(min(gained, 300.0))  # g_{i-1} / g_i
         mean = b1 * mean * shrunk + (1.0 - b1)
         square = b2 * square * shrunk * shrunk + (1.0 - b2)
         log_g = log_a - m
         log_root = log_g + 0.5 * math.log(square)
         if decays.eps_inside:
-            log_below = 0.5 * np.logaddexp(2.0 * log_root, 2.0 * log_eps)
+            log_below = 0.5 * _log_of_sum(2.0 * log_root, 2.0 * log_eps)
         else:
-            log_below = np.logaddexp(log_root, log_eps)
-        gained = pull_at(m) * eta[i] * mean * math.exp(min(log_g - log_below, 300.0))
+            log_below = _log_of_sum(log_root, log_eps)
+        gained = pull_at(m) * eta * mean * math.exp(min(log_g - log_below, 300.0))
         if math.isinf(crossed) and log_root < log_eps:
             crossed = float(at[i])
         m += gained
-        told[i] = m, log_root, gained / stride
-    return at + float(stride), told[:, 0], told[:, 1], told[:, 2], crossed
+        told.append((m, log_root, gained / stride))
+    nats_at, roots, growth = np.array(told).reshape(-1, 3).T
+    return at + float(stride), nats_at, roots, growth, crossed
+
+
+def _log_of_sum(a: float, b: float) -> float:
+    r"""$\log(e^a+e^b)$, of numbers of Python; b may be minus infinity."""
+    if b == -math.inf:
+        return a
+    return max(a, b) + math.log1p(math.exp(-abs(a - b)))
 
 
 def throttled_until(
@@ -218,7 +223,7 @@ def throttled_until(
     if pull * last > bound and horizon < HORIZON:
         horizon = HORIZON
     t = np.unique(np.rint(np.geomspace(1, horizon + 1, GRID)).astype(np.int64)) - 1
-    eta = np.asarray(values(schedule, jnp.asarray(t)))
+    eta = host_values(schedule, t)
     large = np.flatnonzero(pull * eta > bound)
     if large.size == 0:
         return 0.0

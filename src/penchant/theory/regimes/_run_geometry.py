@@ -3,7 +3,6 @@
 import math
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import check_count, check_instance, check_number
@@ -13,7 +12,7 @@ from penchant.optimizers import AbstractOptimizer, Character
 from penchant.theory._prediction import Assumption, Verdict
 from penchant.theory.regimes._course import Course, RegimeName, course
 from penchant.theory.regimes._decays import Decays
-from penchant.training.schedules import Constant, Power, as_schedule, values
+from penchant.training.schedules import Constant, Power, as_schedule, host_values
 
 DIGITS = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24}
 DIGITS["float64"] = 2.0**-53
@@ -150,7 +149,7 @@ def run_geometry(
     log_eps = math.log(eps) if eps > 0 else -math.inf
     share = _share(float(seen.log_root[-1]), log_eps, decays.eps_inside)
     wall = seen.reaches(wall_nats)
-    eta = float(np.asarray(values(schedule, jnp.asarray([steps - 1])))[0])
+    eta = float(host_values(schedule, np.array([steps - 1]))[0])
     most = min(r, -0.5 * math.log(b2))
     memory = (pull * eta / most) ** 2 / (1.0 - b2) if r > 0 else math.inf
     progress = m / -log_eps if log_eps < 0 and eps > 0 else math.nan
