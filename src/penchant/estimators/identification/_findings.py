@@ -159,6 +159,7 @@ class _Tally:
         return found
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def ask(box: AbstractBox, seed: int) -> Findings:
     """Every test, with the gradients that a seed draws.
 

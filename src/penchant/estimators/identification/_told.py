@@ -102,8 +102,8 @@ def tell(
             told.append(f"In {form.name} its steps are others at every scale.")
         elif form.low > 2.0 * SCALES[0]:
             told.append(
-                f"In {form.name} steps are others below |g| = {form.low:.0g}: its "
-                "memory underflows."
+                f"In {form.name} steps are others below |g| = {form.low:.0g}: numbers "
+                "in it underflow."
             )
     return tuple(told)
 
