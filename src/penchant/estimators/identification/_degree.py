@@ -219,7 +219,7 @@ def threshold(
     if abs(ratio - 1.0) < 1e-6:
         under = inverse(scale / 2.0) / (alpha * Q)
         over = inverse(2.0 * scale) / (alpha * (2.0 * scale) ** (2.0 * p))
-        if max(abs(under - 1.0), abs(over - 1.0)) > 1e-6:
+        if max(abs(under - 1.0), abs(over - 1.0)) > 0.3:
             return None
         return Threshold("clip" if scale > FLOOR else "floor", scale, 0.0, 0.0)
     most, least = max(2.0, 2.0**p), min(2.0, 2.0**p)

@@ -69,13 +69,10 @@ def polar() -> Any:
 
 
 def unit_length() -> Any:
-    """The gradient divided by its length, without the $10^{-6}$ optax adds to that.
-
-    With it the rule is gradient descent once gradients are smaller, as `identify` says.
-    """
+    """The gradient divided by its length."""
     import optax
 
-    return optax.chain(optax.normalize_by_update_norm(eps=0.0), optax.sgd(1.0))
+    return optax.chain(optax.normalize_by_update_norm(), optax.sgd(1.0))
 
 
 def signs() -> Any:
