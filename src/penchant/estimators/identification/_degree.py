@@ -97,7 +97,7 @@ def degree(box: AbstractBox, seed: int) -> Degree:
     G = generic(box.shape, seed)
     length = lambda s: float(np.linalg.norm(box.first(s * G)))
     found = read(SCALES, np.array([length(s) for s in SCALES]))
-    if found.degree is not None and found.high < 1.0:
+    if found.degree is not None and found.high < 1.0 and found.breaks is None:
         near = read(FINE, np.array([length(s) for s in FINE]))
         seen = near.degree is not None and near.high > 1.0
         return dataclasses.replace(
