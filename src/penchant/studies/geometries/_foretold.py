@@ -50,7 +50,7 @@ def foretold(preset: Preset | Sizes = Preset.QUICK, seed: int = 0) -> Figure:
 
     With unit rows among the rules, three of twelve lines miss at seed 0: after ten
     thousand steps they are .016 to .022 of the $\ell_2$ margin ahead of steps of unit
-    length, which have reached .93 to .94 of their own. More steps don't mend that: after
+    length, which have reached .93 to .94 of their own. More steps don't help: after
     sixty thousand it is .94 to .95 still. optax adds $10^{-6}$ to the length it divides
     by, so where gradients are smaller the rule is no longer of unit length, as
     `identify` says of it.
