@@ -555,7 +555,7 @@ def torch_rules():
 
 
 def held_out():
-    """Constants that nothing was tuned on, but Yogi's .97: its search once missed that."""
+    """Constants that nothing was tuned on but Yogi's .97: its search once missed it."""
     return {
         "adam": Truth(
             lambda: optax.adam(7e-3, 0.83, 0.977, eps=3e-7),

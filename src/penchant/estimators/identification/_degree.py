@@ -15,6 +15,9 @@ SCALES = 2.0 ** np.arange(-66.0, 67.0, 3.0)
 
 Powers of two: in few digits too, a gradient is then multiplied exactly."""
 
+FINE = 2.0 ** np.arange(-12.0, 18.0)
+"""Sizes of gradients as in training, where narrow formats have their few decades."""
+
 DEEP = 1e-60
 """A scale below all of them, whose square is still a number."""
 
@@ -52,10 +55,31 @@ class Degree:
         if self.breaks is not None:
             return max(1e-4 * self.high, math.sqrt(self.low * self.high))
         if self.below is None or self.degree is None:
-            return 1.0 if self.low <= 1.0 <= self.high else math.sqrt(self.low)
+            if self.low <= 1.0 <= self.high:
+                return 1.0
+            return math.sqrt(self.low * (self.high if self.low > 1.0 else 1.0))
         # a straight part that ends at low: as far above it as there is room
         far = self.low * clearance(self.degree) / 10.0
         return max(1.0, min(far, self.high / 1e3))
+
+    def leaves(self, *, low: bool) -> float | None:
+        """Where a length is half or twice what its degree says; None: at no scale."""
+        if self.degree is None:
+            return None
+        x = np.log(self.scales)
+        with np.errstate(divide="ignore"):
+            y = np.log(self.lengths) - self.degree * x
+        middle = 0.5 * (math.log(self.low) + math.log(self.high))
+        i = int(np.argmin(np.abs(x - middle)))
+        step = -1 if low else 1
+        for k in range(i, len(x) if step > 0 else -1, step):
+            off = abs(y[k] - y[i])
+            if not off <= math.log(2.0):
+                before = abs(y[k - step] - y[i])
+                share = (math.log(2.0) - before) / (off - before)
+                share = share if math.isfinite(share) and math.isfinite(off) else 0.5
+                return float(np.exp(x[k - step] + share * (x[k] - x[k - step])))
+        return None
 
 
 def clearance(degree: float) -> float:
@@ -66,11 +90,24 @@ def clearance(degree: float) -> float:
 def degree(box: AbstractBox, seed: int) -> Degree:
     """The first step over forty decades of one gradient.
 
-    And at 1e-60, where nothing is straight beneath: small powers bend slowly.
+    And at 1e-60, where nothing is straight beneath: small powers bend slowly. Where
+    nothing is straight at sizes as in training, those are looked at closely: what holds
+    far below them alone, as where a narrow format has lost its memory, is no degree.
     """
     G = generic(box.shape, seed)
     length = lambda s: float(np.linalg.norm(box.first(s * G)))
     found = read(SCALES, np.array([length(s) for s in SCALES]))
+    if found.degree is not None and found.high < 1.0 and found.breaks is None:
+        near = read(FINE, np.array([length(s) for s in FINE]))
+        seen = near.degree is not None and near.high > 1.0
+        return dataclasses.replace(
+            found,
+            degree=near.degree if seen else None,
+            error=near.error if seen else math.nan,
+            low=near.low if seen else math.nan,
+            high=near.high if seen else math.nan,
+            below=None,
+        )
     if found.degree is None or found.below is not None or abs(found.degree - 1.0) < 0.1:
         return found
     least, more = length(DEEP), length(10.0 * DEEP)
@@ -139,7 +176,8 @@ class Threshold:
 
     The gain of a step is $1/h(s)=\alpha\,[(s^2+E_1)^p+E_2]$: `inside` is $E_1$,
     `outside` $E_2$, in the units of gradients as if $v=s^2$; `kind` says "eps", or
-    where the corner is sharp, the step being the smaller of two, "clip"; "floor" if
+    where the corner is sharp, the step being the smaller of two, "clip", or "bound"
+    if it is steps that are clipped, memory and all; "floor" if
     that is far below the gradients of any training, at less than `FLOOR`. `scale` is
     where both parts are equal.
     """
@@ -157,7 +195,7 @@ def threshold(
 
     Three scales tell: far below, far above, and exactly where the two parts are equal,
     where $\varepsilon$ outside halves the step, inside divides it by $2^p$, and a clip
-    leaves it.
+    leaves it; half as far and twice as far then tell a clip from a jump, which is none.
     """
     if found.degree is None or found.below is None or abs(found.below - 1.0) > 1e-3:
         return None
@@ -179,6 +217,10 @@ def threshold(
         return None
     ratio = inverse(scale) / (alpha * Q)
     if abs(ratio - 1.0) < 1e-6:
+        under = inverse(scale / 2.0) / (alpha * Q)
+        over = inverse(2.0 * scale) / (alpha * (2.0 * scale) ** (2.0 * p))
+        if max(abs(under - 1.0), abs(over - 1.0)) > 0.3:
+            return None
         return Threshold("clip" if scale > FLOOR else "floor", scale, 0.0, 0.0)
     most, least = max(2.0, 2.0**p), min(2.0, 2.0**p)
     if not least - 1e-6 <= ratio <= most + 1e-6:
@@ -198,3 +240,13 @@ def threshold(
     else:
         share: Any = brentq(lambda x: at(x) - ratio, 0.0, 1.0, xtol=1e-14)
     return Threshold("eps", scale, (share * Q) ** (1.0 / p), (1.0 - share) * Q)
+
+
+def bounds_steps(
+    box: AbstractBox, limit: Threshold, seed: int, *, matrix: bool
+) -> bool:
+    """Whether a clip comes after the memory: gradients below it add up to more."""
+    G = flat(box.shape, seed, matrix=matrix)
+    last = lambda s: box.run([s * G] * 24)[-1] / s
+    small, large = last(1e-3 * limit.scale), last(0.9 * limit.scale)
+    return float(np.linalg.norm(large - small)) > 1e-3 * float(np.linalg.norm(small))

@@ -11,6 +11,7 @@ from penchant.estimators.identification._coupling import Coupling, coupling
 from penchant.estimators.identification._degree import (
     Degree,
     Threshold,
+    bounds_steps,
     degree,
     threshold,
 )
@@ -158,6 +159,7 @@ class _Tally:
         return found
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def ask(box: AbstractBox, seed: int) -> Findings:
     """Every test, with the gradients that a seed draws.
 
@@ -198,6 +200,8 @@ def _all(
     limit = threshold(box, found, seed, matrix=early.matrix)
     tally("threshold", limit)
     if limit is not None and limit.kind == "clip":
+        if bounds_steps(box, limit, seed, matrix=early.matrix):
+            limit = dataclasses.replace(limit, kind="bound")
         # what clips is another rule below: that one is looked at
         found = dataclasses.replace(found, degree=found.below, below=None)
         scale = 1e-3 * limit.scale
@@ -305,16 +309,24 @@ def _warm(box: AbstractBox, seed: int) -> str:
 
 
 def _rounding(box: AbstractBox, scale: float, seed: int) -> float:
-    """How coarse a rule computes: second differences, which smooth maps do not have."""
+    """How coarse a rule computes: second differences, which smooth maps do not have.
+
+    Those of a map that bends are four times as large over twice the distance.
+    """
     G = scale * generic(box.shape, seed)
     noise = np.random.default_rng(seed + 5).standard_normal(G.shape)
     u = box.first(G)
     size = float(np.linalg.norm(u))
+
+    def second(step: float) -> float:
+        up, down = (box.first(G * (1.0 + s * step * noise)) for s in (1.0, -1.0))
+        return float(np.linalg.norm(up + down - 2.0 * u)) / size
+
     coarse = 0.0
     for step, smooth in ((1e-4, 1e-5), (1e-6, 1e-8)):
-        up, down = (box.first(G * (1.0 + s * step * noise)) for s in (1.0, -1.0))
-        second = float(np.linalg.norm(up + down - 2.0 * u)) / size
-        coarse = max(coarse, second if second > smooth else 0.0)
+        seen = second(step)
+        if seen > smooth and abs(second(2.0 * step) / seen - 4.0) > 0.2:
+            coarse = max(coarse, seen)
     return coarse
 
 

@@ -40,6 +40,8 @@ def norm_of(
         return None, None
     p = _exponent(power)
     ends = (p, p) if power.exact else power.between
+    if found.degree.degree == 1.0 and not power.exact:
+        ends = None  # a linear map that is no power has no exponents
     straight = normalised or abs((found.degree.degree or 0.0) - 1.0) < 1e-6
     if family == "unitarily invariant":
         if not straight:
@@ -53,17 +55,29 @@ def norm_of(
             return Linf(), ends
         return kind(lp(p), _over(box, found, lp(p), seed)), ends
     if family in ("entry-wise", "jointly normalised", "permutation-invariant"):
-        if math.isinf(p) and power.alpha > -1e-6:
-            return Linf(), ends
+        if math.isinf(p) and power.alpha > -found.tolerance:
+            # what few digits inside the rule do to signs is no power
+            return Linf(), (p, p) if abs(power.alpha) <= found.tolerance else ends
         if power.alpha < 0:
             return None, None
         whole = coupling.factor or not normalised
         unit = normalised and coupling.factor
         linear = abs(power.alpha - 1.0) < 1e-6
         if linear and whole:
-            return L2(), ends
+            return (L2(), ends) if _along(box, found, seed) else (None, None)
         return (lp(p), ends) if unit else (None, ends)
     return None, None
+
+
+def _along(box: AbstractBox, found: Findings, seed: int) -> bool:
+    """Whether first steps are the gradient's multiples, up or down."""
+    for i in range(4):
+        g = generic(box.shape, seed + i)
+        u = box.first(found.scale * g)
+        share = abs(float(np.sum(u * g))) / float(np.linalg.norm(u) * np.linalg.norm(g))
+        if not share > 1.0 - found.tolerance:
+            return False
+    return True
 
 
 def _exponent(power: Power) -> float:

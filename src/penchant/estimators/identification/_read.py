@@ -40,7 +40,8 @@ def read(box: AbstractBox, name: str, found: Findings, seed: int) -> Identificat
     decay, coupled, decay_grade = _decay(
         found, unit if replay.known or box.declares else None
     )
-    grades, why = _grades(found, replay, normalised, decay_grade)
+    uphill = tight is not None and tight.median < 0
+    grades, why = _grades(found, replay, normalised, decay_grade, uphill=uphill)
     known = lambda field, value: value if grades[field] == MEASURED else None
     told = tell(
         found, norm, between, tight, normalised, steepest, replay, decay, coupled
@@ -96,12 +97,19 @@ def _factor(
 
 
 def _grades(
-    found: Findings, replay: Replay, normalised: bool | None, decay: Evidence
+    found: Findings,
+    replay: Replay,
+    normalised: bool | None,
+    decay: Evidence,
+    *,
+    uphill: bool,
 ) -> tuple[Grades, dict[str, str]]:
     """The evidence of every field, and for the unknown ones the reason."""
     loose = "" if found.weights is None else LOOSE.get(found.weights.kind, "")
     if found.drift >= AGREES:
         loose = loose or "it moves weights whose gradients are 0"
+    if uphill:
+        loose = loose or "it steps up the gradient"
     memories = loose or _memories(found, replay)
     first = memories
     if replay.first is not None and (replay.law is not None or replay.odd_eps):

@@ -25,7 +25,7 @@ def tell(
     coupled: float | None,
 ) -> tuple[str, ...]:
     """What was found, a sentence each; the first says what the rule is."""
-    head = [_geometry(found, steps, tight, normalised, replay)]
+    head = [_geometry(found, steps, between, tight, normalised, replay)]
     if replay.law is not None:
         head += _law(replay.law)
     elif replay.agrees:
@@ -38,7 +38,8 @@ def tell(
     elif limit is not None and limit.kind == "floor":
         head.append(f"its divisor has a floor at |g| = {limit.scale:.1g}")
     elif limit is not None:
-        head.append(f"clips gradients above |g| = {limit.scale:.3g}")
+        what = "gradients" if limit.kind == "clip" else "steps"
+        head.append(f"clips {what} above |g| = {limit.scale:.3g}")
     if decay is not None:
         head.append(f"decoupled decay {decay:.6g}")
     if coupled is not None:
@@ -83,13 +84,15 @@ def tell(
         told.append("Its first steps are of another kind than those after them.")
     if found.degree.breaks is not None:
         told.append(_break(found))
+    told += _elsewhere(found)
     if found.dead == "moves":
         told.append("A coordinate whose gradient is always 0 moves.")
     elif found.dead.startswith("is not"):
         told.append("A coordinate whose gradient is always 0 gets 0/0.")
     if found.rounding > 0:
         told.append(
-            f"It computes in few digits: steps are smooth to {found.rounding:.1g}."
+            "It computes in few digits, or makes rounding large: steps are smooth to "
+            f"{found.rounding:.1g}."
         )
     told += _coupled(found)
     for form in found.formats:
@@ -99,8 +102,8 @@ def tell(
             told.append(f"In {form.name} its steps are others at every scale.")
         elif form.low > 2.0 * SCALES[0]:
             told.append(
-                f"In {form.name} steps are others below |g| = {form.low:.0g}: its "
-                "memory underflows."
+                f"In {form.name} steps are others below |g| = {form.low:.0g}: numbers "
+                "in it underflow."
             )
     return tuple(told)
 
@@ -121,6 +124,23 @@ def _coupled(found: Findings) -> list[str]:
     return [f"Arrays are coupled: {' and '.join(told)} steps of the others."]
 
 
+def _elsewhere(found: Findings) -> list[str]:
+    """Where lengths leave the line of their degree, with no ε or clip that says so."""
+    seen = found.degree
+    if found.threshold is not None or seen.breaks is not None:
+        return []
+    if seen.degree is None:
+        return ["Lengths of steps are of no one degree at gradients of size 1."]
+    told = []
+    for word, low in (("Below", True), ("Above", False)):
+        end = seen.leaves(low=low)
+        if end is not None:
+            told.append(f"{word} about |g| = {end:.1g} steps are others")
+    if seen.below is not None and told and told[0].startswith("Below"):
+        told[0] += f", of degree {seen.below:.3g} in the gradient"
+    return [f"{line}." for line in told]
+
+
 def _break(found: Findings) -> str:
     """What changes where lengths leave one straight part for another."""
     at = found.degree.breaks
@@ -137,19 +157,33 @@ def _break(found: Findings) -> str:
 def _geometry(
     found: Findings,
     steps: AbstractNorm | None,
+    between: tuple[float, float] | None,
     tight: Tightness | None,
     normalised: bool | None,
     replay: Replay,
 ) -> str:
+    descent = "ascent" if tight is not None and tight.median < 0 else "descent"
     if steps is None:
         degree = found.degree.degree
         size = "" if degree is None else f", of degree {degree:.4g} in the gradient"
-        return f"{found.family} steps in no norm that has a name{size}"
+        family = found.family
+        steps_of = f"{family} steps"
+        if family == "unknown":
+            steps_of = "steps of no family known here,"
+        if between is not None and between[0] == between[1] < math.inf:
+            kind = "Schatten-" if found.matrix else "ℓ"
+            return f"{steps_of} along the steepest of {kind}{between[0]:.4g}{size}"
+        return f"{steps_of} in no norm that has a name{size}"
     if isinstance(steps, L2) and not normalised:
-        return "gradient descent" if replay.agrees else "steps along the gradient"
+        if replay.agrees:
+            return f"gradient {descent}"
+        way = "along" if descent == "descent" else "up"
+        return f"first steps {way} the gradient"
     gap = math.nan if tight is None else 1.0 - tight.worst
+    if tight is not None and descent == "ascent":
+        gap = 1.0 + tight.median
     exact = "exactly" if gap < EXACT else f"to {gap:.1g}"
-    kind = f"{steps.label} steepest descent ({exact})"
+    kind = f"{steps.label} steepest {descent} ({exact})"
     if not replay.agrees:
         kind = f"first steps as of {kind}"
     elif replay.second is not None or replay.odd_eps:
