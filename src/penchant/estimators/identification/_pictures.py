@@ -37,6 +37,9 @@ def over_scale(
             ax.text(limit.scale, np.max(curve.lengths[good]), f" {word}", va="top")
         ax.set_xscale("log")
         ax.set_yscale("log")
+        least, most = curve.lengths[good].min(), curve.lengths[good].max()
+        if most < 10.0 * least:  # ticks that differ, where lengths hardly do
+            ax.set_ylim(least / 10.0, most * 10.0)
         ax.set_xlabel("size of the gradient")
         ax.set_ylabel("length of a step")
     return ax
