@@ -38,6 +38,7 @@ class Kind(enum.StrEnum):
     STALE = "stale"
     PROBE_SIZE = "probe-size"
     CHANGED = "changed"
+    SHARED = "shared"
 
     def __repr__(self) -> str:
         return repr(self.value)

@@ -261,3 +261,31 @@ def test_an_optimizer_without_hooks_is_stepped_by_hand():
     seen = watch.reading().recording
     assert watch.now == 11
     assert seen.last("root_trace") is not None
+
+
+def test_tied_weights_in_two_optimizers_are_decayed_twice_and_said():
+    torch.manual_seed(0)
+    X, y = letters()
+    model = Attention(64, tied=True)
+    inner = [p for n, p in model.named_parameters() if n != "embed.weight"]
+    rules = [
+        torch.optim.AdamW([model.embed.weight], lr=1e-3, weight_decay=0.1),
+        torch.optim.AdamW([*inner, model.out.weight], lr=1e-3, weight_decay=0.2),
+    ]
+    watch = pn.torch.watch(model, rules)
+    for _ in range(12):
+        for rule in rules:
+            rule.zero_grad()
+        of_letters(model, (X, y)).backward()
+        for rule in rules:
+            rule.step()
+    worst = watch.finish().findings[0]
+    assert worst.kind == "decay"
+    assert "embed.weight is stepped by groups" in worst.headline
+    assert "2 times, 0.1 and 0.2" in worst.headline
+
+
+def test_tied_weights_in_one_group_are_stepped_once():
+    model = Attention(64, tied=True)
+    watch = pn.torch.watch(model, torch.optim.AdamW(model.parameters(), lr=1e-3))
+    assert watch.recorder.recording().run["shared"] == []

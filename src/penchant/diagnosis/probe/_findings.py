@@ -77,6 +77,7 @@ def findings(seen: Recording) -> list[Finding]:
         for rule in OF_RUNS:
             found += rule(seen, side)
     found += _changes(seen)
+    found += _shared(seen)
     return sorted(found, key=lambda one: -one.severity)
 
 
@@ -102,6 +103,16 @@ def _broken(seen: Recording, name: str, about: Line) -> Iterator[Finding]:
         )
 
 
+def rounds(kept: Estimate, applied: Estimate, nominal: float) -> bool:
+    """Whether steps shrink weights otherwise than decay as stored does.
+
+    In a coarse format a step is rounded to whole spacings, which are half as wide below
+    a power of 2 as above it: that too has a part along the weights.
+    """
+    off = abs(applied.value - kept.value * nominal)
+    return off > 4 * applied.error + OFF * nominal
+
+
 def _decay(seen: Recording, name: str, about: Line) -> Iterator[Finding]:
     kept, applied = seen.late("kept_decay", name), seen.late("applied_decay", name)
     nominal, lr = seen.last("decay", name) or 0.0, seen.last("lr", name) or 0.0
@@ -111,7 +122,7 @@ def _decay(seen: Recording, name: str, about: Line) -> Iterator[Finding]:
     if kept is not None and off > max(OFF, 3 * kept.error):
         rate = f"ηλ = {lr * nominal:.2g}"
         measured = ""
-        if applied is not None and nominal:
+        if applied is not None and nominal and not rounds(kept, applied, nominal):
             measured = f"; the steps measured have {applied.value / nominal:.3g} of it"
         if kept.value < 0.5:
             yield Finding(
@@ -349,13 +360,40 @@ def _changes(seen: Recording) -> Iterator[Finding]:
     yield Finding(
         Kind.CHANGED,
         f"{words[last['what']]} changed in the run, at step {last['step']:,} from "
-        f"{last['before']} to {last['now']}".capitalize()
+        f"{last['before']:.4g} to {last['now']:.4g}".capitalize()
         + (f", and {len(told) - 1} times before." if len(told) > 1 else "."),
         "Numbers before and after are of different rules.",
         None,
         last.get("group"),
         "regime",
         30.0,
+    )
+
+
+def _shared(seen: Recording) -> Iterator[Finding]:
+    """Weights that two groups step, each with its own decay and moments."""
+    told = seen.run.get("shared", ())
+    if not told:
+        return
+    first, count = told[0], len(told)
+    groups = " and ".join(first["groups"])
+    others = "" if count == 1 else f", and {count - 1} more"
+    decays = [decay for decay in first["decays"] if decay]
+    decay = (
+        f", and decay is applied {len(decays)} times, "
+        f"{' and '.join(f'{d:.3g}' for d in decays)}"
+        if len(decays) > 1
+        else ""
+    )
+    yield Finding(
+        Kind.DECAY if decay else Kind.SHARED,
+        f"{first['name']}{others} is stepped by groups {groups}: each step is taken as often"
+        f"{decay}.",
+        "Tied weights are one tensor: give it to one group of one optimizer.",
+        None,
+        first["groups"][0],
+        "rounding" if decay else "regime",
+        95.0,
     )
 
 

@@ -11,8 +11,10 @@ from penchant.diagnosis.probe._findings import (
     AT_THE_EDGE,
     CERTAIN,
     FELT,
+    OFF,
     bracket_of,
     lags,
+    rounds,
 )
 from penchant.diagnosis.probe._growth import FEWEST, margin_growth
 from penchant.diagnosis.probe._recording import Line, Recording
@@ -148,6 +150,17 @@ def _horizon(seen: Recording, name: str) -> Iterator[Said]:
     if applied is None or lr is None or not nominal or not steps:
         return
     if not (applied.valid and applied.value > 2 * applied.error and lr.value > 0):
+        return
+    kept = seen.late("kept_decay", name)
+    off = kept is not None and abs(kept.value - 1.0) > max(OFF, 3 * kept.error)
+    if kept is not None and off and rounds(kept, applied, nominal):
+        yield Said(
+            "rounding",
+            f"{name}: steps as stored shrink weights as a decay of {applied.value:.4g} "
+            f"± {applied.error:.1g} would (asked: {nominal:g}, of which "
+            f"{kept.value:.2g} is kept): the rest is rounding of the steps themselves.",
+            applied,
+        )
         return
     horizon = 1.0 / (lr.value * applied.value)
     ratio = steps / horizon

@@ -12,6 +12,7 @@ import torch
 from penchant._checks import check_count, check_instance, check_number
 from penchant.integrations._plan import DEFAULT, check_readouts
 from penchant.integrations._record import Recorder
+from penchant.integrations._rules import number
 from penchant.integrations.torch._adapters import Grouped
 from penchant.integrations.torch._curvature import Curvature
 from penchant.integrations.torch._doors import Losses, curvatures, optimizers_of
@@ -241,6 +242,29 @@ class Watch(Steps):
                 self._took("curvature", time.perf_counter() - begun)
 
 
+def shared(sides: Sequence[Side]) -> list[dict[str, Any]]:
+    """Tensors that several groups step: tied weights in two optimizers, say."""
+    owners: dict[tuple[int, int, int], list[tuple[str, str, float]]] = {}
+    for side in sides:
+        for group in side.groups:
+            decay = number(side.group_of(group).get("weight_decay", 0.0))
+            for watched in group.tensors:
+                w = watched.tensor
+                if w.numel():
+                    place = (w.untyped_storage().data_ptr(), w.storage_offset())
+                    many = owners.setdefault((*place, w.numel()), [])
+                    many.append((watched.name, group.name, decay))
+    return [
+        {
+            "name": many[0][0],
+            "groups": [group for _, group, _ in many],
+            "decays": [decay for _, _, decay in many],
+        }
+        for many in owners.values()
+        if len(many) > 1
+    ]
+
+
 def _about(
     model: torch.nn.Module,
     sides: Sequence[Side],
@@ -257,6 +281,7 @@ def _about(
         "first_step": sides[0].step,
         "groups": [told for side in sides for told in side.formats()],
         "sides": [named(sides, i) for i in range(len(sides))],
+        "shared": shared(sides),
     }
     of = next((c for c in measured if c is not None), None)
     if of is not None:
