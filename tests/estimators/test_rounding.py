@@ -109,3 +109,16 @@ def test_small_gradients_leave_no_second_moment():
 def test_nothing_asked_is_not_a_share():
     assert np.isnan(rounding.swallowed([1.0], [0.0], "float32"))
     assert np.isnan(rounding.underflows([0.0]))
+
+
+def test_what_is_swallowed_of_the_way_is_little_where_dead_weights_stay():
+    rng = np.random.default_rng(3)
+    w = rng.normal(size=4000)
+    steps = np.full(4000, 1e-3)
+    steps[:800] = 1e-12  # moments of weights without a gradient fade like this
+    assert rounding.swallowed(w, steps, "float32") == pytest.approx(0.2)
+    assert rounding.swallowed_length(w, steps, "float32") < 1e-8
+    same = np.full(4000, 1e-5)
+    share = rounding.swallowed(w, same, "bfloat16")
+    assert rounding.swallowed_length(w, same, "bfloat16") == pytest.approx(share)
+    assert np.isnan(rounding.swallowed_length(w, 0.0 * w, "bfloat16"))

@@ -9,6 +9,7 @@ import dataclasses
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from penchant._checks import check_number
 from penchant._types import Numbers
@@ -177,13 +178,35 @@ def swallowed(weights: Numbers, steps: Numbers, stored: str | Format) -> float:
     >>> pn.estimators.rounding.swallowed([1.0, 0.01], [1e-3, 1e-3], "bfloat16")
     0.5
     """
+    asked, stays = _stays(weights, steps, stored)
+    n = np.count_nonzero(asked)
+    return float(np.count_nonzero(stays) / n) if n else math.nan
+
+
+def swallowed_length(weights: Numbers, steps: Numbers, stored: str | Format) -> float:
+    r"""Share of the way asked, $\sum|s|$, that coordinates which stay were to go.
+
+    Where it is small, what stays was to move by next to nothing. NaN without a way.
+
+    >>> import penchant as pn
+    >>> pn.estimators.rounding.swallowed_length([1.0, 0.01], [1e-3, 3e-3], "bfloat16")
+    0.25
+    """
+    asked, stays = _stays(weights, steps, stored)
+    s = np.abs(np.asarray(steps, float))
+    way = float(s[asked].sum())
+    return float(s[stays].sum() / way) if way > 0 else math.nan
+
+
+def _stays(
+    weights: Numbers, steps: Numbers, stored: str | Format
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which coordinates are asked to move, and which of them do not."""
     form = read(stored)
     w = form.round(weights)
     s = np.asarray(steps, float)
     asked = (s != 0) & np.isfinite(s)
-    n = np.count_nonzero(asked)
-    stays = (form.round(w + s) == w) & asked
-    return float(np.count_nonzero(stays) / n) if n else math.nan
+    return asked, (form.round(w + s) == w) & asked
 
 
 def never_forgets(decay: float, stored: str | Format) -> bool:

@@ -50,6 +50,7 @@ def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any
     beside = row.decoupled(entry.group) and 0 < rate < 1
     kept: list[tuple[float, float, float]] = []
     lost: list[tuple[float, int]] = []
+    way: list[tuple[float, float]] = []
     for dtype in sorted({dtype for dtype, _ in pairs}):
         at = [i for i, (other, _) in enumerate(pairs) if other == dtype]
         before = join(pairs[i][1].before for i in at)
@@ -67,6 +68,8 @@ def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any
             steps = steps - rate * before
         if steps is not None:
             lost.append((rounding.swallowed(before, steps, dtype), len(before)))
+            share = rounding.swallowed_length(before, steps, dtype)
+            way.append((share, float(np.abs(steps).sum())))
     if kept:
         values, errors, sizes = zip(*kept, strict=True)
         out["kept_decay"] = _mean(values, sizes)
@@ -75,6 +78,7 @@ def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any
             out["kept_decay"] = [out["kept_decay"], error]
     if lost:
         out["swallowed"] = _mean(*zip(*lost, strict=True))
+        out["swallowed_length"] = _mean(*zip(*way, strict=True))
     roots = [m.root for m in moments if m.root is not None]
     if roots:
         r, eps = join(roots), moments[0].eps

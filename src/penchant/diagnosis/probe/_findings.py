@@ -17,6 +17,9 @@ from penchant.measures import Bracket, Estimate
 MANY = 0.1
 """Share of coordinates above which lost steps, or those below ε, are a finding."""
 
+LOST = 0.01
+"""Share of the way that weights were asked to go, from which what stays is a loss."""
+
 OFF = 0.02
 """A decay that is off by more than this is not the one asked for."""
 
@@ -168,15 +171,22 @@ def _decay(seen: Recording, name: str, about: Line) -> Iterator[Finding]:
 
 
 def _swallowed(seen: Recording, name: str, about: Line) -> Iterator[Finding]:
-    share = seen.late("swallowed", name)
+    share, way = seen.late("swallowed", name), seen.late("swallowed_length", name)
     if share is None or not share.value > MANY:
         return
+    # weights that are dead, and were to move by next to nothing, are no loss
+    if way is not None and not way.value > LOST:
+        return
+    stored = about.get("weights") or "their format"
+    lost = "" if way is None else f", {way.value:.0%} of the way all were to go"
+    coarse = stored in ("bfloat16", "float16")
     yield Finding(
         Kind.SWALLOWED,
         f"Steps are swallowed: {share.value:.0%} of the weights asked to move stay "
-        f"where they are, since the step is below half the spacing of "
-        f"{about.get('weights') or 'their format'}.",
-        "Keep float32 master weights, or round stochastically.",
+        f"where they are, since the step is below half the spacing of {stored}{lost}.",
+        "Keep float32 master weights, or round stochastically."
+        if coarse
+        else "Larger steps are kept; so are small ones by a compensated (Kahan) sum.",
         share,
         name,
         "rounding",
@@ -387,8 +397,8 @@ def _shared(seen: Recording) -> Iterator[Finding]:
     )
     yield Finding(
         Kind.DECAY if decay else Kind.SHARED,
-        f"{first['name']}{others} is stepped by groups {groups}: each step is taken as often"
-        f"{decay}.",
+        f"{first['name']}{others} is stepped by groups {groups}: each step is taken "
+        f"as often{decay}.",
         "Tied weights are one tensor: give it to one group of one optimizer.",
         None,
         first["groups"][0],
