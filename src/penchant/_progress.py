@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
+from penchant._checks import check_count
+
 Report = Callable[[int, float], None]
 
 LONG = 1.0
@@ -126,7 +128,19 @@ _STAGES: contextvars.ContextVar[Stages | None] = contextvars.ContextVar(
 
 
 def tally(total: int) -> Callable[[], None]:
-    """A function to call as each part of the stage under way begins, which says so."""
+    """A function to call as each part of the stage under way begins, which says so.
+
+    On a terminal the stage's line has "3 of 15" then; elsewhere there is a line at each
+    tenth. Without [`Stages`][penchant.training.Stages] around it says nothing.
+
+    Args:
+        total: How many parts there will be.
+
+    Raises:
+        TypeError: If that is no whole number.
+        ValueError: If it is less than 1.
+    """
+    total = check_count("total", total)
     numbers = iter(range(1, total + 1))
 
     def begins() -> None:

@@ -1,6 +1,6 @@
 """Running an algorithm: batches, step sizes, the compiled loop and what it records."""
 
-from penchant._progress import Stages as Stages
+from penchant._progress import Stages as Stages, tally as tally
 from penchant.training import (
     batching as batching,
     executors as executors,

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant._progress import tally
 from penchant.studies._lines import Line
 from penchant.studies._runs import finished
 from penchant.studies._statistics import student
@@ -149,7 +148,7 @@ def cnn(
     rules = sizes.rules
     epsilons = {f"ε = {eps:g}": rule for eps, rule in sizes.epsilons.items()}
     every = {**rules, **epsilons}
-    begins = tally(len(every) * len(seeds))
+    begins = pn.training.tally(len(every) * len(seeds))
     paths = {
         name: [
             path_of(rule, g, sizes, s, begins)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import penchant as pn
-from penchant._progress import tally
 from penchant.studies._lines import Line
 from penchant.studies._statistics import interval
 from penchant.studies._study import Figure, Preset, Presets
@@ -131,7 +130,7 @@ def network(
     named_images = f"{len(samples[seed].y)} images of {dataset.name}"
     lines: list[Line] = []
     pictures = {}
-    begins = tally(_runs_of(sizes))
+    begins = pn.training.tally(_runs_of(sizes))
     for kind, rules in sizes.rules.items():
         for both, steps in lengths.items():
             runs = {
