@@ -14,7 +14,14 @@ from penchant._checks import check_count, check_instance, check_number
 from penchant._types import Parameters, PerSample, Real, Scalar
 from penchant.margins._gates import Gates, distance
 from penchant.margins._separability import NotSeparatedError
-from penchant.margins.geometry import Euclidean, Geometry, geometry_of
+from penchant.margins._solvers.least_spectral import least_spectral
+from penchant.margins.geometry import (
+    Euclidean,
+    Geometry,
+    SpectralLayers,
+    geometry_of,
+    is_spectral,
+)
 from penchant.margins.gradients import Pairs, flat_margins, pair_gradients
 from penchant.norms import L2, AbstractNorm, Layerwise
 from penchant.problems import AbstractClassification
@@ -51,7 +58,8 @@ class KKT(eqx.Module):
       kink, any mixture of the gradients around counts. `kinks` margins have several.
     - `gap`: $\min_\lambda\|w\|\,\|n\|_*/\langle n,w\rangle-1\ge0$ with
       $n=\sum\lambda\nabla q$ over the same, in any norm; 0 if and only if the point is
-      a KKT point of that norm. For a norm per layer an upper bound of it.
+      a KKT point of that norm. An upper bound of it for a norm per layer that is not
+      the spectral one.
 
     In other than (weighted) Euclidean norms only `gap`, `margin` and `kinks` mean
     something; the residuals are NaN, and `residual` is the gap.
@@ -104,8 +112,8 @@ def kkt(
     Args:
         problem: With a degree of homogeneity.
         weights: Parameters that classify every sample.
-        norm: L2, Mahalanobis with one weight a parameter, Linf, or
-            `Layerwise(Spectral())`, of all parameters together.
+        norm: L2, Mahalanobis with one weight a parameter, Linf, Spectral for parameters
+            that are one matrix, or `Layerwise(Spectral())`, of all parameters together.
         tol: Relative slack within which margins count as least.
         draws: Gradients sampled about the parameters to find kinks, within a relative
             distance of $10^{-7}$ (gradient sampling, `burke2005sampling`). They may
@@ -143,8 +151,8 @@ def kkt(
         raise NotSeparatedError(problem, tree)
     w, q = w * least ** (-1.0 / degree), q / least
     near = _pairs(q <= 1.0 + tol)
-    layerwise = isinstance(norm, Layerwise)
-    geometry = None if layerwise else geometry_of(norm, problem)
+    other = isinstance(norm, Layerwise) and not is_spectral(norm)
+    geometry = None if other else geometry_of(norm, problem)
     told = None
     if isinstance(geometry, Euclidean):
         told = Gates.of(problem, w, near, float(kink))
@@ -155,7 +163,7 @@ def kkt(
 
     nan = np.nan
     dynamic = least_squares = active = slackness = nan
-    if layerwise:
+    if isinstance(norm, Layerwise) and geometry is None:
         size = float(norm(problem.unflat(jnp.asarray(w))))
         gap, shares = _layerwise_gap(problem, norm, J, w)
         residual = gap
@@ -177,6 +185,9 @@ def kkt(
             n = shares @ geometry.covariant(J)
             inner = float(n @ v)
             gap = size * float(np.linalg.norm(n)) / inner - 1.0 if inner > 0 else np.inf
+        elif isinstance(geometry, SpectralLayers):
+            gap, shares = _spectral_gap(geometry, J, w)
+            residual = gap
         else:
             gap, shares = _largest_gap(J, w)
             residual = gap
@@ -300,6 +311,22 @@ def _largest_gap(
     shares = found.x[:m]
     n = shares @ G
     return float(np.abs(w).max() * np.abs(n).sum() / (n @ w) - 1.0), shares
+
+
+def _spectral_gap(
+    geometry: SpectralLayers, J: NDArray[np.float64], w: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    r"""The least $\|w\|\,\|n\|_*/\langle n,w\rangle-1$, by its dual problem.
+
+    With $\langle n,w\rangle=1$ that is $\|w\|$ over the length of the shortest $x$ with
+    $Jx\ge Jw$, whose multipliers are the shares. Any shares bound the gap from above.
+    """
+    shares = least_spectral(J, J @ w, geometry.shapes).dual
+    n = shares @ J
+    inner = float(n @ w)
+    if not inner > 0:
+        return np.inf, np.ones(len(J))
+    return geometry.length(w) * geometry.dual_length(n) / inner - 1.0, shares
 
 
 def _layerwise_gap(

@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,13 +21,16 @@ from penchant.flows.adaptive._cells import newton_in_cells, one_hidden_layer
 from penchant.flows.adaptive._preconditioner import Preconditioner, log_memory
 from penchant.flows.adaptive._tail import Tail, tail_flow
 from penchant.margins import KKT, NotSeparatedError, kkt
+from penchant.margins.geometry import is_spectral
 from penchant.norms import (
     L2,
     AbstractLp,
     AbstractNorm,
     AbstractSchatten,
+    Layerwise,
     Linf,
     Mahalanobis,
+    Spectral,
 )
 from penchant.optimizers import (
     FIELDS,
@@ -155,11 +159,16 @@ def limit(
     | AdaGrad | ℓ2 weighted by its own accumulators, as they end in the flow |
     | RMSProp, Adam with ε = 0; sign descent, Signum | ℓ∞, without a flow between |
     | normalised or plain steepest descent in ℓ2 or ℓ∞ | that norm |
+    | Muon with the exact polar factor; steepest descent in the spectral norm | the largest spectral norm of a layer, without a flow between |
 
     The first three lines are `wang2021adaptive`, which covers continuous time and
     small discrete steps of smooth networks; ReLU is outside its discrete part. Adam's
     first moment is dropped (`wang2022momentum` treats it for linear models). ℓ∞ with
-    ε = 0 needs steps that shrink fast enough and a direction that converges.
+    ε = 0 needs steps that shrink fast enough and a direction that converges. So does
+    the spectral norm, which `fan2025spectral` has for linear problems; of networks it
+    is the KKT point that the flow of least margins goes to, and no theorem. In both
+    shortest steps are not unique, and parts of the weights that no least margin pulls
+    at end where the steps taken put them: the margin is what is certified.
 
     Args:
         problem: What the run learned, with a degree of homogeneity.
@@ -170,7 +179,7 @@ def limit(
 
     Raises:
         TypeError: If an argument is of the wrong kind, or the optimizer's geometry is
-            none of these (Muon's, Lion's).
+            none of these (Lion's, or that of a Muon whose polar factor is not exact).
         NotHomogeneousError: If the problem has no degree.
         ValueError: If `problem` is not the one the run was made on.
         NotSeparatedError: If the run has not classified every sample.
@@ -188,6 +197,8 @@ def limit(
     problem.require_degree()
     rule = trajectory.rule.optimizer
     geometry = geometry_at_infinity(rule)
+    if isinstance(geometry, Layerwise) and len(jax.tree.leaves(problem.start)) == 1:
+        geometry = geometry.norm
     w = trajectory.last
     check_gradient(problem, w)
     least = float(jnp.min(problem.margins(w)))
@@ -199,7 +210,7 @@ def limit(
     steps = int(trajectory.steps[-1])
     stages = [_stage(problem, norm, "run", w, w, log_loss, steps, "as trained")]
     flow = None
-    if not isinstance(norm, Linf) and Preconditioner.describes(rule):
+    if not isinstance(norm, (Linf, Layerwise, Spectral)) and Preconditioner.describes(rule):
         with warnings.catch_warnings():  # the stage says where it ended
             warnings.simplefilter("ignore", ShortFlowWarning)
             flow = _flow(problem, trajectory, log_loss)
@@ -309,11 +320,19 @@ def geometry_at_infinity(rule: AbstractOptimizer) -> AbstractNorm | None:
         return L2()
     if isinstance(norm, AbstractLp) and norm.p == math.inf:
         return Linf()
+    if is_spectral(norm):
+        return Layerwise(Spectral())
+    if is_spectral(what.steps) and not what.steepest and not what.decays:
+        raise TypeError(
+            f"{rule!r} steps along approximate polar factors, whose singular values are "
+            "not 1: no norm is known whose margin it maximises, and no limit can be "
+            "followed. Muon(polar=ExactPolar()) has the spectral norm's."
+        )
     raise TypeError(
         "the trajectory's optimizer must be GradientDescent, AdaGrad, RMSProp, Adam, "
-        "SignDescent, Signum or SteepestDescent in ℓ2 or ℓ∞, or a rule whose character "
-        f"is like theirs: no other limit can be followed; got {type(rule).__name__}: "
-        f"{what!r}."
+        "SignDescent, Signum, Muon or SteepestDescent in ℓ2, ℓ∞ or the spectral norm, "
+        "or a rule whose character is like theirs: no other limit can be followed; "
+        f"got {type(rule).__name__}: {what!r}."
     )
 
 
@@ -368,8 +387,11 @@ def _stage(
 ) -> Stage:
     b = problem.flat(after)
     turned = _turned(problem, before, after)
-    shaped = b.reshape(jnp.shape(norm.M)) if isinstance(norm, Mahalanobis) else b
-    length = float(jnp.log(norm(shaped))) if tail is None else float(tail.log_norm)
+    if isinstance(norm, Mahalanobis):
+        b = b.reshape(jnp.shape(norm.M))
+    elif is_spectral(norm):
+        b = after
+    length = float(jnp.log(norm(b))) if tail is None else float(tail.log_norm)
     residual = float(kkt(problem, after, norm, draws=4).residual)
     return Stage(name, log_loss, length, steps, turned, residual, why)
 

@@ -119,8 +119,10 @@ def tail_flow(
         problem: With a degree $L$; one class against another, or several.
         weights: Where to start: every sample on its side, and far enough down a run
             that margins differ by much more than their losses weigh.
-        norm: L2, Linf, or Mahalanobis with one positive weight a parameter, in
-            the order of `problem.flat`. Linf has no unique shortest step: one is taken.
+        norm: L2, Linf, Mahalanobis with one positive weight a parameter, in
+            the order of `problem.flat`, `Layerwise(Spectral())`, or `Spectral()` where
+            the parameters are one matrix. Linf and the spectral norms have no unique
+            shortest step: one is taken.
         log_norm: Where to end.
         turn: Angle of one step at the start, at most; with every unit of log-norm
             as much again is allowed.
