@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 import penchant as pn
-from penchant.norms import L2, Linf, Mahalanobis
+from penchant.norms import L2, Layerwise, Linf, Mahalanobis, Spectral
 from penchant.optimizers import AdaGrad, Adam, GradientDescent, Muon, SignDescent
+from penchant.problems.models.networks import Identity
+from tests.cases import multiclass
 from tests.flows.cases import EXPONENTIAL, data, linear, network
 
 LINEAR, SQUARED = linear(), network()
+SPECTRAL_DESCENT = pn.optimizers.SteepestDescent(Spectral())
 
 
 def run_of(problem, rule, steps=2000, step_size=0.02):
@@ -106,9 +109,38 @@ def test_normalised_descent_in_a_norm():
         assert found.margin == pytest.approx(best, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [Muon(0.9), pytest.param(SPECTRAL_DESCENT, marks=pytest.mark.slow)],
+    ids=repr,
+)
+def test_muon_on_a_linear_problem_comes_to_the_spectral_margin(rule):
+    problem = multiclass(0, k=3, d=4, n=12)
+    found = pn.limit(problem, run_of(problem, rule, 300), log_norm=6.0)
+    best = pn.max_margin(problem, Spectral(), tol=1e-9).margin
+    assert isinstance(found.norm, Spectral)
+    assert [s.name for s in found.stages] == ["run", "tail"]
+    assert found.margin == pytest.approx(float(best), rel=1e-6)
+    assert found.kkt_residual < 1e-6
+
+
+def test_muon_on_a_network_comes_to_a_point_of_the_norm_per_layer():
+    problem = network(Identity(), (4, 4))
+    run = run_of(problem, Muon(0.0), 500, 0.01)
+    found = pn.limit(problem, run, log_norm=16.0)
+    assert found.norm == Layerwise(Spectral())
+    assert found.kkt_residual < 1e-6
+    norm = float(found.norm(run.last))
+    before = float(np.min(problem.margins(run.last))) / norm**problem.degree
+    assert before < found.margin * (1 + 1e-9)
+    # of layers of spectral norm 1 the first may be any vector, the others keep it
+    best = float(pn.max_margin(linear(), L2()).margin)
+    assert found.margin == pytest.approx(best, rel=1e-6)
+
+
 def test_what_has_no_limit_that_can_be_followed():
-    run = run_of(SQUARED, Muon(0.9), 300)
-    with pytest.raises(TypeError, match=r"no other limit can be followed; got Muon"):
+    run = run_of(SQUARED, Muon(0.9, pn.optimizers.NewtonSchulz()), 300)
+    with pytest.raises(TypeError, match="approximate polar factors"):
         pn.limit(SQUARED, run)
     run = run_of(LINEAR, pn.optimizers.SteepestDescent(pn.norms.L1()), 300)
     with pytest.raises(TypeError, match="got SteepestDescent"):

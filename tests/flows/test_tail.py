@@ -10,7 +10,7 @@ import pytest
 
 import penchant as pn
 from penchant.flows import adaptive_flow, tail_flow
-from penchant.norms import L1, L2, Linf, Mahalanobis
+from penchant.norms import L1, L2, Layerwise, Linf, Mahalanobis, Spectral
 from penchant.problems.models.networks import MLP, Identity, ReLU, SquaredReLU
 from tests.cases import multiclass
 from tests.flows.cases import EPS, EXPONENTIAL, data, linear, network, unit
@@ -134,6 +134,23 @@ def test_several_classes_come_to_the_support_vector_machine(kind):
     tail = tail_flow(problem, jax.tree.map(lambda w: w[-1], run.weights))
     assert tail.margins[-1] == pytest.approx(best, rel=1e-3)
     assert tail.margins[-1] <= best * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [ReLU(), pytest.param(SquaredReLU(), marks=pytest.mark.slow)],
+    ids=repr,
+)
+def test_margins_never_fall_in_the_spectral_norm_per_layer(activation):
+    problem, norm = network(activation), Layerwise(Spectral())
+    muon = pn.optimizers.Muon(0.0)
+    run = pn.train(problem, muon, steps=500, step_size=0.02, record=2)
+    tail = tail_flow(problem, run.last, norm=norm, log_norm=15.0)
+    margins = np.asarray(tail.margins)
+    assert (np.diff(margins) > -1e-8 * margins[1:]).all()
+    assert pn.kkt(problem, run.last, norm).gap > 1e-3
+    assert pn.kkt(problem, tail.weights, norm).gap < 1e-6
+    assert float(norm(tail.weights)) == pytest.approx(1.0)
 
 
 def test_permuting_samples_changes_nothing():

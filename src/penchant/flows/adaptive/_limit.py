@@ -210,7 +210,9 @@ def limit(
     steps = int(trajectory.steps[-1])
     stages = [_stage(problem, norm, "run", w, w, log_loss, steps, "as trained")]
     flow = None
-    if not isinstance(norm, (Linf, Layerwise, Spectral)) and Preconditioner.describes(rule):
+    if not isinstance(norm, (Linf, Layerwise, Spectral)) and Preconditioner.describes(
+        rule
+    ):
         with warnings.catch_warnings():  # the stage says where it ended
             warnings.simplefilter("ignore", ShortFlowWarning)
             flow = _flow(problem, trajectory, log_loss)

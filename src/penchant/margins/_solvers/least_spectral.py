@@ -101,7 +101,7 @@ class _Layer:
     """One matrix's cone at an iterate: its scaling, and the inverse that it gives."""
 
     def __init__(self, X: Array, t: float, Y: Array):
-        k, d = X.shape
+        k = len(X)
         self.k, self.Y = k, Y
         L, root = _lower(_cone(X, t)), _lower(Y)
         U, lam, Vt = np.linalg.svd(root.T @ L)
@@ -231,18 +231,16 @@ class _Method:
 
     def _step(self) -> bool:
         X = parts(self.x, self.shapes)
-        self.layers = [
-            _Layer(x, self.t, y) for x, y in zip(X, self.Y, strict=True)
-        ]
+        self.layers = [_Layer(x, self.t, y) for x, y in zip(X, self.Y, strict=True)]
         flat = lambda pieces: np.concatenate(
             [q.reshape(*q.shape[:-2], -1) for q in pieces], axis=-1
         )
         pairs = lambda pieces: zip(self.layers, pieces, strict=True)
         F = flat([layer.ahead(rows) for layer, rows in pairs(self.rows)])
         tilt = flat([layer.ahead(layer.tilt) for layer in self.layers])
-        back = lambda a: flat(
-            [layer.solve(q) for layer, q in pairs(parts(a, self.shapes))]
-        )
+        back = lambda a: flat([
+            layer.solve(q) for layer, q in pairs(parts(a, self.shapes))
+        ])
         z, lam = self.z, self.lam
         root = np.sqrt(lam / z)
         M = (root[:, None] * F) @ (root[:, None] * F).T
@@ -282,9 +280,7 @@ class _Method:
             left += float((S * (layer.Y + dual * cone[1])).sum())
         sigma = min(1.0, max(left / (mu * self.count), 1e-6)) ** 3
         affine = [(cone[0], cone[1]) for cone in cones]
-        dx, dt, dz, dlam, cones, primal, dual = direction(
-            sigma * mu, dlam * dz, affine
-        )
+        dx, dt, dz, dlam, cones, primal, dual = direction(sigma * mu, dlam * dz, affine)
         if not (np.isfinite(dx).all() and np.isfinite(dlam).all()):
             return False
         primal = min(1.0, TO_THE_BOUNDARY * primal)
