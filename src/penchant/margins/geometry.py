@@ -36,6 +36,9 @@ CERTAIN = 1e-7
 class Geometry(abc.ABC):
     """A norm on flat parameters: its coordinates, length and shortest steps."""
 
+    rounding = 1e-13
+    """Relative error of a shortest step's length that is none."""
+
     def there(self, w: Array) -> Array:
         """Coordinates of parameters."""
         return w
@@ -122,6 +125,8 @@ class SpectralLayers(Geometry):
     """
 
     shapes: Shapes
+
+    rounding = 1e-9
 
     def length(self, v: Array) -> float:
         return largest_spectral(v, self.shapes)

@@ -326,9 +326,9 @@ def geometry_at_infinity(rule: AbstractOptimizer) -> AbstractNorm | None:
         return Layerwise(Spectral())
     if is_spectral(what.steps) and not what.steepest and not what.decays:
         raise TypeError(
-            f"{rule!r} steps along approximate polar factors, whose singular values are "
-            "not 1: no norm is known whose margin it maximises, and no limit can be "
-            "followed. Muon(polar=ExactPolar()) has the spectral norm's."
+            f"{rule!r} steps along approximate polar factors, with singular values "
+            "other than 1: no norm is known whose margin it maximises, and no limit can "
+            "be followed. Muon(polar=ExactPolar()) has the spectral norm's."
         )
     raise TypeError(
         "the trajectory's optimizer must be GradientDescent, AdaGrad, RMSProp, Adam, "

@@ -29,9 +29,6 @@ MANY = 256
 """Margins that carry from which rounds are long: a third of them is made, and the last
 may let the margin fall."""
 
-ROUNDING = 1e-13
-"""A relative rise in margin that small is rounding."""
-
 REACHED = 0.7
 """Share of a step's growth that such a last round must bring."""
 
@@ -256,7 +253,7 @@ class _Path:
             grown = self._grown(after)
             foretold, seen = math.log(level / grown), math.log(least / grown)
             share = next(share for before, share in SHARES if tries < before)
-            enough = seen >= share * foretold - ROUNDING
+            enough = seen >= share * foretold - self.geometry.rounding
             last = haste > 1 and tries + haste >= SHARES[-1][0]
             if enough or (last and least >= 1.0 + REACHED * (level - 1.0)):
                 carried = dual > 1e-12 * dual.max(initial=0.0)
