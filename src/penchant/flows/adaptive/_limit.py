@@ -159,7 +159,7 @@ def limit(
     | AdaGrad | ℓ2 weighted by its own accumulators, as they end in the flow |
     | RMSProp, Adam with ε = 0; sign descent, Signum | ℓ∞, without a flow between |
     | normalised or plain steepest descent in ℓ2 or ℓ∞ | that norm |
-    | Muon with the exact polar factor; steepest descent in the spectral norm | the largest spectral norm of a layer, without a flow between |
+    | Muon with exact polar factors, spectral steepest descent | spectral, per layer |
 
     The first three lines are `wang2021adaptive`, which covers continuous time and
     small discrete steps of smooth networks; ReLU is outside its discrete part. Adam's
@@ -327,8 +327,8 @@ def geometry_at_infinity(rule: AbstractOptimizer) -> AbstractNorm | None:
     if is_spectral(what.steps) and not what.steepest and not what.decays:
         raise TypeError(
             f"{rule!r} steps along approximate polar factors, with singular values "
-            "other than 1: no norm is known whose margin it maximises, and no limit can "
-            "be followed. Muon(polar=ExactPolar()) has the spectral norm's."
+            "other than 1: no norm is known whose margin it maximises, and no limit "
+            "can be followed. Muon(polar=ExactPolar()) has the spectral norm's."
         )
     raise TypeError(
         "the trajectory's optimizer must be GradientDescent, AdaGrad, RMSProp, Adam, "
