@@ -83,7 +83,7 @@ def test_rows_that_oppose_one_another_have_no_step():
 
 def test_layers_are_what_the_norm_takes_them_for():
     params = [np.ones((2, 4, 3)), np.ones(3)]
-    apply = lambda w, X: ((X * w[1][None]) @ w[0].reshape(8, 3).T).sum(axis=1)
+    apply = lambda w, X: ((X * w[1].reshape(1, 3)) @ w[0].reshape(8, 3).T).sum(axis=1)
     problem = pn.NetworkClassification(apply, params, *data(), loss=EXPONENTIAL)
     norm = Layerwise(Spectral())
     geometry = geometry_of(norm, problem)
