@@ -225,15 +225,23 @@ def _second_moment(seen: Recording, name: str, about: Line) -> Iterator[Finding]
         )
 
 
+def in_play(seen: Recording, name: str) -> bool:
+    """Whether ε is a part of the divisors that is felt: then they are no roots of v."""
+    throttled, dead = seen.late("throttled", name), seen.late("dead", name)
+    root, eps = seen.late("median_root", name), seen.last("eps", name)
+    live = 1.0 - (0.0 if dead is None else dead.value)
+    if throttled is None or root is None or not eps or live <= 0:
+        return False
+    return throttled.value / live > MANY or root.value < 10 * eps
+
+
 def _eps(seen: Recording, name: str, about: Line) -> Iterator[Finding]:
     throttled, dead = seen.late("throttled", name), seen.late("dead", name)
     root, eps = seen.late("median_root", name), seen.last("eps", name)
-    if throttled is None or root is None or not eps:
+    if throttled is None or root is None or not in_play(seen, name):
         return
     live = 1.0 - (0.0 if dead is None else dead.value)
-    share = throttled.value / live if live > 0 else 0.0
-    if live <= 0 or not (share > MANY or root.value < 10 * eps):
-        return
+    share = throttled.value / live
     lr = seen.last("lr", name) or 0.0
     said = Estimate(share, throttled.error / live, how=throttled.how)
     yield Finding(
@@ -252,6 +260,8 @@ def _eps(seen: Recording, name: str, about: Line) -> Iterator[Finding]:
 def _signal(seen: Recording, name: str, about: Line) -> Iterator[Finding]:
     signal, noise = seen.late("signal", name), seen.last("noise_signal", name)
     if signal is None or not noise or seen.series("signal", name)[0].size < 3:
+        return
+    if in_play(seen, name):  # ε lowers it, whatever v remembers
         return
     if signal.value + CERTAIN * signal.error >= REMEMBERS * noise:
         return
@@ -397,8 +407,8 @@ def _shared(seen: Recording) -> Iterator[Finding]:
     )
     yield Finding(
         Kind.DECAY if decay else Kind.SHARED,
-        f"{first['name']}{others} is stepped by groups {groups}: each step is taken "
-        f"as often{decay}.",
+        f"{first['name']}{others} is stepped by groups {groups}: "
+        f"{len(first['groups'])} steps are taken in place of one{decay}.",
         "Tied weights are one tensor: give it to one group of one optimizer.",
         None,
         first["groups"][0],

@@ -139,7 +139,8 @@ class Reading:
                 ))
         for side in seen.run.get("sides", [None]):
             why = seen.last("threshold_why", side)
-            if why and seen.last("threshold", side) is None:
+            looked = seen.last("largest", side) is not None
+            if why and looked and seen.last("threshold", side) is None:
                 missing.append(("the threshold of stability", str(why)))
         return list(dict.fromkeys(missing))
 

@@ -13,6 +13,7 @@ from penchant.diagnosis.probe._findings import (
     FELT,
     OFF,
     bracket_of,
+    in_play,
     lags,
     rounds,
 )
@@ -99,7 +100,10 @@ def _regime(seen: Recording, name: str) -> Iterator[Said]:
         if signal.value > 0.75:
             what = "gradients hardly change: steps are sign-like"
         elif signal.value < noise - CERTAIN * signal.error:
-            what = "below pure noise: the second moment remembers larger gradients"
+            what = (
+                "below pure noise, for ε is part of the divisor" if in_play(seen, name)
+                else "below pure noise: the second moment remembers larger gradients"
+            )  # fmt: skip
         elif signal.value < 1.5 * noise:
             what = "that of noise: what a step has of the gradient's mean is small"
         else:
@@ -146,9 +150,10 @@ def _polar(seen: Recording, name: str) -> Iterator[Said]:
 
 def _horizon(seen: Recording, name: str) -> Iterator[Said]:
     applied, lr = seen.late("applied_decay", name), seen.late("lr", name)
-    nominal, steps = seen.last("decay", name), seen.run.get("last_step")
-    if applied is None or lr is None or not nominal or not steps:
+    asked, steps = seen.late("decay", name), seen.run.get("last_step")
+    if applied is None or lr is None or asked is None or not asked.value or not steps:
         return
+    nominal = asked.value  # over the steps that the applied one is of
     if not (applied.valid and applied.value > 2 * applied.error and lr.value > 0):
         return
     kept = seen.late("kept_decay", name)
@@ -172,7 +177,7 @@ def _horizon(seen: Recording, name: str) -> Iterator[Said]:
     yield Said(
         "rounding",
         f"{name}: weight decay {applied.value:.4g} ± {applied.error:.1g} was applied "
-        f"(asked: {nominal:g}); it forgets over 1/(ηλ) = {horizon:,.0f} steps of "
+        f"(asked: {nominal:.4g}); it forgets over 1/(ηλ) = {horizon:,.0f} steps of "
         f"{steps:,}: {what}.",
         applied,
     )
@@ -280,7 +285,8 @@ def _memory(seen: Recording, side: str | None) -> Iterator[Said]:
             f"Memory's first-order term is 0: {none}. How often a sign turns it does "
             "not say.",
         )
-    if first is not None:
+    remembers = any(g.get("first") != 0.0 for g in seen.run.get("groups", [{}]))
+    if first is not None and remembers:
         inside = first < VALID
         what = (
             "the first moment's correction may be quoted" if inside
