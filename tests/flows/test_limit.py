@@ -109,11 +109,8 @@ def test_normalised_descent_in_a_norm():
         assert found.margin == pytest.approx(best, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    "rule",
-    [Muon(0.9), pytest.param(SPECTRAL_DESCENT, marks=pytest.mark.slow)],
-    ids=repr,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", [Muon(0.9), SPECTRAL_DESCENT], ids=repr)
 def test_muon_on_a_linear_problem_comes_to_the_spectral_margin(rule):
     problem = multiclass(0, k=3, d=4, n=12)
     found = pn.limit(problem, run_of(problem, rule, 300), log_norm=20.0)

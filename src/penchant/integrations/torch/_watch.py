@@ -251,7 +251,7 @@ def shared(sides: Sequence[Side]) -> list[dict[str, Any]]:
             for watched in group.tensors:
                 w = watched.tensor
                 if w.numel():
-                    place = (w.untyped_storage().data_ptr(), w.storage_offset())
+                    place = w.untyped_storage().data_ptr(), int(w.storage_offset())
                     many = owners.setdefault((*place, w.numel()), [])
                     many.append((watched.name, group.name, decay))
     return [

@@ -297,4 +297,4 @@ def _cone(X: Array, t: float) -> Array:
 
 
 def _lower(M: Array) -> Array:
-    return np.linalg.cholesky(M)
+    return np.asarray(np.linalg.cholesky(M), float)

@@ -7,10 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from penchant._trees import leaf_names, path_name
-from penchant._types import Numbers, Parameters
+from penchant._types import Numbers, Parameters, Real
 
 FACTORS = (2.0, 0.5, 3.0)
 POINTS = 3
@@ -39,7 +39,7 @@ class Homogeneity(eqx.Module):
 
     degree: float | None = eqx.field(static=True)
     # a leaf, not a part of the structure: rounding must not make a new program
-    error: Float[Array, ""] = eqx.field(converter=np.float64)
+    error: Real
     layers: dict[str, float | None] = eqx.field(static=True)
 
 
@@ -67,7 +67,7 @@ def measure(apply: Callable[..., Any], params: Parameters, X: Any) -> Homogeneit
     layers = {}
     for name, members in _layers(params).items():
         layers[name] = _degree(forward, points, outputs, _only(members))[0]
-    return Homogeneity(degree, error, layers)
+    return Homogeneity(degree, np.float64(error), layers)
 
 
 @eqx.filter_jit

@@ -1,4 +1,4 @@
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -77,7 +77,16 @@ def measure(
     return Records(np.asarray(log_loss), np.array(margins), np.array(accuracies))
 
 
-def value_at(path: Records, values: jax.Array | np.ndarray, log_loss: float) -> float:
+class HasLoss(Protocol):
+    """Records of a run, whatever else was recorded."""
+
+    @property
+    def log_loss(self) -> Any:
+        """At every record."""
+        ...
+
+
+def value_at(path: HasLoss, values: jax.Array | np.ndarray, log_loss: float) -> float:
     """A quantity where the loss first falls to a level, between two records."""
     lowest = np.minimum.accumulate(path.log_loss)
     # a flow to a level ends within rounding of it
