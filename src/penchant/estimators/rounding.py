@@ -9,7 +9,6 @@ import dataclasses
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from penchant._checks import check_number
 from penchant._types import Numbers
@@ -178,9 +177,7 @@ def swallowed(weights: Numbers, steps: Numbers, stored: str | Format) -> float:
     >>> pn.estimators.rounding.swallowed([1.0, 0.01], [1e-3, 1e-3], "bfloat16")
     0.5
     """
-    asked, stays = _stays(weights, steps, stored)
-    n = np.count_nonzero(asked)
-    return float(np.count_nonzero(stays) / n) if n else math.nan
+    return losses(weights, steps, stored)[0]
 
 
 def swallowed_length(weights: Numbers, steps: Numbers, stored: str | Format) -> float:
@@ -192,21 +189,29 @@ def swallowed_length(weights: Numbers, steps: Numbers, stored: str | Format) -> 
     >>> pn.estimators.rounding.swallowed_length([1.0, 0.01], [1e-3, 3e-3], "bfloat16")
     0.25
     """
-    asked, stays = _stays(weights, steps, stored)
-    s = np.abs(np.asarray(steps, float))
-    way = float(s[asked].sum())
-    return float(s[stays].sum() / way) if way > 0 else math.nan
+    return losses(weights, steps, stored)[1]
 
 
-def _stays(
+def losses(
     weights: Numbers, steps: Numbers, stored: str | Format
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which coordinates are asked to move, and which of them do not."""
+) -> tuple[float, float]:
+    """`swallowed` and `swallowed_length`, of one rounding.
+
+    >>> import penchant as pn
+    >>> pn.estimators.rounding.losses([1.0, 0.01], [1e-3, 3e-3], "bfloat16")
+    (0.5, 0.25)
+    """
     form = read(stored)
     w = form.round(weights)
     s = np.asarray(steps, float)
     asked = (s != 0) & np.isfinite(s)
-    return asked, (form.round(w + s) == w) & asked
+    stays = (form.round(w + s) == w) & asked
+    n, sizes = np.count_nonzero(asked), np.abs(s)
+    way = float(sizes[asked].sum())
+    return (
+        float(np.count_nonzero(stays) / n) if n else math.nan,
+        float(sizes[stays].sum() / way) if way > 0 else math.nan,
+    )
 
 
 def never_forgets(decay: float, stored: str | Format) -> bool:

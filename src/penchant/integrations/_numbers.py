@@ -67,9 +67,9 @@ def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any
             kept.append((share.value, share.error, size))
             steps = steps - rate * before
         if steps is not None:
-            lost.append((rounding.swallowed(before, steps, dtype), len(before)))
-            share = rounding.swallowed_length(before, steps, dtype)
-            way.append((share, float(np.abs(steps).sum())))
+            share, length = rounding.losses(before, steps, dtype)
+            lost.append((share, len(before)))
+            way.append((length, float(np.abs(steps).sum())))
     if kept:
         values, errors, sizes = zip(*kept, strict=True)
         out["kept_decay"] = _mean(values, sizes)
