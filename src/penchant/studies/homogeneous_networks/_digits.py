@@ -1,4 +1,4 @@
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +77,7 @@ def measure(
     return Records(np.asarray(log_loss), np.array(margins), np.array(accuracies))
 
 
+@runtime_checkable
 class HasLoss(Protocol):
     """Records of a run, whatever else was recorded."""
 
