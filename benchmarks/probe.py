@@ -27,14 +27,17 @@ STATE, SLACK = 0.01, 1.2
 TURN = 50
 """Steps with the probe, then so many without."""
 
+TIER = (
+    "from run to run on one machine the share is from .6 to 2.7 %, with and without "
+    "other jobs beside it (three runs of 2026-11-27); why is not known."
+)
 REASONS = {
-    "probe of a transformer: all, overhead 0.05": "the run was short for three probes "
-    "by the first one's time and had them with an edge at its end, foretold at 9.8 %. "
-    "Since then such a run goes without the edge; not measured again (2026-11-27).",
-    "probe of a transformer: all, overhead 0.2": "foretold 18.8 %. Lanczos made up to "
-    "half as many products again as were planned, and products late in the run took "
-    "longer than those timed first. Since then it ends at the planned number, and "
-    "later products are priced a fifth dearer; not measured again (2026-11-27).",
+    "probe of a CNN: state tier": TIER,
+    "probe of a transformer: state tier": TIER,
+    "probe of a CNN: all, overhead 0.05": "by what the state tier has over 1 %; 4.8 % "
+    "and 5.0 % in two other runs of the day.",
+    "probe of a transformer: all, overhead 0.05": "by what the state tier has over "
+    "1 %; 4.8 % and 9.8 % in two other runs of the day.",
 }
 
 Loop = tuple[nn.Module, Callable[[nn.Module, Any], torch.Tensor], list[Any]]
