@@ -5,6 +5,7 @@ import pytest
 import penchant as pn
 from penchant import norms, optimizers
 from penchant.diagnosis._defaults import default_step_size, default_steps
+from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
 from penchant.theory import longest_row
 from tests.cases import binary, multiclass, name, paper_data
 from tests.diagnosis.cases import (
@@ -360,3 +361,15 @@ def test_stages_are_told():
     assert stages[0] == "largest ℓ2 margin"
     assert "training, 5,000 steps" in stages
     assert kinds(separable()) == ["not-converged"]
+
+
+def test_margins_computed_beside_the_run_are_those_computed_alone():
+    problem = multiclass(3)
+    beside, alone = Catalogue(problem), Catalogue(problem)
+    measured = usual_norms(problem)
+    beside.begin(measured)
+    for norm in measured:
+        a, b = beside.best(norm), alone.best(norm)
+        assert float(a.margin) == float(b.margin)
+        assert bool(jnp.all(a.weights == b.weights))
+        assert beside.is_unique(a) == alone.is_unique(b)

@@ -56,3 +56,17 @@ def test_misclassifying_weights_have_a_gap_above_one():
 def test_weights_that_bound_nothing_are_refused(w):
     with pytest.raises(ValueError, match="weights must"):
         pn.certify(binary(4), jnp.asarray(w), norms.L2())
+
+
+@pytest.mark.parametrize("problem", [binary(4), multiclass(2)], ids=["two", "several"])
+def test_bounds_along_a_run_are_those_of_each_record(problem):
+    path = np.stack([random_weights(problem.weight_shape, seed) for seed in range(4)])
+    path[1] = 0.0
+    measured = [norms.L1(), norms.L2(), norms.Linf()]
+    bounds = pn.margins.run_bounds(problem, measured, path)
+    assert np.isinf(bounds[1]).all()
+    for i in (0, 2, 3):
+        for bound, norm in zip(bounds[i], measured, strict=True):
+            alone = float(pn.certify(problem, path[i], norm).upper_bound)
+            assert bound == pytest.approx(alone, rel=2e-6)
+            assert bound >= float(pn.max_margin(problem, norm).margin) * (1 - 1e-12)

@@ -1,7 +1,11 @@
 """Margins, the largest margin in a norm, and certificates for both."""
 
 from penchant.margins import geometry as geometry, gradients as gradients
-from penchant.margins._certificate import Certificate as Certificate, certify as certify
+from penchant.margins._certificate import (
+    Certificate as Certificate,
+    certify as certify,
+    run_bounds as run_bounds,
+)
 from penchant.margins._kkt import KKT as KKT, kkt as kkt
 from penchant.margins._max_margin import (
     AbstractSolver as AbstractSolver,
@@ -10,6 +14,7 @@ from penchant.margins._max_margin import (
     FirstOrder as FirstOrder,
     LooseMarginWarning as LooseMarginWarning,
     MaxMargin as MaxMargin,
+    find_max_margin as find_max_margin,
     is_exact as is_exact,
     max_margin as max_margin,
     newton_rows as newton_rows,

@@ -1,8 +1,10 @@
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from penchant._checks import check_instance
@@ -17,6 +19,12 @@ Array = NDArray[np.float64]
 
 SHARPNESSES = 96
 """Softmax temperatures among which the upper bound is sought."""
+
+COARSE = 1e-6
+"""A relative rounding error that a bound along a run may have counted in."""
+
+TOGETHER = 4_000_000
+"""Dual weights of several softmaxes that are in memory at once, at most."""
 
 STRIDE = 6
 """Every so many are tried first, then those between the best and its neighbours."""
@@ -88,7 +96,8 @@ def certify(
         raise ValueError("weights must be finite and not all 0.")
     rows = PairRows.of(problem)
     _, margin = unit_margin(rows, norm, W)
-    upper = upper_bound(rows, norm, softmax(problem, norm, W))
+    (q,) = softmaxes(problem, (norm,), W)
+    upper = upper_bound(rows, norm, q)
     gap = 1.0 - margin / upper if upper > 0 else np.inf
     return Certificate(*map(jnp.asarray, (margin, upper, gap)))
 
@@ -143,21 +152,46 @@ def _dual_of(norm: AbstractNorm, error: Array) -> float:
     return float(duals[finite] @ error.ravel()[np.asarray(where)][finite])
 
 
-def softmax(problem: LinearClassification, norm: AbstractNorm, W: Numbers) -> Array:
-    """The best dual weights `(n, c)` among softmaxes of the margins of `W`."""
+def run_bounds(
+    problem: LinearClassification, norms: Sequence[AbstractNorm], path: Numbers
+) -> Array:
+    """What the weights of each record prove of each norm's largest margin, `(r, l)`.
+
+    Infinite where weights are 0 or not finite. All but the last are good to `COARSE`
+    at least, rounding counted in; the last is as [`certify`][penchant.certify] has it.
+    """
+    path = np.asarray(path, dtype=float)
+    rows = PairRows.of(problem)
+    bounds = np.full((len(path), len(norms)), np.inf)
+    for i, W in enumerate(path):
+        if not W.any() or not np.isfinite(W).all():
+            continue
+        fine = accurate.FINE if i == len(path) - 1 else COARSE
+        for j, q in enumerate(softmaxes(problem, norms, W)):
+            bounds[i, j] = upper_bound(rows, norms[j], q, fine)
+    return bounds
+
+
+def softmaxes(
+    problem: LinearClassification, norms: Sequence[AbstractNorm], W: Numbers
+) -> list[Array]:
+    """For each norm the best dual weights `(n, c)` among softmaxes of `W`'s margins."""
     # over powers of two: no length of weights, and no unit of data, overflows
     V, _ = accurate.unit_scale(np.asarray(W, dtype=float))
     X, _ = accurate.unit_scale(np.asarray(problem.X))
     near = eqx.tree_at(lambda p: p.X, problem, jnp.asarray(X))
-    q = np.array(_softmax(near, jnp.asarray(V), norm))
-    q[q < 1e-18 * q.max()] = 0.0  # less than the rounding of the others
-    return q / q.sum()
+    found = []
+    for best in _softmaxes(near, jnp.asarray(V), tuple(norms)):
+        q = np.array(best)
+        q[q < 1e-18 * q.max()] = 0.0  # less than the rounding of the others
+        found.append(q / q.sum())
+    return found
 
 
 @eqx.filter_jit
-def _softmax(
-    problem: LinearClassification, w: Weights, norm: AbstractNorm
-) -> Float[jax.Array, "n c"]:
+def _softmaxes(
+    problem: LinearClassification, w: Weights, norms: tuple[AbstractNorm, ...]
+) -> list[Float[jax.Array, "n c"]]:
     margins = problem.pair_margins(w)
     least = jnp.min(margins)
     finite = jnp.where(jnp.isinf(margins), -jnp.inf, margins)
@@ -169,14 +203,18 @@ def _softmax(
         q = jnp.exp(-tau * (margins - least))
         return q / jnp.sum(q)
 
-    def bounds(at: Int[jax.Array, " t"]) -> Float[jax.Array, " t"]:
-        bound = lambda i: norm.dual(problem.pull(weights(sharpness[i])))
-        return jax.lax.map(bound, at)
-
+    mixture = lambda i: problem.pull(weights(sharpness[i]))
+    some = max(1, min(STRIDE, TOGETHER // margins.size))
+    mixtures = lambda at: jax.lax.map(mixture, at, batch_size=some)
     # the bound is flat near equal weights, then falls and rises once: a quarter of the
     # products find the same one. A narrower valley is missed where weights are still
     # about as good as equal ones; the bound is then looser, and still a bound.
     coarse = jnp.arange(0, SHARPNESSES, STRIDE)
-    near = coarse[jnp.argmin(bounds(coarse))] + jnp.arange(1 - STRIDE, STRIDE)
-    near = jnp.clip(near, 0, SHARPNESSES - 1)
-    return weights(sharpness[near[jnp.argmin(bounds(near))]])
+    tried = mixtures(coarse)
+    found = []
+    for norm in norms:
+        bounds = lambda G, norm=norm: jax.lax.map(norm.dual, G)
+        near = coarse[jnp.argmin(bounds(tried))] + jnp.arange(1 - STRIDE, STRIDE)
+        near = jnp.clip(near, 0, SHARPNESSES - 1)
+        found.append(weights(sharpness[near[jnp.argmin(bounds(mixtures(near)))]]))
+    return found

@@ -16,7 +16,7 @@ from penchant import pages
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
 from penchant._types import Numbers, PerSample, Scalar, Weights
-from penchant.margins._certificate import softmax, unit_margin, upper_bound
+from penchant.margins._certificate import softmaxes, unit_margin, upper_bound
 from penchant.margins._separability import (
     SEPARABLE,
     NotSeparableError,
@@ -251,6 +251,42 @@ def max_margin(
         LooseMarginWarning: If the gap is wider than 1e-6 for p in {1, 2, inf} and
             Mahalanobis norms, or 1e-4 for other p, and wider than the `tol` asked for.
     """
+    best = find_max_margin(problem, norm, tol=tol, solver=solver)
+    gap = float(best.gap)
+    if gap > max(tol, promised_gap(best.norm)):
+        warnings.warn(
+            f"The {best.norm.label} maximum margin is only known to lie in "
+            f"[{float(best.margin):.6g}, {float(best.upper_bound):.6g}], a relative "
+            f"gap of {gap:.1e}.",
+            LooseMarginWarning,
+            stacklevel=2,
+        )
+    return best
+
+
+def find_max_margin(
+    problem: LinearClassification | object,
+    norm: AbstractNorm | str,
+    *,
+    tol: float = 1e-9,
+    solver: AbstractSolver | None = None,
+) -> MaxMargin:
+    """[`max_margin`][penchant.max_margin] that never warns, for those who read `gap`.
+
+    Warnings belong to the process, so that what several threads compute says nothing.
+
+    Args:
+        problem: Separable data, a problem or a `Dataset`.
+        norm: Any norm, or its name.
+        tol: Relative gap to stop at.
+        solver: `Exact()`, `FirstOrder()`, or one of your own; None for the default.
+
+    Raises:
+        NotSeparableError: If no weights classify every sample, with the proof.
+        UndecidedError: If neither this nor the contrary could be proved.
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If `tol` is not in (0, 1), or the norm does not fit the weights.
+    """
     problem = of_dataset(problem)
     check_instance("problem", problem, LinearClassification, "a LinearClassification")
     assert isinstance(problem, LinearClassification)
@@ -267,7 +303,9 @@ def max_margin(
         check_instance("solver", solver, AbstractSolver, "Exact() or FirstOrder()")
     found = solver.solve(problem, norm, tol)
     W = _read_weights(problem, found.weights)
-    q = softmax(problem, norm, W) if found.pairs is None else found.pairs
+    q = found.pairs
+    if q is None:
+        (q,) = softmaxes(problem, (norm,), W)
     return _certified(problem, norm, Attempt(W, q, found.method), tol, solver)
 
 
@@ -440,13 +478,6 @@ def _certified(
                 best.offer_pairs(again.pairs)
                 if best.gap <= loose:
                     break
-    if best.gap > loose:
-        warnings.warn(
-            f"The {norm.label} maximum margin is only known to lie in "
-            f"[{best.lower:.6g}, {best.upper:.6g}], a relative gap of {best.gap:.1e}.",
-            LooseMarginWarning,
-            stacklevel=3,
-        )
     dual = best.q.sum(axis=1)
     return MaxMargin(
         weights=jnp.asarray(best.W),

@@ -1,8 +1,9 @@
 """The maximum margins a run is held against, computed once each."""
 
 import math
-import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,12 +11,12 @@ import jax.numpy as jnp
 from penchant._types import Weights
 from penchant.margins import (
     FirstOrder,
-    LooseMarginWarning,
     MaxMargin,
     UndecidedError,
     certify,
+    find_max_margin,
     is_exact,
-    max_margin,
+    is_unique,
     newton_rows,
 )
 from penchant.norms import L1, L2, AbstractNorm, Linf, Nuclear, Spectral
@@ -34,6 +35,13 @@ WORK = 4e10
 """Multiplications that a first-order method may spend on one norm."""
 
 
+class Begun(NamedTuple):
+    """What a thread computes of one norm."""
+
+    best: Future[MaxMargin]
+    unique: Future[bool | None]
+
+
 class Catalogue:
     """Maximum margins of one problem by norm."""
 
@@ -44,6 +52,7 @@ class Catalogue:
         self.report = report or (lambda text: None)
         self.found: dict[Hashable, MaxMargin] = {}
         self.separating: Weights | None = None
+        self._begun: dict[Hashable, Begun] = {}
 
     def best(self, norm: AbstractNorm) -> MaxMargin:
         """The maximum margin in a norm; its gap says how well it is known.
@@ -55,19 +64,47 @@ class Catalogue:
         name = norm.fingerprint
         if name not in self.found:
             self.report(f"largest {norm.label} margin")
-            with warnings.catch_warnings():
-                # the gap is stated in the table and drawn as a band
-                warnings.simplefilter("ignore", LooseMarginWarning)
-                try:
-                    tol, solver = self._effort(norm)
-                    self.found[name] = max_margin(
-                        self.problem, norm, tol=tol, solver=solver
-                    )
-                except UndecidedError as error:
-                    if self.separating is None:
-                        raise
-                    self.found[name] = self._of_run(norm, self.separating, error)
+            try:
+                begun = self._begun.get(name)
+                found = self._solve(norm) if begun is None else begun.best.result()
+                self.found[name] = found
+            except UndecidedError as error:
+                if self.separating is None:
+                    raise
+                self.found[name] = self._of_run(norm, self.separating, error)
         return self.found[name]
+
+    def is_unique(self, best: MaxMargin) -> bool | None:
+        """Whether no other weights of unit norm have the margin of `best`."""
+        begun = self._begun.get(best.norm.fingerprint)
+        if begun is not None and begun.best.result() is best:
+            return begun.unique.result()
+        return is_unique(self.problem, best)
+
+    def begin(self, norms: Sequence[AbstractNorm]) -> None:
+        """Have a thread compute those margins that take seconds, one after the other.
+
+        Training leaves the host free meanwhile. Each is an exact method's on a small
+        system: nobody who leaves waits long for the thread.
+        """
+        pool = ThreadPoolExecutor(1)
+        for norm in norms:
+            quick = newton_rows(self.problem, norm) <= COARSE_ROWS
+            if quick and norm.fingerprint not in self.found:
+                best = pool.submit(self._solve, norm)
+                unique = pool.submit(
+                    lambda b: is_unique(self.problem, b.result()), best
+                )
+                self._begun[norm.fingerprint] = Begun(best, unique)
+        pool.shutdown(wait=False)
+
+    def _solve(self, norm: AbstractNorm) -> MaxMargin:
+        # the gap is stated in the table and drawn as a band
+        tol, solver = self._effort(norm)
+        return find_max_margin(self.problem, norm, tol=tol, solver=solver)
+
+    def _is_unique(self, best: "Future[MaxMargin]") -> bool | None:
+        return is_unique(self.problem, best.result())
 
     def separates(self, run: Trajectory) -> bool:
         """Whether a run's own weights, or its increment, settle what was undecided."""

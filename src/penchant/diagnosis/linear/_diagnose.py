@@ -18,7 +18,7 @@ from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
 from penchant.diagnosis.linear._chosen import Chosen
 from penchant.diagnosis.linear._diagnosis import Diagnosis, Table
 from penchant.diagnosis.linear._held_out import HeldOut
-from penchant.diagnosis.linear._measure import MarginPath, Row, measure
+from penchant.diagnosis.linear._measure import MarginPath, Row, certified, measure
 from penchant.diagnosis.linear._minimiser import Minimiser, find_minimiser
 from penchant.diagnosis.linear._next import next_steps, without_margin
 from penchant.diagnosis.linear._progress import progress
@@ -40,6 +40,8 @@ def diagnose_linear(asked: Asked) -> Diagnosis:
     asked, none = sized(asked)
     problem, catalogue = asked.problem, asked.catalogue
     chosen = _norms(problem, asked.norms)
+    if none is None:
+        catalogue.begin(chosen)
     run, settings = asked.train()
     proved = isinstance(none, NotSeparableError)
     with noticed_interrupts():
@@ -291,25 +293,41 @@ def _rows(
 ) -> tuple[tuple[Row, ...], dict[str, MarginPath], list[str]]:
     """Rows, paths, and the margins that Ctrl-C has left out."""
     rows, paths = [], {}
+    try:
+        tell("upper bounds that the run proves")
+        proved = certified(problem, run, norms)
+    except KeyboardInterrupt:
+        return _only_l2(problem, run, catalogue, norms)
     for i, norm in enumerate(norms):
         # two Mahalanobis norms are called the same
         count = 1 + sum(row.norm.label == norm.label for row in rows)
         label = norm.label if count == 1 else f"{norm.label} ({count})"
         try:
-            best = catalogue.best(norm)
+            catalogue.best(norm)
             tell(f"margins of the run, {label}")
-            row, path = measure(problem, run, best, label)
+            row, path = measure(catalogue, run, norm, label, proved[i])
         except KeyboardInterrupt:
-            if not rows:  # the one norm that is known since before the run
-                best = catalogue.best(L2())
-                row, path = measure(problem, run, best, L2().label)
-                rows, paths = [row], {row.label: path}
+            if not rows:
+                return _only_l2(problem, run, catalogue, norms)
             had = [row.norm for row in rows]
             left = [n for n in norms[i:] if not any(same(n, h, problem) for h in had)]
             return tuple(rows), paths, [f"the {n.label} margin" for n in left]
         rows.append(row)
         paths[label] = path
     return tuple(rows), paths, []
+
+
+def _only_l2(
+    problem: LinearClassification,
+    run: Trajectory,
+    catalogue: Catalogue,
+    norms: tuple[AbstractNorm, ...],
+) -> tuple[tuple[Row, ...], dict[str, MarginPath], list[str]]:
+    """The one norm that is known since before the run, and what is left out."""
+    (proved,) = certified(problem, run, (L2(),))
+    row, path = measure(catalogue, run, L2(), L2().label, proved)
+    left = [n for n in norms if not same(n, row.norm, problem)]
+    return (row,), {row.label: path}, [f"the {n.label} margin" for n in left]
 
 
 def _listed(parts: list[str]) -> str:

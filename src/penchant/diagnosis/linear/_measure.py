@@ -1,6 +1,7 @@
 """What a run reached in each norm, against the best there is."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -10,10 +11,13 @@ from jaxtyping import Array, Float
 
 from penchant._types import Weights
 from penchant.diagnosis._result import AbstractRow
-from penchant.margins import MaxMargin, certify, is_unique
+from penchant.diagnosis.linear._catalogue import Catalogue
+from penchant.margins import run_bounds
 from penchant.norms import AbstractNorm
 from penchant.problems import LinearClassification
 from penchant.training import Trajectory
+
+PerRecord = Float[np.ndarray, " r"]
 
 CERTIFIED_RECORDS = 24
 """Records at which the run's own upper bounds are computed."""
@@ -82,30 +86,40 @@ class MarginPath(eqx.Module):
     proved: Float[Array, " r"]
 
 
+def certified(
+    problem: LinearClassification, run: Trajectory, norms: Sequence[AbstractNorm]
+) -> list[PerRecord]:
+    """For each norm the least bound that the run's weights have proved up to there.
+
+    Computed at `CERTIFIED_RECORDS` of the records, with one pass over the data for all
+    norms, and infinite before the first.
+    """
+    r = len(run.steps)
+    at = np.unique(np.rint(np.linspace(0, r - 1, CERTIFIED_RECORDS)).astype(int))
+    bounds = np.full((r, len(norms)), math.inf)
+    bounds[at] = run_bounds(problem, norms, np.asarray(run.weights)[at])
+    return list(np.minimum.accumulate(bounds).T)
+
+
 def measure(
-    problem: LinearClassification, run: Trajectory, best: MaxMargin, label: str
+    catalogue: Catalogue,
+    run: Trajectory,
+    norm: AbstractNorm,
+    label: str,
+    proved: PerRecord,
 ) -> tuple[Row, MarginPath]:
-    """One norm's row of the table, and its path."""
+    """One norm's row of the table, and its path, from what the run has proved."""
+    best = catalogue.best(norm)
     norm = best.norm
     least = np.asarray(jnp.min(run.margins, axis=1))
     lengths = np.asarray(run.lengths(norm))
     reached = least / np.where(lengths > 0, lengths, 1.0)
     increment = run.increment()
-    gained = _margin(problem, increment, norm)
-
-    at = np.unique(
-        np.rint(np.linspace(0, len(least) - 1, CERTIFIED_RECORDS)).astype(int)
-    )
-    bounds = np.full(len(least), math.inf)
-    for i in at:
-        if np.any(np.asarray(run.weights[i]) != 0):
-            seen = certify(problem, run.weights[i], norm)
-            bounds[i] = float(seen.upper_bound)
-    proved = np.minimum.accumulate(bounds)
+    gained = _margin(catalogue.problem, increment, norm)
     # the run may know more than the solver, on either side
     lower = max(float(best.margin), float(reached[-1]), gained)
     upper = max(min(float(best.upper_bound), float(proved[-1])), lower)
-    unique = is_unique(problem, best)
+    unique = catalogue.is_unique(best)
     row = Row(
         norm=norm,
         label=label,
