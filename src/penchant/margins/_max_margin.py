@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from penchant import pages
+from penchant._arrays import numbers
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
 from penchant._types import Numbers, PerSample, Scalar, Weights
@@ -35,6 +36,7 @@ from penchant.margins._solvers.plan import (
     sees_rows_only,
     system_size,
 )
+from penchant.margins._solvers.ridge_path import separating
 from penchant.margins._solvers.rows import PairRows
 from penchant.margins._solvers.separate import separability, separates
 from penchant.margins._solvers.steepest import by_steepest_steps
@@ -192,9 +194,13 @@ class FirstOrder(AbstractSolver):
     Args:
         steps: At most so many steps. A gap of $10^{-3}$ takes hundreds to some
             thousands; the gap reached is always stated.
+        start: Weights to start from, such as the optimum in another norm. Where a
+            quarter of the steps from 0 has not separated, the path of a shrinking ridge
+            is followed, and steps go on from what it ends at if that does.
     """
 
     steps: int = eqx.field(default=40_000, static=True)
+    start: Numbers | None = None
 
     def __check_init__(self):
         check_count("steps", self.steps)
@@ -427,7 +433,7 @@ class _Best:
         if not (np.isfinite(q).all() and 0.0 < q.sum() < math.inf):
             return  # they bound nothing; the bound at hand stands, and its gap says so
         q = _sparsest(self.problem, self.norm, q, self.lower, self.tol)
-        upper = upper_bound(self.rows, self.norm, q, fine=1e-14)
+        upper = upper_bound(self.rows, self.norm, q, fine=max(1e-14, 1e-5 * self.tol))
         if upper < self.upper:
             self.q, self.upper = q, upper
 
@@ -532,8 +538,41 @@ def _by_first_order(
         basis = row_basis(np.asarray(problem.X))
     if basis is not None:
         problem = eqx.tree_at(lambda p: p.X, problem, problem.X @ basis)
-    W, q, _, _ = first_order(problem, norm, steps=solver.steps, tol=tol, floor=floor)
+
+    def at(W: Any) -> Any:
+        if W is None:
+            return None
+        (q,) = softmaxes(problem, (norm,), W)
+        return jnp.asarray(W), jnp.asarray(q)
+
+    start = solver.start
+    if start is not None:
+        start = numbers("start", start)
+        _check_start(problem, basis, start)
+        start = start if basis is None else start @ basis
+    W, q, _, _ = first_order(
+        problem,
+        norm,
+        steps=solver.steps,
+        tol=tol,
+        floor=floor,
+        start=at(start),
+        rescue=lambda: at(separating(problem)),
+    )
     return W if basis is None else W @ basis.T, q, "first-order method"
+
+
+def _check_start(
+    problem: LinearClassification, basis: Numbers | None, W: np.ndarray
+) -> None:
+    shape = problem.weight_shape
+    if basis is not None:
+        shape = (*shape[:-1], np.shape(basis)[0])
+    if W.shape != shape or not np.isfinite(W).all() or not W.any():
+        raise ValueError(
+            f"start must be finite weights of shape {shape}, not all 0; got "
+            f"{W.shape if W.shape != shape else 'others'}."
+        )
 
 
 def _scale(problem: LinearClassification, norm: AbstractNorm) -> float:

@@ -31,8 +31,8 @@ COARSE = 1e-3
 COARSE_ROWS = 1000
 """Rows of a Newton system above which margins are computed to the coarse gap."""
 
-WORK = 4e10
-"""Multiplications that a first-order method may spend on one norm."""
+WORK, LEAST_STEPS = 1.5e10, 128
+"""Multiplications that a first-order method may spend on one norm, and its steps."""
 
 
 class Begun(NamedTuple):
@@ -152,7 +152,11 @@ class Catalogue:
             small = newton_rows(self.problem, norm) <= COARSE_ROWS
             return (TOLERANCE if small else COARSE), None
         entries = self.problem.samples * math.prod(self.problem.weight_shape)
-        return COARSE, FirstOrder(int(min(max(WORK / entries, 300), 2e4)))
+        known = self.found.get(L2().fingerprint)
+        start = None if known is None else known.weights
+        return COARSE, FirstOrder(
+            int(min(max(WORK / entries, LEAST_STEPS), 2e4)), start
+        )
 
 
 def usual_norms(problem: LinearClassification) -> tuple[AbstractNorm, ...]:

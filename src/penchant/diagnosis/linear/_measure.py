@@ -19,8 +19,11 @@ from penchant.training import Trajectory
 
 PerRecord = Float[np.ndarray, " r"]
 
-CERTIFIED_RECORDS = 24
-"""Records at which the run's own upper bounds are computed."""
+CERTIFIED_RECORDS, LEAST_RECORDS = 24, 4
+"""Records at which the run's own upper bounds are computed, at most and at least."""
+
+WORK = 4e8
+"""Entries of all rows that are passed at these records, unless they are the least."""
 
 
 class Row(AbstractRow):
@@ -91,11 +94,13 @@ def certified(
 ) -> list[PerRecord]:
     """For each norm the least bound that the run's weights have proved up to there.
 
-    Computed at `CERTIFIED_RECORDS` of the records, with one pass over the data for all
-    norms, and infinite before the first.
+    Computed at some of the records, with the same products for all norms where that
+    can be, and infinite before the first.
     """
     r = len(run.steps)
-    at = np.unique(np.rint(np.linspace(0, r - 1, CERTIFIED_RECORDS)).astype(int))
+    entries = problem.samples * math.prod(problem.weight_shape)
+    count = int(min(max(WORK / entries, LEAST_RECORDS), CERTIFIED_RECORDS))
+    at = np.unique(np.rint(np.linspace(0, r - 1, count)).astype(int))
     bounds = np.full((r, len(norms)), math.inf)
     bounds[at] = run_bounds(problem, norms, np.asarray(run.weights)[at])
     return list(np.minimum.accumulate(bounds).T)

@@ -7,12 +7,10 @@ with their rounding errors (`ogita2005accurate`), and every result comes with a 
 on what is left of them.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.margins._solvers.rows import PairRows
+from penchant.margins._solvers.rows import PairRows, scaled
 
 Array = NDArray[np.float64]
 
@@ -84,12 +82,6 @@ def unit_scale(a: Array) -> tuple[Array, int]:
     return scaled(a, -e), e
 
 
-def scaled(a: Array, e: int | NDArray[np.integer[Any]]) -> Array:
-    """`a 2^e`, in two halves: 2^1074 itself is no double."""
-    half = e // 2
-    return np.ldexp(np.ldexp(a, half), e - half)
-
-
 def margins(rows: PairRows, W: Array, every: bool = False) -> tuple[Array, Array, int]:
     r"""`AW` as `m` times $2^e$ `(n, c)`, a bound on the error of `m`, and `e`.
 
@@ -147,10 +139,11 @@ def mixture(rows: PairRows, q: Array, fine: float = FINE) -> tuple[Array, Array,
     their errors are below the share `fine` of the largest entry.
     """
     weighty = np.flatnonzero(q.any(axis=1))
-    rows, q = rows.take(weighty), q[weighty]
-    # a power of two for each feature: nothing is rounded, and no product is too small
-    e = np.frexp(np.abs(rows.X).max(axis=0, initial=0.0))[1].astype(np.intp)
-    X = scaled(rows.X, -e)
+    if 2 * len(weighty) > len(q):
+        X, e = rows.by_feature
+    else:
+        rows, q = rows.take(weighty), q[weighty]
+        X, e = rows.by_feature
     if rows.y is None:
         R, rest = q.T, None
     else:

@@ -8,7 +8,9 @@ projections, on whatever device JAX runs on; memory is a few arrays of the size 
 margins, `(c, n)`, and the rows are never formed.
 """
 
+import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -21,6 +23,9 @@ from penchant.norms import AbstractNorm, AbstractSchatten, p_norm, p_project
 from penchant.problems import LinearClassification
 
 Margins = Float[Array, "c n"]
+
+Start = tuple[Weights, Float[Array, "n c"]]
+"""Weights, and dual weights that are 0 where no row exists."""
 
 STEPS_A_CALL = 64
 
@@ -85,6 +90,8 @@ def first_order(
     steps: int,
     tol: float,
     floor: float,
+    start: Start | None = None,
+    rescue: Callable[[], Start | None] = lambda: None,
 ) -> tuple[Weights, Float[Array, "n c"], float, float]:
     """Best weights and dual weights met, and the margin bounds they prove.
 
@@ -94,13 +101,22 @@ def first_order(
         steps: At most so many steps.
         tol: Relative gap to stop at.
         floor: Stop once the upper bound is below it.
+        start: Weights and dual weights to start from.
+        rescue: Asked for such after a quarter of the steps, if none has separated.
     """
     pairs = _pairs(problem)
     state, length = _start(pairs, norm, jnp.zeros(problem.weight_shape))
-    for _ in range(-(-steps // STEPS_A_CALL)):
+    if start is not None:
+        state = _started(pairs, norm, state, start)
+    calls = -(-steps // STEPS_A_CALL)
+    for i in range(calls):
         lower, upper = float(state.lower), float(state.upper)
         if upper <= floor or 1.0 - lower / upper <= tol:
             break
+        if i == calls // 4 and lower <= 0:
+            found = rescue()
+            if found is not None:
+                state = _started(pairs, norm, state, found)
         state = _advance(pairs, norm, state, length)
     return state.best_W, state.best_q.T, float(state.lower), float(state.upper)
 
@@ -134,6 +150,32 @@ def _start(pairs: Pairs, norm: AbstractNorm, zero: Weights) -> tuple[Saddle, Sca
         jnp.ones(()), norm.steepest(G), q, -infinity, norm.dual(G),
     )  # fmt: skip
     return state, length
+
+
+@eqx.filter_jit
+def _started(pairs: Pairs, norm: AbstractNorm, state: Saddle, start: Start) -> Saddle:
+    """The state at other weights and dual weights, with the better bounds of both."""
+    W, q = start[0] / norm(start[0]), start[1].T
+    lower, upper = _bounds(pairs, norm, W, q)
+    infinity = jnp.asarray(jnp.inf)
+    below, above = lower > state.lower, upper < state.upper
+    return dataclasses.replace(
+        state,
+        W=W,
+        q=q,
+        W_image=W,
+        q_image=q,
+        W_anchor=W,
+        q_anchor=q,
+        count=jnp.zeros(()),
+        gap=infinity,
+        gap_anchor=infinity,
+        omega=jnp.sqrt(jnp.sum(W**2) / jnp.sum(q**2)),
+        best_W=jnp.where(below, W, state.best_W),
+        best_q=jnp.where(above, q, state.best_q),
+        lower=jnp.maximum(lower, state.lower),
+        upper=jnp.minimum(upper, state.upper),
+    )
 
 
 @eqx.filter_jit

@@ -1,6 +1,8 @@
 """The margins of a linear problem as a linear map, on the host."""
 
 import dataclasses
+import functools
+from typing import Any
 
 import numpy as np
 import scipy
@@ -9,6 +11,12 @@ from numpy.typing import NDArray
 from penchant.problems import LinearClassification
 
 Array = NDArray[np.float64]
+
+
+def scaled(a: Array, e: int | NDArray[np.integer[Any]]) -> Array:
+    """`a 2^e`, in two halves: 2^1074 itself is no double."""
+    half = e // 2
+    return np.ldexp(np.ldexp(a, half), e - half)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +59,15 @@ class PairRows:
         if self.y is None:
             return np.ones(self.shape, dtype=bool)
         return np.arange(self.classes)[None, :] != self.y[:, None]
+
+    @functools.cached_property
+    def by_feature(self) -> tuple[Array, NDArray[np.intp]]:
+        """`X` over a power of two for each feature, and the exponents.
+
+        Nothing is rounded, and no product with a weight is too small.
+        """
+        e = np.frexp(np.abs(self.X).max(axis=0, initial=0.0))[1].astype(np.intp)
+        return scaled(self.X, -e), e
 
     @property
     def count(self) -> int:
