@@ -16,6 +16,7 @@ def plan(monkeypatch):
     monkeypatch.setattr(_steps, "affords", lambda *_: True)
     monkeypatch.setattr(_steps.Steps, "_affords", lambda *_: True)
     monkeypatch.setattr(_session, "look_every", lambda *_: _plan.STATE_EVERY)
+    monkeypatch.setattr(_session, "short_of", lambda *_: 0)
 
 
 def lines(recording):

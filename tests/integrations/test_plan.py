@@ -40,6 +40,25 @@ def test_looks_stay_within_a_hundredth_of_the_time(look, step):
     assert _plan.look_every(look, 0.0) == 20
 
 
+@pytest.mark.parametrize("dear", [0.3, 2.0, 9.0])
+def test_looks_that_turn_out_dearer_are_left_out_until_they_are_earned(dear):
+    # foretold for looks of .05 s between steps of .2 s; they take `dear` times that
+    step_seconds, look, until = 0.2, 0.05 * dear, 40_000
+    every = _plan.look_every(0.05, step_seconds)
+    step, spent, seen = 0, 0.0, []
+    while True:
+        wait = _plan.short_of(spent, look, step * step_seconds, step)
+        step = _plan.next_look(step, every, wait)
+        if step > until:
+            break
+        spent += look
+        seen.append(step)
+    assert spent <= 0.0101 * until * step_seconds
+    assert {1, 2, 5, 10, 20, 40, 80, 160, 20_480} <= set(seen)
+    if dear < 1:  # none is left out
+        assert set(range(every, until, every)) <= set(seen)
+
+
 def spent_of(plan, costs, factor):
     """What a plan takes, counted probe by probe."""
     total, colds = 0.0, costs.colds

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from penchant._arrays import numbers
+from penchant._arrays import inner, numbers
 from penchant._types import Numbers
 from penchant.measures import Estimate
 
@@ -38,10 +38,10 @@ def applied_decay(residual: Numbers, weights: Numbers) -> Estimate:
     fine = np.isfinite(r) & np.isfinite(w)
     if not fine.all():
         r, w = r[fine], w[fine]
-    n, square = r.size, float(w @ w)
+    n, square = r.size, inner(w, w)
     if n < 2 or square == 0.0:
         return Estimate(math.nan, math.nan, valid=False, why="no weights but 0")
-    slope = float(r @ w) / square
+    slope = inner(r, w) / square
     rest = r - slope * w
-    error = math.sqrt(float(rest @ rest) / (n - 1) / square)
+    error = math.sqrt(inner(rest, rest) / (n - 1) / square)
     return Estimate(slope, error, how=f"one step, {n} coordinates")

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from penchant._arrays import inner
 from penchant._checks import check_number
 from penchant._types import Numbers
 from penchant.measures import Estimate
@@ -163,7 +164,8 @@ def kept_added_decay(
         return Estimate(math.nan, math.nan)
     moved = form.round(w + s) - form.round(w + form.round(s - rate * w))
     kept = float(np.sum(w * moved)) / (rate * square)
-    spread = float(np.linalg.norm(w * moved - kept * rate * w * w))
+    rest = np.ravel(w * moved - kept * rate * w * w)
+    spread = math.sqrt(inner(rest, rest))
     return Estimate(kept, spread / (rate * square), n=w.size)
 
 

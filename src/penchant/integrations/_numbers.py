@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from penchant import estimators, measures
+from penchant._arrays import inner
 from penchant._types import Numbers
 from penchant.estimators import MemoryTerm, rounding
 from penchant.integrations._rules import Adapter, Seen
@@ -54,7 +55,7 @@ def numbers_of(row: Adapter, pairs: Sequence[tuple[str, Seen]]) -> dict[str, Any
     for dtype in sorted({dtype for dtype, _ in pairs}):
         at = [i for i, (other, _) in enumerate(pairs) if other == dtype]
         before = join(pairs[i][1].before for i in at)
-        size = float(before @ before)
+        size = inner(before, before)
         steps = None
         if stepped:
             steps = -entry.step_size * join(asked[i] for i in at)
@@ -164,7 +165,7 @@ def intervention_of(gram: np.ndarray) -> dict[str, Any]:
         told = []
         for u in (k, k + 1):
             c = gram[keep, u]
-            both = (float(c.sum()) ** 2 - float(c @ c)) / pairs / gram[u, u]
+            both = (float(c.sum()) ** 2 - inner(c, c)) / pairs / gram[u, u]
             told.append((float(c.mean()) / gram[u, u], both / square))
         return square, told
 
@@ -316,16 +317,16 @@ def _of_step(
     """
     n, moved = w.size, int(np.count_nonzero(d))
     asked = moved if moved == n else int(np.count_nonzero((told != 0) | (d != 0)))
-    square = float(d @ d)
-    size, slope = math.sqrt(square), math.sqrt(float(g @ g))
+    square = inner(d, d)
+    size, slope = math.sqrt(square), math.sqrt(inner(g, g))
     fine = math.isfinite(square) or bool(np.isfinite(d).all())
     ratio = lambda a, b: a / b if b > 0 else math.nan
     return {
         "gradient_rms": slope / math.sqrt(n) if n else math.nan,
-        "weight_rms": math.sqrt(float(w @ w) / n) if n else math.nan,
+        "weight_rms": math.sqrt(inner(w, w) / n) if n else math.nan,
         "step_rms": size / math.sqrt(n) if n else math.nan,
         "unmoved": 1.0 - moved / asked if asked else math.nan,
         "nonfinite": 0.0 if fine else float(np.mean(~np.isfinite(d))),
-        "cosine": ratio(-float(d @ g), size * slope),
+        "cosine": ratio(-inner(d, g), size * slope),
         "sign_likeness": ratio(float(np.abs(d).sum()), size * math.sqrt(n)),
     }

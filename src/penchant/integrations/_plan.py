@@ -19,6 +19,9 @@ STATE_EVERY, EARLY = 20, (1, 2, 5, 10)
 STATE_SHARE = 0.01
 """Of the run's time that looks may take; where they are dearer they come less often."""
 
+EARNED = 0.009
+"""The share that a look more may bring it to, where looks turn out dearer."""
+
 DEARER = 1.5
 """A look later in a run over the first ones, whose code and arrays are at hand."""
 
@@ -67,10 +70,11 @@ def check_readouts(readouts: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(readouts))
 
 
-def next_look(step: int, every: int = STATE_EVERY) -> int:
+def next_look(step: int, every: int = STATE_EVERY, wait: int = 0) -> int:
     """The first step after `step` that the state tier looks at.
 
-    Those are 1, 2, 5, 10, then 20, 40, 80, … and all multiples of `every`.
+    Those are 1, 2, 5, 10, then 20, 40, 80, … and all multiples of `every` but those
+    within `wait` steps.
     """
     for early in EARLY:
         if early > step:
@@ -78,7 +82,21 @@ def next_look(step: int, every: int = STATE_EVERY) -> int:
     double = STATE_EVERY
     while double <= step:
         double *= 2
-    return min(double, (step // every + 1) * every)
+    return min(double, ((step + wait) // every + 1) * every)
+
+
+def short_of(spent: float, look: float, own: float, steps: int) -> int:
+    """Steps to wait until a look more stays within 1 % of the time.
+
+    Args:
+        spent: Seconds of the looks so far.
+        look: Seconds of one.
+        own: Seconds of the steps so far, without a probe's.
+        steps: How many these are.
+    """
+    if own <= 0 or steps < 1:
+        return 0
+    return max(0, math.ceil((spent + look) / EARNED * steps / own) - steps - 1)
 
 
 def look_every(look: float, step: float) -> int:

@@ -16,11 +16,16 @@ from penchant.integrations._plan import (
     foretold,
     last_probe,
     look_every,
+    next_look,
+    short_of,
 )
 from penchant.integrations._record import Guard, Recorder, listener_of
 
 TIMED = 10
 """Steps whose time makes the plan."""
+
+FEW, RECENT = 3, 15
+"""Looks whose time is known, before it counts, and of which the middle one is taken."""
 
 Own = TypeVar("Own", bound="Session")
 
@@ -55,6 +60,7 @@ class Session(abc.ABC):
         self.gaps: list[float] = []
         self.look_seconds: list[float] = []
         self.plan = Plan.read(recorder.before.get("plan")) or Plan()
+        self._told_every = every is not None
         if every is not None:
             self.plan.every = every
         if not self.plan.made:
@@ -139,7 +145,7 @@ class Session(abc.ABC):
     def _time_looks(self) -> None:
         """Settle how often the state is looked at, once a few looks are timed."""
         known = sorted(self.look_seconds[1:])  # the first is not like later ones
-        if self.plan.every or len(known) < 3 or len(self.gaps) < TIMED - 1:
+        if self.plan.every or len(known) < FEW or len(self.gaps) < TIMED - 1:
             return
         look, unit = known[len(known) // 2], self._unit()
         self.plan.every = look_every(look, unit)
@@ -149,6 +155,21 @@ class Session(abc.ABC):
                 f"{look / unit:.2g} of a step"
             )
         self.recorder.describe(plan=self.plan.to_dict(), look_seconds=look)
+
+    def _next_look(self, step: int) -> int:
+        """The step of the next look: when the steps before it have earned it.
+
+        What looks were foretold to take is not what they take, nor are steps; where
+        looks have taken more than their share, those that are due are left out until
+        they have not. Those after 20, 40, 80, … steps stay.
+        """
+        every = self.plan.every or STATE_EVERY
+        known = sorted(self.look_seconds[1:][-RECENT:])
+        if self._told_every or len(known) < FEW:
+            return next_look(step, every)
+        own = self._gone() - sum(self.spent.values())
+        look = known[len(known) // 2]
+        return next_look(step, every, short_of(self.spent["state"], look, own, self.steps))
 
     def _planned(self, plan: Plan, examples: int, **more: Any) -> None:
         """Keep a plan that costs have made, and say it."""

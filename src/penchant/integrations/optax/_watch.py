@@ -280,7 +280,7 @@ class Watch(Session):
                 self.states.record(self._now, params, state)
             self.look_seconds.append(time.perf_counter() - begun)
             self._time_looks()
-        self._next = next_look(self._now, self.plan.every or STATE_EVERY)
+        self._next = self._next_look(self._now)
         self.spent["state"] += time.perf_counter() - begun
 
     def _curved(self, of: Curvature) -> bool:

@@ -181,7 +181,7 @@ class Steps(Session):
             before = self.spent["state"] - self._mark
             self.look_seconds.append(before + time.perf_counter() - begun)
             self._time_looks()
-        self._next[i] = next_look(side.step, self._every)
+        self._next[i] = self._next_look(side.step)
         if first:
             groups = [told for s in self.sides for told in s.formats()]
             self.recorder.describe(groups=groups)
