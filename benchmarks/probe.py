@@ -27,18 +27,7 @@ STATE, SLACK = 0.01, 1.2
 TURN = 50
 """Steps with the probe, then so many without."""
 
-TIER = (
-    "from run to run on one machine the share is from .6 to 2.7 %, with and without "
-    "other jobs beside it (three runs of 2026-11-27); why is not known."
-)
-REASONS = {
-    "probe of a CNN: state tier": TIER,
-    "probe of a transformer: state tier": TIER,
-    "probe of a CNN: all, overhead 0.05": "by what the state tier has over 1 %; 4.8 % "
-    "and 5.0 % in two other runs of the day.",
-    "probe of a transformer: all, overhead 0.05": "by what the state tier has over "
-    "1 %; 4.8 % and 9.8 % in two other runs of the day.",
-}
+REASONS: dict[str, str] = {}
 
 Loop = tuple[nn.Module, Callable[[nn.Module, Any], torch.Tensor], list[Any]]
 
@@ -91,15 +80,18 @@ def asked(
 
 def shares(make: Callable[[], Loop], steps: int, overhead: float) -> Shares:
     """Process time in hooks, over the loop's own; and of a loop without, in turns."""
-    clock = time.perf_counter
-    time.perf_counter = time.process_time  # the hooks' own clock, for this run
+    clock, gone = time.perf_counter, [0.0, 0.0]
+    # the hooks' own clock, for this run: it stands still in the other one's turns
+    time.perf_counter = lambda: time.process_time() - gone[1]
     try:
-        return _shares(make, steps, overhead)
+        return _shares(make, steps, overhead, gone)
     finally:
         time.perf_counter = clock
 
 
-def _shares(make: Callable[[], Loop], steps: int, overhead: float) -> Shares:
+def _shares(
+    make: Callable[[], Loop], steps: int, overhead: float, gone: list[float]
+) -> Shares:
     loops = []
     for _ in range(2):
         torch.manual_seed(0)
@@ -110,7 +102,6 @@ def _shares(make: Callable[[], Loop], steps: int, overhead: float) -> Shares:
     watch = pn.torch.watch(
         model, rule, loss=loss, batches=batches, total_steps=steps, overhead=overhead
     )
-    gone = [0.0, 0.0]
     for start in range(0, steps, TURN):
         for side, (model, loss, batches, rule) in enumerate(loops):
             begun = time.process_time()
