@@ -39,6 +39,7 @@ class Kind(enum.StrEnum):
     PROBE_SIZE = "probe-size"
     CHANGED = "changed"
     SHARED = "shared"
+    ORPHAN = "orphan"
 
     def __repr__(self) -> str:
         return repr(self.value)

@@ -169,7 +169,9 @@ class Session(abc.ABC):
             return next_look(step, every)
         own = self._gone() - sum(self.spent.values())
         look = known[len(known) // 2]
-        return next_look(step, every, short_of(self.spent["state"], look, own, self.steps))
+        return next_look(
+            step, every, short_of(self.spent["state"], look, own, self.steps)
+        )
 
     def _planned(self, plan: Plan, examples: int, **more: Any) -> None:
         """Keep a plan that costs have made, and say it."""

@@ -2,6 +2,7 @@
 
 import inspect
 import textwrap
+import warnings
 
 import numpy as np
 import pytest
@@ -289,3 +290,75 @@ def test_tied_weights_in_one_group_are_stepped_once():
     model = Attention(64, tied=True)
     watch = pn.torch.watch(model, torch.optim.AdamW(model.parameters(), lr=1e-3))
     assert watch.recorder.recording().run["shared"] == []
+
+
+def watched_classes(model, *rules, steps=34, X=None):
+    X = (
+        torch.randn(64, 8, generator=torch.Generator().manual_seed(3))
+        if X is None
+        else X
+    )
+    y = torch.arange(64) % 3
+    loss = lambda m, b: torch.nn.functional.cross_entropy(m(b[0]), b[1])
+    watch = pn.torch.watch(
+        model,
+        list(rules),
+        loss=loss,
+        batches=[(X, y)],
+        total_steps=steps,
+        overhead=10.0,
+    )
+    for _ in range(steps):
+        for rule in rules:
+            rule.zero_grad()
+        loss(model, (X, y)).backward()
+        for rule in rules:
+            rule.step()
+    return watch
+
+
+def small():
+    torch.manual_seed(1)
+    layers = torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3)
+    return torch.nn.Sequential(*layers)
+
+
+def test_a_loss_that_rises_is_a_finding():
+    model = small()
+    rule = torch.optim.SGD(model.parameters(), lr=0.3, maximize=True)
+    found = watched_classes(model, rule).finish().findings
+    (rose,) = [f for f in found if f.kind == "diverged"]
+    assert "rose from" in rose.headline
+    model = small()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    kinds = [f.kind for f in watched_classes(model, rule).finish().findings]
+    assert "diverged" not in kinds
+
+
+def test_weights_that_the_model_does_not_have_are_said():
+    model = small()
+    rule = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model[2] = torch.nn.Linear(16, 3)  # after the optimizer was made
+    found = [f for f in watched_classes(model, rule).finish().findings]
+    (orphan,) = [f for f in found if f.kind == "orphan"]
+    assert "2 tensors, group 0's of shape (3, 16) among them," in orphan.headline
+    whole = small()
+    rule = torch.optim.AdamW(whole.parameters(), lr=1e-3)
+    assert not watched_classes(whole, rule).recorder.recording().run["orphans"]
+
+
+def test_sparse_gradients_are_said_at_the_start_and_fail_nothing():
+    torch.manual_seed(0)
+    embed = torch.nn.Embedding(50, 8, sparse=True)
+    model = torch.nn.Sequential(embed, torch.nn.Flatten(), torch.nn.Linear(32, 3))
+    rows = torch.randint(0, 50, (64, 4))
+    rules = (
+        torch.optim.SparseAdam(embed.parameters()),
+        torch.optim.AdamW(model[2].parameters()),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        watch = watched_classes(model, *rules, X=rows)
+    says = watch.finish()
+    assert "sparse" in says.recording.run["missing"]["sharpness"]
+    assert says.recording.last("applied_decay", "2") is not None

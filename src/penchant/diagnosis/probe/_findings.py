@@ -8,6 +8,8 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from penchant._plain import plain
 from penchant.diagnosis._cautions import Kind
 from penchant.diagnosis.probe._recording import Line, Recording
@@ -22,6 +24,9 @@ LOST = 0.01
 
 OFF = 0.02
 """A decay that is off by more than this is not the one asked for."""
+
+ROSE = 2.0
+"""Times the loss of the first probe, above which a run has not trained."""
 
 REMEMBERS = 0.5
 """Of the signal of pure noise: below it the second moment is of larger gradients."""
@@ -81,6 +86,7 @@ def findings(seen: Recording) -> list[Finding]:
             found += rule(seen, side)
     found += _changes(seen)
     found += _shared(seen)
+    found += _orphans(seen)
     return sorted(found, key=lambda one: -one.severity)
 
 
@@ -353,6 +359,27 @@ def lags(seen: Recording, side: str | None) -> list[int]:
     return sorted(int(name.removeprefix("stale_")) for name in names)
 
 
+def _rose(seen: Recording, side: str | None) -> Iterator[Finding]:
+    """A loss that is far above what it was at the first probe."""
+    steps, losses, errors = seen.series("loss", side)
+    if len(steps) < 2:
+        return
+    first, last = float(losses[0]), float(losses[-1])
+    error = float(np.hypot(*np.nan_to_num(errors[[0, -1]])))
+    if last > ROSE * max(first, 0.0) and last - first > 3.0 * error:
+        yield Finding(
+            Kind.DIVERGED,
+            f"The loss on the probe set rose from {first:.3g} at step {steps[0]:,} to "
+            f"{last:.3g} at step {steps[-1]:,}.",
+            "Take a smaller step size, or a warm-up; what else is read off this run is "
+            "read off weights that fit less than those it began with.",
+            Estimate(last, error),
+            side,
+            "sharpness",
+            98.0,
+        )
+
+
 def _small(seen: Recording, side: str | None) -> Iterator[Finding]:
     for name, words in (("trace", "tr G"), ("root_trace", "tr Diag(G)^½")):
         value = seen.last(name, side)
@@ -387,6 +414,26 @@ def _changes(seen: Recording) -> Iterator[Finding]:
         last.get("group"),
         "regime",
         30.0,
+    )
+
+
+def _orphans(seen: Recording) -> Iterator[Finding]:
+    """Weights that an optimizer steps and the model does not have."""
+    told = seen.run.get("orphans", ())
+    if not told:
+        return
+    count = len(told)
+    which = f"{count} tensors, {told[0]} among them," if count > 1 else f"{told[0]},"
+    yield Finding(
+        Kind.ORPHAN,
+        f"The optimizer steps {which} that the model does not have.",
+        "Unless they are another module's, as a loss with weights of its own, steps of "
+        "them change nothing: make the optimizer from the parameters of the model that "
+        "is trained, after layers are replaced or it is loaded anew.",
+        None,
+        None,
+        "regime",
+        60.0,
     )
 
 
@@ -429,4 +476,5 @@ OF_RUNS: tuple[Callable[[Recording, str | None], Iterator[Finding]], ...] = (
     _edge,
     _stale,
     _small,
+    _rose,
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 from penchant.integrations.torch._adapters import Grouped
 from penchant.integrations.torch._batches import ProbeSet, probe_set
 from penchant.integrations.torch._curvature import Curvature, Loss
-from penchant.integrations.torch._isolated import isolated
+from penchant.integrations.torch._isolated import isolated, unwrapped
 from penchant.integrations.torch._outputs import (
     Logits,
     flat_outputs,
@@ -67,6 +67,9 @@ def curvatures(
     assert loss is not None
     found: list[Curvature | None] = []
     missing: dict[str, str] = {}
+    if _sparse(model):
+        why = "gradients of an embedding are sparse: their coordinates are not lined up"
+        missing = {n: why for n in ("sharpness", "memory") if n in asked}
     for i, side in enumerate(sides):
         own = loss[side.optimizer] if isinstance(loss, Mapping) else loss
         reason = _unread(model, own, logits, probe, mode, key)
@@ -79,6 +82,15 @@ def curvatures(
             )
         )
     return found, missing
+
+
+def _sparse(model: torch.nn.Module) -> bool:
+    """Whether a trained embedding has sparse gradients."""
+    kinds = (torch.nn.Embedding, torch.nn.EmbeddingBag)
+    return any(
+        isinstance(m, kinds) and m.sparse and m.weight.requires_grad
+        for m in unwrapped(model).modules()
+    )
 
 
 def _unread(

@@ -265,6 +265,18 @@ def shared(sides: Sequence[Side]) -> list[dict[str, Any]]:
     ]
 
 
+def orphans(model: torch.nn.Module, sides: Sequence[Side]) -> list[str]:
+    """Shapes of tensors that are stepped and that the model does not have."""
+    own = {id(p) for p in unwrapped(model).parameters()}
+    return [
+        f"group {group.place}'s of shape {tuple(watched.tensor.shape)}"
+        for side in sides
+        for group in side.groups
+        for watched in group.tensors
+        if id(watched.tensor) not in own
+    ]
+
+
 def _about(
     model: torch.nn.Module,
     sides: Sequence[Side],
@@ -282,6 +294,7 @@ def _about(
         "groups": [told for side in sides for told in side.formats()],
         "sides": [named(sides, i) for i in range(len(sides))],
         "shared": shared(sides),
+        "orphans": orphans(model, sides),
     }
     of = next((c for c in measured if c is not None), None)
     if of is not None:
