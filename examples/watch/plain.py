@@ -1,4 +1,4 @@
-"""A PyTorch loop of one's own, watched: `python plain.py FOLDER`."""
+"""A PyTorch loop of one's own, watched: `python plain.py [FOLDER]`."""
 
 import sys
 
@@ -7,6 +7,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import penchant as pn
+
+folder = sys.argv[1] if len(sys.argv) > 1 else "watched"
 
 X, y = load_digits(return_X_y=True)
 data = torch.utils.data.TensorDataset(
@@ -24,7 +26,7 @@ def loss(model, batch):
 
 
 watch = pn.torch.watch(
-    model, optimizer, loss=loss, batches=loader, folder=sys.argv[1], total_steps=290
+    model, optimizer, loss=loss, batches=loader, folder=folder, total_steps=290
 )
 for _ in range(10):
     for batch in loader:

@@ -1,4 +1,4 @@
-"""An equinox network trained by optax, watched: `python with_equinox.py FOLDER`."""
+"""An equinox network trained by optax, watched: `python with_equinox.py [FOLDER]`."""
 
 import sys
 
@@ -10,6 +10,8 @@ import optax
 from sklearn.datasets import load_digits
 
 import penchant as pn
+
+folder = sys.argv[1] if len(sys.argv) > 1 else "watched"
 
 X, y = load_digits(return_X_y=True)
 X = np.asarray(X / 16.0, np.float32)  # penchant switches JAX to 64 bits: say which
@@ -40,7 +42,7 @@ settings = {"learning_rate": 1e-3, "decay": 0.99, "eps": 1e-8}
 state = tx.init(params)
 some = [(X[i : i + 64], y[i : i + 64]) for i in range(0, 512, 64)]
 watch = pn.optax.watch(
-    loss, some, sys.argv[1], logits=logits, settings=settings, total_steps=200
+    loss, some, folder, logits=logits, settings=settings, total_steps=200
 )
 for step in range(200):
     at = draws.integers(0, len(X), 64)

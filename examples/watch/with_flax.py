@@ -1,4 +1,4 @@
-"""A flax network trained by optax, watched: `python with_flax.py FOLDER`."""
+"""A flax network trained by optax, watched: `python with_flax.py [FOLDER]`."""
 
 import sys
 
@@ -11,6 +11,8 @@ from flax.training.train_state import TrainState
 from sklearn.datasets import load_digits
 
 import penchant as pn
+
+folder = sys.argv[1] if len(sys.argv) > 1 else "watched"
 
 X, y = load_digits(return_X_y=True)
 X = np.asarray(X / 16.0, np.float32)  # penchant switches JAX to 64 bits: say which
@@ -43,7 +45,7 @@ tx = pn.optax.probe(optax.chain(optax.clip_by_global_norm(1.0), rule))
 params = net.init(jax.random.key(0), jnp.asarray(X[:1]))
 state = TrainState.create(apply_fn=net.apply, params=params, tx=tx)
 some = [(X[i : i + 64], y[i : i + 64]) for i in range(0, 512, 64)]
-watch = pn.optax.watch(loss, some, sys.argv[1], logits=logits, total_steps=200)
+watch = pn.optax.watch(loss, some, folder, logits=logits, total_steps=200)
 for step in range(200):
     at = draws.integers(0, len(X), 64)
     state = update(state, (X[at], y[at]))

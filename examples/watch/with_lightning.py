@@ -1,4 +1,4 @@
-"""A Lightning module, watched: `python with_lightning.py FOLDER`."""
+"""A Lightning module, watched: `python with_lightning.py [FOLDER]`."""
 
 import sys
 
@@ -8,6 +8,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import penchant as pn
+
+folder = sys.argv[1] if len(sys.argv) > 1 else "watched"
 
 
 class Digits(lightning.LightningModule):
@@ -36,7 +38,7 @@ data = torch.utils.data.TensorDataset(
 )
 loader = torch.utils.data.DataLoader(data, batch_size=64)
 lightning.seed_everything(0)
-probe = pn.lightning.Probe(loss=loss, folder=sys.argv[1])
+probe = pn.lightning.Probe(loss=loss, folder=folder)
 trainer = lightning.Trainer(
     max_steps=200,
     accelerator="cpu",

@@ -1,4 +1,4 @@
-"""A small GPT-2 in Hugging Face's Trainer, watched: `python with_trainer.py FOLDER`.
+"""A small GPT-2 in Hugging Face's Trainer, watched: `python with_trainer.py [FOLDER]`.
 
 It learns the characters of a module of the standard library, from random weights.
 """
@@ -12,6 +12,8 @@ import torch
 import transformers
 
 import penchant as pn
+
+folder = sys.argv[1] if len(sys.argv) > 1 else "watched"
 
 CONTEXT = 32
 codes = torch.tensor([min(ord(c), 127) for c in inspect.getsource(textwrap)])
@@ -30,7 +32,7 @@ model = transformers.GPT2LMHeadModel(
 )
 with (
     tempfile.TemporaryDirectory() as scratch,
-    pn.huggingface.Probe(folder=sys.argv[1], probe_size=32) as probe,
+    pn.huggingface.Probe(folder=folder, probe_size=32) as probe,
 ):
     args = transformers.TrainingArguments(
         output_dir=scratch,
