@@ -6,6 +6,8 @@ import penchant as pn
 from penchant import norms, optimizers
 from penchant.diagnosis._defaults import default_step_size, default_steps
 from penchant.diagnosis.linear._catalogue import Catalogue, usual_norms
+from penchant.margins import UndecidedError
+from penchant.margins._solvers.rows import PairRows
 from penchant.theory import longest_row
 from tests.cases import binary, multiclass, name, paper_data
 from tests.diagnosis.cases import (
@@ -373,3 +375,21 @@ def test_margins_computed_beside_the_run_are_those_computed_alone():
         assert float(a.margin) == float(b.margin)
         assert bool(jnp.all(a.weights == b.weights))
         assert beside.is_unique(a) == alone.is_unique(b)
+
+
+def test_a_margin_that_a_thread_leaves_undecided_is_that_of_the_run(monkeypatch):
+    problem = multiclass(3)
+    catalogue = Catalogue(problem)
+    alone = pn.max_margin(problem, "l1")
+
+    def undecided(self, norm):
+        rows = PairRows.of(problem)
+        q = np.where(rows.real, 1.0 / rows.count, 0.0)
+        raise UndecidedError(rows, q, 0.0, upper=9.0, scale=1.0, label=norm.label)
+
+    monkeypatch.setattr(Catalogue, "_solve", undecided)
+    catalogue.begin([norms.L1()])
+    catalogue.separating = alone.weights
+    best = catalogue.best(norms.L1())
+    assert best.method == "the run itself"
+    assert catalogue.is_unique(best) in (True, False, None)

@@ -69,6 +69,7 @@ class Catalogue:
                 found = self._solve(norm) if begun is None else begun.best.result()
                 self.found[name] = found
             except UndecidedError as error:
+                self._begun.pop(name, None)
                 if self.separating is None:
                     raise
                 self.found[name] = self._of_run(norm, self.separating, error)
@@ -90,12 +91,10 @@ class Catalogue:
         pool = ThreadPoolExecutor(1)
         for norm in norms:
             quick = newton_rows(self.problem, norm) <= COARSE_ROWS
-            if quick and norm.fingerprint not in self.found:
+            name = norm.fingerprint
+            if quick and name not in self.found and name not in self._begun:
                 best = pool.submit(self._solve, norm)
-                unique = pool.submit(
-                    lambda b: is_unique(self.problem, b.result()), best
-                )
-                self._begun[norm.fingerprint] = Begun(best, unique)
+                self._begun[name] = Begun(best, pool.submit(self._is_unique, best))
         pool.shutdown(wait=False)
 
     def _solve(self, norm: AbstractNorm) -> MaxMargin:
@@ -103,7 +102,7 @@ class Catalogue:
         tol, solver = self._effort(norm)
         return find_max_margin(self.problem, norm, tol=tol, solver=solver)
 
-    def _is_unique(self, best: "Future[MaxMargin]") -> bool | None:
+    def _is_unique(self, best: Future[MaxMargin]) -> bool | None:
         return is_unique(self.problem, best.result())
 
     def separates(self, run: Trajectory) -> bool:
