@@ -533,6 +533,9 @@ def _by_first_order(
     problem: LinearClassification, norm: AbstractNorm, tol: float, solver: FirstOrder
 ) -> tuple[Any, Any, str]:
     floor = SEPARABLE * _scale(problem, norm)
+    start = solver.start
+    if start is not None:
+        start = _read_start(problem, start)
     basis = None
     if sees_rows_only(norm, problem.binary):
         basis = row_basis(np.asarray(problem.X))
@@ -545,11 +548,8 @@ def _by_first_order(
         (q,) = softmaxes(problem, (norm,), W)
         return jnp.asarray(W), jnp.asarray(q)
 
-    start = solver.start
-    if start is not None:
-        start = numbers("start", start)
-        _check_start(problem, basis, start)
-        start = start if basis is None else start @ basis
+    if start is not None and basis is not None:
+        start = start @ basis
     W, q, _, _ = first_order(
         problem,
         norm,
@@ -562,17 +562,15 @@ def _by_first_order(
     return W if basis is None else W @ basis.T, q, "first-order method"
 
 
-def _check_start(
-    problem: LinearClassification, basis: Numbers | None, W: np.ndarray
-) -> None:
+def _read_start(problem: LinearClassification, start: Numbers) -> np.ndarray:
+    W = numbers("start", start)
     shape = problem.weight_shape
-    if basis is not None:
-        shape = (*shape[:-1], np.shape(basis)[0])
     if W.shape != shape or not np.isfinite(W).all() or not W.any():
         raise ValueError(
             f"start must be finite weights of shape {shape}, not all 0; got "
             f"{W.shape if W.shape != shape else 'others'}."
         )
+    return W
 
 
 def _scale(problem: LinearClassification, norm: AbstractNorm) -> float:
