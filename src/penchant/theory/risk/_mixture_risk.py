@@ -206,14 +206,14 @@ def mixture_risks(mixtures: Sequence[Mixture], n: Any) -> MixtureRisk:
 
 def axes_of(mixtures: Sequence[Mixture]) -> Axes:
     """Their axes, isotropic ones in one group, the others one by one."""
-    flat = all(np.ptp(m.variances) == 0 for m in mixtures)
+    flat = all(not np.ndim(m.spectrum) or np.ptp(m.spectrum) == 0 for m in mixtures)
     width = 1 if flat else max(m.dimension for m in mixtures)
     shape = (len(mixtures), width)
     variance, count, energy = np.ones(shape), np.zeros(shape), np.zeros(shape)
     for i, m in enumerate(mixtures):
         if flat:
-            variance[i], count[i] = m.variances[0], m.dimension
-            energy[i] = m.mean @ m.mean
+            variance[i], count[i] = np.ravel(m.spectrum)[0], m.dimension
+            energy[i] = np.square(m.mean).sum()  # BLAS would wake threads for it
         else:
             d = m.dimension
             variance[i, :d], count[i, :d], energy[i, :d] = m.variances, 1.0, m.mean**2
