@@ -6,7 +6,8 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from scipy import special, stats
+import scipy
+from scipy import special
 
 from penchant import pages
 from penchant._checks import check_count, check_instance, check_number
@@ -253,9 +254,9 @@ def _best_ridge(axes: Axes, n: Array, even: Array) -> Array:
 
 def _flips(n: float, flip: float) -> tuple[Array, Array]:
     """Numbers of flips that happen, and their probabilities."""
-    low, high = stats.binom.ppf([1e-9, 1.0 - 1e-9], n, flip)
+    low, high = scipy.stats.binom.ppf([1e-9, 1.0 - 1e-9], n, flip)
     k = np.arange(max(low, 0.0), high + 1.0)
-    p = stats.binom.pmf(k, n, flip)
+    p = scipy.stats.binom.pmf(k, n, flip)
     return k, p / p.sum()
 
 
