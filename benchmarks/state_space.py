@@ -1,5 +1,6 @@
 """Limits of state space models, and what an epoch of the usual recipe costs."""
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -53,6 +54,7 @@ def rows(quick: bool) -> Iterator[Row]:
         lambda: pn.theory.state_space.phase_diagram(*grid, a0=a, length=7).error,
         DIAGRAM,
     )
+    yield _on_a_cluster(grid, a)
     problem = BEYOND[6].problem(200, 0, True)
     ours, peer = 20_000, 500
     same = pn.train(problem, Adaptive(problem), steps=peer, step_size=0.01, record=2,
@@ -90,6 +92,28 @@ def rows(quick: bool) -> Iterator[Row]:
         ratio=recipe / flow.median,
         asked=10.0,
         compilation=flow.compilation,
+    )
+
+
+def _on_a_cluster(grid: tuple[np.ndarray, np.ndarray], a: np.ndarray) -> Row:
+    """The diagram's boxes as tasks of a local Ray, which must change no bit."""
+    run = pn.theory.state_space.phase_diagram
+    with pn.executors.Ray() as ray:
+        found = compare(
+            lambda: run(*grid, a0=a, length=7, executor=ray).error,
+            lambda: run(*grid, a0=a, length=7).error,
+            repeats=3,
+        )
+    same = np.array_equal(found.our_result, found.peer_result, equal_nan=True)
+    assert same, "the cluster's diagram differs from this process's"
+    cells = found.our_result.shape
+    return row(
+        "phase diagram on a cluster",
+        f"{cells[0]} × {cells[1]} limits, κ = 7, d = 10, by Ray on all cores here",
+        "the same boxes, one after another in this process",
+        found,
+        asked=1.0,
+        remark=f"same bits; {os.cpu_count()} cores.",
     )
 
 
