@@ -131,8 +131,8 @@ def risk_diagram(
         float(n) ** P.reshape(-1, 1),
         float(n) ** (2.0 * Q.reshape(-1, 1)),
     )
-    rows = np.full(flat, float(n))
-    told = foretell_in_boxes(executor, axes, rows, np.zeros(flat))
+    samples = np.full(flat, float(n))
+    told = foretell_in_boxes(executor, axes, samples, np.zeros(flat))
     shaped = {
         name: told[name].reshape(P.shape)
         for name in ("log_risk", "support", "all_support")
