@@ -12,7 +12,7 @@ import penchant as pn
 
 SOURCE = Path(pn.__file__).parent
 HEAVY = ("torch", "matplotlib", "cvxpy", "sklearn", "pandas", "optax", "xarray")
-STATISTICS = ("scipy.stats", "scipy.optimize", "pandas", "sklearn")
+STATISTICS = ("scipy.stats", "pandas", "sklearn")
 """Only what a call needs of them is imported, by the call."""
 
 # a folder imports only from those before it; docs/design.md says what each is for
