@@ -12,6 +12,8 @@ import penchant as pn
 
 SOURCE = Path(pn.__file__).parent
 HEAVY = ("torch", "matplotlib", "cvxpy", "sklearn", "pandas", "optax", "xarray")
+STATISTICS = ("scipy.stats", "pandas", "sklearn")
+"""Only what a call needs of them is imported, by the call."""
 
 # a folder imports only from those before it; docs/design.md says what each is for
 HOUSE = (
@@ -203,9 +205,11 @@ import penchant
 print([name for name in {HEAVY!r} if name in sys.modules])
 penchant.norms.L2(), penchant.datasets.gaussian()
 print([name for name in {HEAVY!r} if name in sys.modules])
+penchant.predict, penchant.audits, penchant.estimators
+print([name for name in {STATISTICS!r} if name in sys.modules])
 """)
     assert told.returncode == 0, told.stderr
-    assert told.stdout.split() == ["[]", "[]"]
+    assert told.stdout.split() == ["[]", "[]", "[]"]
     assert told.stderr == ""
 
 

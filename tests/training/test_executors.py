@@ -1,6 +1,7 @@
 """Sweeps handed to others: a real Ray cluster of this machine, and a stranger's."""
 
 import functools
+import itertools
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ import sys
 import warnings
 
 import equinox as eqx
+import jax
 import numpy as np
 import pytest
 
@@ -198,6 +200,65 @@ def test_a_study_is_the_same_wherever_its_figures_are_made(tmp_path):
 
 def drawn(name, line, preset, seed):
     return pn.studies.Figure((line,), title=name)
+
+
+def listed(shared, cells):
+    return shared[cells.rows]
+
+
+@pytest.mark.parametrize(("cells", "size"), [(0, 3), (1, 3), (3, 3), (10, 4), (7, 1)])
+def test_boxes_hold_every_cell_once_and_in_order(cells, size):
+    for executor in (None, Backwards()):
+        found = pn.executors.in_boxes(
+            executor, listed, list(range(cells)), cells=cells, size=size
+        )
+        assert list(itertools.chain(*found)) == list(range(cells))
+        assert len(found) == -(-cells // size)
+        assert all(1 <= len(box) <= size for box in found)
+
+
+GAPS, AMPLITUDES, P, Q = [1e-2, 1e-3], [0.0, 0.3, 1.0], [1.3, 1.9, 2.3], [0.2, 0.5]
+
+
+def diagrams(executor):
+    """Every grid of predictions that an executor can be given."""
+    mean = np.eye(12)[0]
+    mixtures = [pn.datasets.Mixture(g * mean, np.arange(1.0, 13.0), 0.1)
+                for g in (1.0, 2.0, 3.0)]  # fmt: skip
+    phases = pn.theory.state_space.phase_diagram(
+        GAPS, AMPLITUDES, a0=[0.1, 0.05], executor=executor
+    )
+    plane = pn.theory.risk.risk_diagram(30, P, Q, executor=executor)
+    risks = pn.theory.risk.mixture_risks(mixtures, 8, executor=executor)
+    return phases, plane, risks
+
+
+def assert_same_diagrams(found, whole):
+    for mine, other in zip(found, whole, strict=True):
+        for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(other), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def small_boxes(monkeypatch):
+    from penchant.flows.state_space import _grid
+    from penchant.theory.risk import _mixture_risk
+
+    monkeypatch.setattr(_grid, "BATCH", 2)
+    monkeypatch.setattr(_mixture_risk, "BOX", 2)
+
+
+@pytest.mark.usefixtures("small_boxes")
+def test_a_diagram_is_the_same_wherever_its_cells_are_computed():
+    elsewhere = Backwards()
+    assert_same_diagrams(diagrams(elsewhere), diagrams(None))
+    assert elsewhere.calls == 2 + 3 + 2  # 4 cells of amplitude > 0, 6 and 3, by twos
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster", "small_boxes")
+def test_a_diagram_of_a_cluster_has_the_same_bits():
+    assert_same_diagrams(diagrams(pn.executors.Ray()), diagrams(None))
 
 
 @pytest.mark.slow

@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import linalg, special, stats
+import scipy
+from scipy import linalg, special
 
 from penchant._checks import check_count
 from penchant._types import Numbers
@@ -124,7 +125,7 @@ def overfitting(
         averaging=_left_out.rho(averaged, "left-out margins, exact"),
         early_stopping=_left_out.rho(ridged, "left-out margins, exact, best ridge"),
         ridge=ridge,
-        normality=float(stats.shapiro(averaged).pvalue),
+        normality=float(scipy.stats.shapiro(averaged).pvalue),
         measured=measured,
         offset=data.offset(),
         shape=(n, d),

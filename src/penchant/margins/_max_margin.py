@@ -16,6 +16,7 @@ from penchant import pages
 from penchant._arrays import numbers
 from penchant._checks import check_count, check_instance, check_number
 from penchant._pretty import pretty
+from penchant._threads import one_blas_thread
 from penchant._types import Numbers, PerSample, Scalar, Weights
 from penchant.margins._certificate import softmaxes, unit_margin, upper_bound
 from penchant.margins._separability import (
@@ -59,6 +60,9 @@ LARGEST_POLYHEDRAL = 5000
 
 SEVERAL_THREADS = 1500
 """Rows of a Newton system above which factorisations are dealt to several threads."""
+
+SEVERAL_THREADS_GRAM = 10**9
+"""Products in a Gram matrix above which they are dealt to several threads."""
 
 PACES = (1.3, 1.5, 1.15)
 """Paces at which large exponents are approached, one after another while they fail."""
@@ -364,7 +368,9 @@ def _among_samples(
     if kind != "entrywise" or p != 2.0:
         return None
     X, y = np.asarray(problem.X), np.asarray(problem.y, dtype=float)
-    with _blas_threads(problem.X.shape[1]):
+    n, d = X.shape
+    small = n * n * d < SEVERAL_THREADS_GRAM
+    with one_blas_thread() if small else contextlib.nullcontext():
         found = by_gram(X, y, tol=tol)
     if found is None:
         return None
@@ -400,12 +406,7 @@ def _blas_threads(size: int) -> Iterator[None]:
     On a machine with other work to do it is several times faster; on a quiet one, no
     slower.
     """
-    if size > SEVERAL_THREADS:
-        yield
-        return
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
+    with contextlib.nullcontext() if size > SEVERAL_THREADS else one_blas_thread():
         yield
 
 

@@ -3,12 +3,13 @@
 import abc
 import collections
 import importlib.metadata
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
-from penchant._checks import check_count
+from penchant._checks import check_count, check_instance
 
 Task = Any
 """What a call is given: anything that pickles and prints itself for messages."""
@@ -56,6 +57,68 @@ class Here(AbstractExecutor):
     ) -> Iterator[tuple[Task, Any]]:
         for task in tasks:
             yield task, function(shared, task)
+
+
+class Cells(NamedTuple):
+    """Cells of a grid in a row, from `first` up to but without `stop`: a task."""
+
+    first: int
+    stop: int
+
+    @property
+    def rows(self) -> slice:
+        """Where they stand among all cells."""
+        return slice(self.first, self.stop)
+
+    def __str__(self) -> str:
+        return f"cells {self.first:,} to {self.stop - 1:,}"
+
+
+def in_boxes(
+    executor: AbstractExecutor | None,
+    function: Callable[[Any, Cells], Any],
+    shared: Any,
+    *,
+    cells: int,
+    size: int,
+) -> list[Any]:
+    """What a function makes of the cells of a grid, box after box, in their order.
+
+    Boxes depend on the numbers of cells alone, not on who computes: results have the
+    same bits in this process and on any number of workers.
+
+    Args:
+        executor: Where boxes are computed, such as `Ray()`; None for this process.
+        function: What is called with `shared` and a box; of a module that every worker
+            can import.
+        shared: What all calls are given; sent once.
+        cells: How many there are, 0 or more.
+        size: Most cells of a box.
+
+    Raises:
+        TypeError: If `executor` is none, or a number is no whole one.
+        ValueError: If a number is out of bounds.
+        RuntimeError: If a box failed as often as the executor tries.
+    """
+    by = check_executor(executor)
+    cells, size = check_count("cells", cells, least=0), check_count("size", size)
+    count = -(-cells // size)
+    at = [round(i * cells / count) for i in range(count + 1)] if count else [0]
+    boxes = [Cells(*ends) for ends in itertools.pairwise(at)]
+    done = dict(by.run(function, shared, boxes))
+    return [done[box] for box in boxes]
+
+
+def check_executor(executor: AbstractExecutor | None) -> AbstractExecutor:
+    """The executor given; `Here()` for None.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if executor is None:
+        return Here()
+    check_instance("executor", executor, AbstractExecutor, "one of penchant.executors")
+    return executor
 
 
 class Ray(AbstractExecutor):

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 
 from penchant.estimators.identification._box import AbstractBox
 from penchant.estimators.identification._gradients import flat, generic
@@ -238,7 +238,9 @@ def threshold(
     elif low * high > 0:
         return None
     else:
-        share: Any = brentq(lambda x: at(x) - ratio, 0.0, 1.0, xtol=1e-14)
+        share: Any = scipy.optimize.brentq(
+            lambda x: at(x) - ratio, 0.0, 1.0, xtol=1e-14
+        )
     return Threshold("eps", scale, (share * Q) ** (1.0 / p), (1.0 - share) * Q)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy.stats import t as student
+import scipy
 
 from penchant.estimators.identification._box import AbstractBox
 from penchant.estimators.identification._gradients import spread, with_values
@@ -126,7 +126,7 @@ def fit(
     share = np.bincount(label, dx * dx) / total
     shift = np.bincount(label, dx * left) / total / np.maximum(1.0 - share, 1e-12)
     error = math.sqrt(freedom / len(count) * float(shift @ shift))
-    half = float(student.ppf(0.975, freedom)) * error
+    half = float(scipy.stats.t.ppf(0.975, freedom)) * error
     largest = np.zeros(len(count))
     np.maximum.at(largest, label, x)
     top = np.zeros(len(count))

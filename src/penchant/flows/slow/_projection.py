@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 from jaxtyping import Array, Float
-from threadpoolctl import threadpool_limits
 
 from penchant._checks import check_instance, check_number
+from penchant._threads import one_blas_thread
 from penchant._types import Parameters, Tree
 from penchant.flows.slow._manifold import Manifold, Spread, manifold_of, times
 from penchant.problems import AbstractProblem
@@ -137,7 +137,7 @@ def check_interpolates(manifold: Manifold, x: Flat) -> None:
 
 def by_flow(manifold: Manifold, x: Flat, S: Spread) -> Flat:
     """Along the flow until the gradient is a small share of what it was."""
-    with threadpool_limits(limits=1, user_api="blas"):  # for systems this small
+    with one_blas_thread():  # for systems this small
         return _by_flow(manifold, x, S)
 
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 from jaxtyping import Array, Bool, Float, Int
-from threadpoolctl import threadpool_limits
 
 from penchant import optimizers
 from penchant._checks import check_count, check_instance, check_number
+from penchant._threads import one_blas_thread
 from penchant._types import Parameters, Real, Tree
 from penchant.flows.slow._manifold import (
     Flat,
@@ -199,7 +199,7 @@ def slow_flow(
     z0 = jnp.where(logs, jnp.log(jnp.abs(jnp.where(logs, x0, 1.0))), x0)
     at = np.linspace(0.0, float(np.asarray(time)), record)
     # its systems are small: threads would wait for one another most of the time
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         states, died = _integrate(field, np.asarray(z0), np.asarray(v0), at)
     return _result(field, states, died, at, far, problem, rule)
 

@@ -7,16 +7,28 @@ from penchant._arrays import numbers
 from penchant._checks import check_count, check_number
 from penchant._types import Numbers
 from penchant.flows.state_space._rosenbrock import poles_limits
+from penchant.training.executors import (
+    AbstractExecutor,
+    Cells,
+    check_executor,
+    in_boxes,
+)
 
 ROUGH = 0.02
 """Steps of ROS2 for pictures: some 1e-4 of the weights, more where poles slide long."""
 
-BATCH = 2048
-"""Problems that are stepped side by side; all wait for the slowest."""
+BATCH = 256
+"""Problems that are stepped side by side, a task of an executor; all wait for the
+slowest."""
 
 
 def two_lag_limits(
-    a0: Numbers, amplitude: Numbers, length: int, *, eps: float = ROUGH
+    a0: Numbers,
+    amplitude: Numbers,
+    length: int,
+    *,
+    eps: float = ROUGH,
+    executor: AbstractExecutor | None = None,
 ) -> np.ndarray:
     r"""Limits of poles that see lag κ−1 with energy 1 and lag 1 with `amplitude²`.
 
@@ -35,6 +47,8 @@ def two_lag_limits(
         amplitude: `(m,)` sizes $z$ of the one special example.
         length: κ, at least 3.
         eps: Steps in units of the rate of growth; the error is of second order.
+        executor: Where batches are run, such as `executors.Ray()`; None for this
+            process. The limits have the same bits.
 
     Returns:
         `(m, d)` poles; NaN where a flow did not end.
@@ -42,6 +56,7 @@ def two_lag_limits(
     Raises:
         TypeError: If an argument holds no numbers.
         ValueError: If shapes disagree, an entry is not finite, or κ is below 3.
+        RuntimeError: If a batch failed as often as the executor tries.
     """
     from penchant.flows.state_space._baseline import baseline_limits
 
@@ -49,6 +64,7 @@ def two_lag_limits(
     z = numbers("amplitude", amplitude, "(m,)")
     length = check_count("length", length, least=3)
     check_number("eps", eps, above=0.0, most=0.5)
+    executor = check_executor(executor)
     if a.ndim != 2 or z.shape != a.shape[:1]:
         raise ValueError(
             "a0 must have shape (m, d) and amplitude (m,); got "
@@ -62,13 +78,19 @@ def two_lag_limits(
         ends[exact] = baseline_limits(a[exact], length)
     rest = np.flatnonzero(~exact)
     rest = rest[np.argsort(np.abs(z[rest]), kind="stable")]
-    for rows in np.array_split(rest, max(1, -(-len(rest) // BATCH))):
-        if len(rows):
-            ends[rows] = _ran(a[rows], z[rows], length, eps)
+    shared = (a[rest], z[rest], length, eps)
+    found = in_boxes(executor, _ran, shared, cells=len(rest), size=BATCH)
+    if found:
+        ends[rest] = np.concatenate(found)
     return ends
 
 
-def _ran(a: np.ndarray, z: np.ndarray, length: int, eps: float) -> np.ndarray:
+Shared = tuple[np.ndarray, np.ndarray, int, float]
+
+
+def _ran(shared: Shared, cells: Cells) -> np.ndarray:
+    a, z, length, eps = shared
+    a, z = a[cells.rows], z[cells.rows]
     F = np.zeros((len(z), 2, length))
     F[:, 0, length - 1] = 0.5**0.5
     F[:, 1, 1] = 0.5**0.5 * z

@@ -158,11 +158,15 @@ class TwoLayer(AbstractNetwork):
 
     def inputs(self, params: list[Layer], X: Float[Array, "n d"]) -> Array:
         """What the units see, `(n, m)`."""
-        Z = self.input_scale * (X @ params[0]["W"].T)
-        return Z + params[0]["b"][None, :] if self.first_bias else Z
+        return self._by_unit(params, X).T
+
+    def _by_unit(self, params: list[Layer], X: Float[Array, "n d"]) -> Array:
+        """The same as `(m, n)`: XLA's product for its gradient is twice as fast so."""
+        Z = self.input_scale * (params[0]["W"] @ X.T)
+        return Z + params[0]["b"][:, None] if self.first_bias else Z
 
     def __call__(self, params: list[Layer], X: Float[Array, "n d"]) -> Array:
-        return self._read_out(params, jax.nn.relu(self.inputs(params, X)))
+        return self._read_out(params, jax.nn.relu(self._by_unit(params, X)))
 
     def gated(
         self, params: list[Layer], X: Float[Array, "n d"], gates: Float[Array, "n m"]
@@ -171,12 +175,12 @@ class TwoLayer(AbstractNetwork):
 
         At a kink every number in [0, 1] is one of Clarke's.
         """
-        Z = self.inputs(params, X)
+        Z = self._by_unit(params, X)
         still = jax.lax.stop_gradient(Z)
         # the value of the gate's own line at `still` is 0, whatever the gate
-        return self._read_out(params, jax.nn.relu(still) + gates * (Z - still))
+        return self._read_out(params, jax.nn.relu(still) + gates.T * (Z - still))
 
-    def _read_out(self, params: list[Layer], units: Array) -> Array:
+    def _read_out(self, params: list[Layer], units: Float[Array, "m n"]) -> Array:
         if self.power != 1.0:
             first = params[0]
             square = jnp.sum(first["W"] ** 2, axis=1)
@@ -185,12 +189,12 @@ class TwoLayer(AbstractNetwork):
             # a unit that is 0 has no direction, and is 0
             there = square > 0
             root = jnp.sqrt(jnp.where(there, square, 1.0))
-            ratio = units / jnp.where(there, root, 1.0)[None, :]
+            ratio = units / jnp.where(there, root, 1.0)[:, None]
             units = units * ratio ** (self.power - 1.0)
         head = self.head.matrix(self.outputs, self.width)
         head = params[1]["W"] if head is None else head
-        Y = units @ head.T
-        return Y[:, 0] if self.outputs == 1 else Y
+        Y = head @ units
+        return Y[0] if self.outputs == 1 else Y.T
 
 
 def from_clusters(means: Numbers, labels: Numbers) -> tuple[TwoLayer, list[Layer]]:

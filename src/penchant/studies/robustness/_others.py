@@ -103,11 +103,23 @@ SPHERE = Presets(
 )
 
 
+SPHERE_START = 1e-5
+"""Deviation of all weights at the start."""
+
+SCATTER = 0.13
+"""Three times that of the median over draws, at its largest."""
+
+
 def sphere(preset: Preset | Sphere = Preset.QUICK, seed: int = 0) -> Figure:
     r"""Points on the sphere with random labels (`vardi2022gradient`): one flip for all.
 
     $z=\sum_iy_ix_i$ over points with margins within a tenth of the least; the median of
     the flips over $\sqrt{d/m}$, and the radius that flips all.
+
+    A larger start makes for larger flips: with entries of both layers of deviation
+    $10^{-5}$, $10^{-4}$, $10^{-3}$ and $10^{-2}$ the median at 100 points is 1.16,
+    1.17, 1.21 and 1.32, and with layers of one size 1.23. Draws of 5 to 40 points
+    scatter by .03 to .05; what is expected is one draw.
     """
     s = SPHERE.of(preset)
     lines = []
@@ -118,7 +130,7 @@ def sphere(preset: Preset | Sphere = Preset.QUICK, seed: int = 0) -> Figure:
         y = rng.permutation(np.where(np.arange(m) < (m + 1) // 2, 1, -1))
         network = pn.networks.TwoLayer(s.d, s.width)
         problem = pn.NetworkClassification(
-            network, network.balanced(seed, scale=1e-3), X, y
+            network, network.params(seed, scale=SPHERE_START), X, y
         )
         w = flowed(problem, s.steps)
         q = np.asarray(problem.margins(w))
@@ -130,11 +142,10 @@ def sphere(preset: Preset | Sphere = Preset.QUICK, seed: int = 0) -> Figure:
         out = np.stack([y * np.asarray(network(w, there)) <= 0 for there in moved])
         flip = np.where(out.any(0), grid[out.argmax(0)], np.inf) / (s.d / m) ** 0.5
         lines.append(
-            Line.between(
+            Line.near(
                 f"{m} points: median flip over √(d/m)",
-                0.9,
-                1.35,
                 expected={5: 1.03, 10: 1.03, 20: 1.05, 40: 1.11}.get(m, 1.15),
+                within=SCATTER,
                 measured=float(np.median(flip)),
                 certificate=f"all flip at {flip.max():.2f}; {near.sum()} of {m} at "
                 "the margin; the theorem's condition does not hold here",

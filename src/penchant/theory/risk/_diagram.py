@@ -8,7 +8,8 @@ import numpy as np
 from penchant._checks import check_count, check_number
 from penchant._types import Numbers
 from penchant.theory.risk._equivalent import Axes
-from penchant.theory.risk._mixture_risk import foretell
+from penchant.theory.risk._mixture_risk import foretell_in_boxes
+from penchant.training.executors import AbstractExecutor
 
 Array = np.ndarray
 
@@ -91,7 +92,9 @@ class RiskDiagram(eqx.Module):
         )
 
 
-def risk_diagram(n: int, p: Numbers, q: Numbers) -> RiskDiagram:
+def risk_diagram(
+    n: int, p: Numbers, q: Numbers, *, executor: AbstractExecutor | None = None
+) -> RiskDiagram:
     r"""Risks of max margin over $d=n^p$ and $\|\mu\|=n^q$, isotropic, in one call.
 
     >>> import penchant as pn
@@ -102,10 +105,13 @@ def risk_diagram(n: int, p: Numbers, q: Numbers) -> RiskDiagram:
         n: How many rows to train on.
         p: Exponents of d, above 1, rising.
         q: Exponents of ‖μ‖, rising.
+        executor: Where cells are computed, such as `executors.Ray()`; None for this
+            process. The diagram has the same bits.
 
     Raises:
-        TypeError: If they are no numbers.
+        TypeError: If they are no numbers, or `executor` is none.
         ValueError: If an exponent is out of bounds or not finite, or `n` is below 2.
+        RuntimeError: If cells failed as often as the executor tries.
     """
     n = check_count("n", n, least=2)
     check_number("p", p, above=1.0, finite=True)
@@ -125,7 +131,8 @@ def risk_diagram(n: int, p: Numbers, q: Numbers) -> RiskDiagram:
         float(n) ** P.reshape(-1, 1),
         float(n) ** (2.0 * Q.reshape(-1, 1)),
     )
-    told = foretell(axes, np.full(flat, float(n)), np.zeros(flat))
+    samples = np.full(flat, float(n))
+    told = foretell_in_boxes(executor, axes, samples, np.zeros(flat))
     shaped = {
         name: told[name].reshape(P.shape)
         for name in ("log_risk", "support", "all_support")

@@ -6,7 +6,8 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from scipy import special, stats
+import scipy
+from scipy import special
 
 from penchant import pages
 from penchant._checks import check_count, check_instance, check_number
@@ -14,7 +15,14 @@ from penchant._plain import plain
 from penchant.datasets import Mixture
 from penchant.datasets.noises import Gaussian
 from penchant.theory._prediction import Assumption, Verdict
-from penchant.theory.risk._equivalent import Axes, Typical, least_squares, max_margin
+from penchant.theory.risk._equivalent import (
+    ENTRIES,
+    Axes,
+    Typical,
+    least_squares,
+    max_margin,
+)
+from penchant.training.executors import AbstractExecutor, Cells, in_boxes
 
 Array = np.ndarray
 Number = Any
@@ -25,6 +33,9 @@ FEW = 9
 
 NODES = 9
 """Nodes of Gauss and Hermite for what all rows share."""
+
+BOX = 4096
+"""Mixtures that are worked out together, a task of an executor."""
 
 FEWEST = 10
 """Rows below which a typical draw is not said to be near the limit of many."""
@@ -171,7 +182,9 @@ def mixture_risk(mixture: Mixture, n: int) -> MixtureRisk:
     )
 
 
-def mixture_risks(mixtures: Sequence[Mixture], n: Any) -> MixtureRisk:
+def mixture_risks(
+    mixtures: Sequence[Mixture], n: Any, *, executor: AbstractExecutor | None = None
+) -> MixtureRisk:
     """Of many mixtures at once: a [`MixtureRisk`][penchant.theory.risk.MixtureRisk] of arrays.
 
     Isotropic mixtures cost no more for a large dimension. Assumptions are those of one
@@ -185,10 +198,13 @@ def mixture_risks(mixtures: Sequence[Mixture], n: Any) -> MixtureRisk:
     Args:
         mixtures: One or more; their dimensions may differ.
         n: How many rows to train on, a number, or one a mixture.
+        executor: Where they are worked out, such as `executors.Ray()`; None for this
+            process. The numbers have the same bits.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If there is no mixture, or `n` is below 2.
+        RuntimeError: If mixtures failed as often as the executor tries.
     """  # noqa: E501
     check_instance("mixtures", mixtures, Sequence, "a list of mixtures")
     if not mixtures:
@@ -198,7 +214,7 @@ def mixture_risks(mixtures: Sequence[Mixture], n: Any) -> MixtureRisk:
     check_number("n", n, least=2.0, finite=True)
     rows = np.broadcast_to(np.asarray(n, dtype=float), (len(mixtures),))
     flips = np.array([mixture.flip for mixture in mixtures])
-    told = foretell(axes_of(mixtures), rows, flips)
+    told = foretell_in_boxes(executor, axes_of(mixtures), rows, flips)
     return MixtureRisk(
         **told, n=rows, assumptions=(), source="derived here, after cao2021mixtures"
     )
@@ -206,18 +222,34 @@ def mixture_risks(mixtures: Sequence[Mixture], n: Any) -> MixtureRisk:
 
 def axes_of(mixtures: Sequence[Mixture]) -> Axes:
     """Their axes, isotropic ones in one group, the others one by one."""
-    flat = all(np.ptp(m.variances) == 0 for m in mixtures)
+    flat = all(not np.ndim(m.spectrum) or np.ptp(m.spectrum) == 0 for m in mixtures)
     width = 1 if flat else max(m.dimension for m in mixtures)
     shape = (len(mixtures), width)
     variance, count, energy = np.ones(shape), np.zeros(shape), np.zeros(shape)
     for i, m in enumerate(mixtures):
         if flat:
-            variance[i], count[i] = m.variances[0], m.dimension
-            energy[i] = m.mean @ m.mean
+            variance[i], count[i] = np.ravel(m.spectrum)[0], m.dimension
+            energy[i] = np.square(m.mean).sum()  # BLAS would wake threads for it
         else:
             d = m.dimension
             variance[i, :d], count[i, :d], energy[i, :d] = m.variances, 1.0, m.mean**2
     return Axes(variance, count, energy)
+
+
+def foretell_in_boxes(
+    executor: AbstractExecutor | None, axes: Axes, n: Array, flip: Array
+) -> dict[str, Array]:
+    """`foretell`, some mixtures a task."""
+    size = max(1, min(BOX, ENTRIES // axes.variance.shape[1]))
+    shared = (axes, n, flip)
+    parts = in_boxes(executor, _foretold, shared, cells=len(n), size=size)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _foretold(shared: tuple[Axes, Array, Array], cells: Cells) -> dict[str, Array]:
+    axes, n, flip = shared
+    rows = np.arange(cells.first, cells.stop)
+    return foretell(axes.take(rows), n[rows], flip[rows])
 
 
 def foretell(axes: Axes, n: Array, flip: Array) -> dict[str, Array]:
@@ -253,9 +285,9 @@ def _best_ridge(axes: Axes, n: Array, even: Array) -> Array:
 
 def _flips(n: float, flip: float) -> tuple[Array, Array]:
     """Numbers of flips that happen, and their probabilities."""
-    low, high = stats.binom.ppf([1e-9, 1.0 - 1e-9], n, flip)
+    low, high = scipy.stats.binom.ppf([1e-9, 1.0 - 1e-9], n, flip)
     k = np.arange(max(low, 0.0), high + 1.0)
-    p = stats.binom.pmf(k, n, flip)
+    p = scipy.stats.binom.pmf(k, n, flip)
     return k, p / p.sum()
 
 

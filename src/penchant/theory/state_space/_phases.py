@@ -9,6 +9,7 @@ from penchant._arrays import numbers
 from penchant._checks import check_count, check_number
 from penchant._types import Numbers, Real
 from penchant.flows.state_space import two_lag_limits
+from penchant.training.executors import AbstractExecutor
 
 
 class PhaseDiagram(eqx.Module):
@@ -85,6 +86,7 @@ def phase_diagram(
     length: int = 7,
     lags: int = 20,
     eps: Real = 0.02,
+    executor: AbstractExecutor | None = None,
 ) -> PhaseDiagram:
     r"""Limits of gradient flow on poles for every gap and amplitude.
 
@@ -108,10 +110,13 @@ def phase_diagram(
         length: κ.
         lags: Over how many lags the error is taken.
         eps: Steps of ROS2 in units of the rate of growth.
+        executor: Where cells are computed, such as `executors.Ray()`; None for this
+            process. The diagram has the same bits.
 
     Raises:
         TypeError: If an argument holds no numbers.
         ValueError: If one is out of its range, or a gap is as large as the first pole.
+        RuntimeError: If cells failed as often as the executor tries.
     """
     gaps, z = (
         numbers(name, values, "(m,)").ravel()
@@ -136,7 +141,11 @@ def phase_diagram(
     clean = two_lag_limits(starts, np.zeros(len(gaps)), length)
     cells = np.repeat(starts, len(z), axis=0)
     ends = two_lag_limits(
-        cells, np.tile(z, len(gaps)), length, eps=float(np.asarray(eps))
+        cells,
+        np.tile(z, len(gaps)),
+        length,
+        eps=float(np.asarray(eps)),
+        executor=executor,
     )
     return PhaseDiagram(
         gap=gaps,
