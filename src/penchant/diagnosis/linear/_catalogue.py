@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 import equinox as eqx
@@ -66,8 +66,12 @@ class Catalogue:
             self.report(f"largest {norm.label} margin")
             try:
                 begun = self._begun.get(name)
-                found = self._solve(norm) if begun is None else begun.best.result()
-                self.found[name] = found
+                if begun is None:
+                    # solvers set the threads of BLAS, which are the process's
+                    wait([other.best for other in self._begun.values()])
+                    self.found[name] = self._solve(norm)
+                else:
+                    self.found[name] = begun.best.result()
             except UndecidedError as error:
                 self._begun.pop(name, None)
                 if self.separating is None:

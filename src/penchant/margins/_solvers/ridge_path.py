@@ -12,7 +12,6 @@ import math
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 from numpy.typing import NDArray
 
 from penchant._types import Scalar, Weights
@@ -35,6 +34,8 @@ ENOUGH = 1.25
 
 def separating(problem: LinearClassification) -> Array | None:
     """Weights of unit length with a positive margin, or None if none were met."""
+    from scipy.optimize import minimize  # slow to import
+
     length = float(jnp.sqrt(jnp.max(jnp.sum(problem.X**2, axis=1))))
     if not (0.0 < length < math.inf):
         return None
@@ -48,7 +49,7 @@ def separating(problem: LinearClassification) -> Array | None:
             value, slope, _ = _smoothed(unit, jnp.asarray(w.reshape(shape)), ridge)
             return float(value), np.asarray(slope, dtype=float).ravel()
 
-        w = scipy.optimize.minimize(
+        w = minimize(
             objective,
             w,
             jac=True,
