@@ -28,7 +28,7 @@ STAGES = 9
 ITERATIONS = 60
 MEMORY = 20
 
-ENOUGH = 1.25
+ENOUGH = 1.5
 """A stage that brings less than this multiple of the margin is the last one."""
 
 
