@@ -19,6 +19,8 @@ FLOW = 5e5  # steps a second
 GRADIENTS, REPLAY = 5.0, 0.2
 
 REASONS = {
+    "correction": "4.0 to 5.2 gradients in runs of several days, 5 being asked: passes "
+    "over arrays of a million entries, which share the memory with other jobs.",
     "toy Adam": "the run is recorded and may be resumed; its loop is one function, as "
     "the kernel is (see `training/_inline.py`).",
 }

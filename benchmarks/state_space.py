@@ -20,6 +20,9 @@ REASONS = {
     "phase diagram on a cluster": "another job held one of the two cores all the "
     "while: two workers had no more of the machine than one process. The driver spent "
     "0.2 s of its own time on 3,600 cells, a twenty-fifth of what computing them took.",
+    "limit of A, B, C, κ = 10": "the tail takes 20,000 steps of its exponential "
+    "integrator, a loop of NumPy of .2 ms a step, a fifth of it the decomposition of a "
+    "Jacobian, and is given up there with 4e-6 still to go, which it says.",
     "poisoned limit": "three flows side by side give an error of 1e-7 in place of "
     "1e-5; `two_lag_limits` is one of them.",
 }
