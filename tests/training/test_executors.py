@@ -352,6 +352,48 @@ def test_a_driver_that_is_killed_loses_no_task(whole, tmp_path, monkeypatch):
     assert sum(made) == 40 - 2 * 8
 
 
+LEAVES = """
+import sys, penchant as pn
+from ray.cluster_utils import Cluster
+from penchant.training import _sweep
+from tests.training.test_executors import FOUND, small
+
+_sweep.TASK_SECONDS = 0.0
+nodes = {"num_cpus": 1, "object_store_memory": 100_000_000}
+cluster = Cluster(initialize_head=True, head_node_args=nodes)
+second = cluster.add_node(**nodes)
+received = _sweep._Job._received
+def told(job, part, result):
+    received(job, part, result)
+    if len(job.parts) == 2 and len(cluster.list_all_nodes()) == 2:
+        cluster.remove_node(second, allow_graceful=False)
+        print("left", flush=True)
+_sweep._Job._received = told
+with pn.executors.Ray(cluster.address) as ray:
+    small(**FOUND, save=sys.argv[1], executor=ray)
+print(len(cluster.list_all_nodes()), "node", flush=True)
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_node_that_leaves_takes_no_run_with_it(whole, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    path = tmp_path / "runs.zarr"
+    told = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LEAVES, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    lines = told.stdout.split("\n")  # some are Ray's own, of the node that is gone
+    assert "left" in lines, told.stderr[-2000:]
+    assert "1 node" in lines, told.stderr[-2000:]
+    monkeypatch.setattr(Vectorised, "start", None)  # nothing is left to be made
+    assert_same(small(**FOUND, save=path), whole)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "error", "words"),
     [
