@@ -101,7 +101,7 @@ def test_an_interrupt_before_training_is_no_traceback(run, here, monkeypatch):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("penchant.diagnosis.linear._catalogue.max_margin", stop)
+    monkeypatch.setattr("penchant.diagnosis.linear._catalogue.find_max_margin", stop)
     told = run("diagnose", table(here / "data.csv"), "--quiet")
     assert told.exit_code == 130
     assert "interrupted" in told.stderr

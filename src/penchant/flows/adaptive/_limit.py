@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from penchant._checks import check_instance, check_number
+from penchant._threads import one_blas_thread
 from penchant._types import Parameters, Real, Scalar
 from penchant.flows.adaptive._adaptive_flow import (
     Flow,
@@ -277,7 +278,8 @@ def _in_cells(
         X = np.column_stack([X, np.ones(len(X))])
         W = np.column_stack([W, np.asarray(first["b"])])
     y = np.asarray(problem.y).astype(np.intp)
-    ended = newton_in_cells(X, y, W, np.asarray(second["W"]))
+    with one_blas_thread():
+        ended = newton_in_cells(X, y, W, np.asarray(second["W"]))
     if ended is None:
         return None, None
     found, weights = at_tail, None

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 from penchant._checks import check_count, check_instance, check_number
+from penchant._threads import one_blas_thread
 from penchant._types import Parameters, Real, Scalar
 from penchant.margins import NotSeparatedError
 from penchant.margins.geometry import Geometry, NoStepError, geometry_of
@@ -147,7 +148,8 @@ def tail_flow(
         raise NotSeparatedError(problem, w)
     geometry = geometry_of(norm, problem)
     path = _Path(problem, geometry, degree, np.asarray(problem.flat(w)))
-    path.follow(float(log_norm), float(turn), most_steps)
+    with one_blas_thread():  # systems of some hundred rows, thousands of times
+        path.follow(float(log_norm), float(turn), most_steps)
     unit = path.v / geometry.length(path.v)
     return Tail(
         weights=problem.unflat(jnp.asarray(geometry.back(unit))),
