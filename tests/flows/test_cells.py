@@ -137,3 +137,24 @@ def test_units_that_are_none_are_at_no_kink():
     assert not gates().loose[:, 2].any()
     weights[1]["W"][:, 2] = 0.1  # a head with nothing before it can grow again
     assert gates().loose[:, 2].all()
+
+
+@pytest.mark.slow
+def test_labels_that_are_memorised_end_in_a_certificate():
+    """Fifty least margins slide along as many kinks: Newton's method begins early."""
+    rng = np.random.default_rng(5)
+    rows = rng.permutation(1797)[:60]
+    X = pn.datasets.digits().problem().X[rows] / 16.0
+    y = np.where(rng.random(60) < 0.5, -1, 1)
+    network = pn.networks.MLP((X.shape[1], 64, 1))
+    problem = pn.NetworkClassification(network, network.params(1), X, y)
+    run = pn.train(
+        problem,
+        pn.optimizers.GradientDescent(),
+        steps=30_000,
+        step_size=pn.schedules.loss_based(),
+    )
+    limit = pn.limit(problem, run)
+    assert [stage.name for stage in limit.stages][-2:] == ["tail", "cells"]
+    assert limit.kkt_residual < 1e-8
+    assert limit.margin > 1.1 * pn.kkt(problem, run.last).margin

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import math
 import warnings
 from typing import Any
@@ -47,6 +48,9 @@ DEEP = -1000.0
 """The log-loss at which the flow hands over to its tail."""
 
 TOLERANCE = 1e-6
+
+TRIES, SOON = 1000, 120
+"""Tries of a tail's step, and those after which cells are looked at if it goes on."""
 
 CERTIFIED, NEAR = 1e-8, 1e-9
 """Residual from which a limit needs nothing more, and slack of margins in it."""
@@ -229,21 +233,32 @@ def limit(
             _stage(problem, norm, "flow", w, after, end, len(flow.log_loss), why)
         )
         w = after
-    tail = tail_flow(problem, w, norm=norm, log_norm=log_norm, turn=turn)
-    found = kkt(problem, tail.weights, norm)
-    end = _log_loss_at(problem, tail)
-    why = "least margins alone"
-    stages.append(
-        _stage(problem, norm, "tail", w, tail.weights, end, tail.steps, why, tail)
-    )
-    weights, settled = tail.weights, tail.settled
     known = isinstance(norm, L2) and one_hidden_layer(problem)
-    if known and found.residual > CERTIFIED:
+    follow = functools.partial(
+        tail_flow, problem, norm=norm, log_norm=log_norm, turn=turn
+    )
+    better, tried = None, 0
+    tail = follow(w, most_steps=SOON if known else TRIES)
+    if known and _goes_on(tail, float(log_norm)):
+        # with hundreds of least margins a tail is long, and its cells may be at hand
+        stages.append(_of_tail(problem, norm, w, tail))
+        stage, better = _in_cells(problem, tail, kkt(problem, tail.weights, norm))
+        if better is not None:
+            stages += [] if stage is None else [stage]
+        else:
+            w, tried = tail.weights, tail.steps
+            far = jax.tree.map(lambda x: x * jnp.exp(tail.log_norm), w)
+            tail = follow(far, most_steps=TRIES - SOON)
+    if better is None:
+        stages.append(_of_tail(problem, norm, w, tail, tried))
+    weights, settled = tail.weights, tail.settled
+    found = kkt(problem, weights, norm)
+    if known and better is None and found.residual > CERTIFIED:
         stage, better = _in_cells(problem, tail, found)
         stages += [] if stage is None else [stage]
-        if better is not None:
-            weights, found = better
-            settled = stages[-1].turned <= float(turn)
+    if better is not None:
+        weights, found = better
+        settled = stages[-1].turned <= float(turn)
     flat = problem.flat(weights)
     euclidean = problem.unflat(flat / jnp.linalg.norm(flat))
     return Limit(
@@ -258,6 +273,19 @@ def limit(
         settled=settled,
         measured=_measured(rule),
     )
+
+
+def _goes_on(tail: Tail, log_norm: float) -> bool:
+    """Whether a tail ended by its number of tries alone."""
+    return not tail.settled and float(tail.log_norm) < log_norm - 1.0
+
+
+def _of_tail(
+    problem: Any, norm: AbstractNorm, before: Parameters, tail: Tail, steps: int = 0
+) -> Stage:
+    end, why = _log_loss_at(problem, tail), "least margins alone"
+    after, count = tail.weights, steps + tail.steps
+    return _stage(problem, norm, "tail", before, after, end, count, why, tail)
 
 
 def _measured(rule: AbstractOptimizer) -> tuple[str, ...]:
