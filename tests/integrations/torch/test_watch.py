@@ -15,7 +15,7 @@ from penchant.cli import app
 from tests.integrations.torch.cases import flat, loader, loss, mlp, named, train
 
 
-def watched(folder=None, *, steps=65, rule=None, **options):
+def watched(folder=None, *, steps=65, rule=None, at=(), **options):
     model = mlp()
     make = rule or (lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1))
     optimizer = make(model.parameters())
@@ -23,6 +23,9 @@ def watched(folder=None, *, steps=65, rule=None, **options):
     usual = {"loss": loss, "batches": batches, "overhead": 10.0, "state_every": 20}
     options = usual | options
     watch = pn.torch.watch(model, optimizer, folder=folder, **options)
+    if at:  # curvature there, whatever it costs on this machine
+        watch.plan.steps = watch.plan.edge = at
+        watch.plan.made = True
     train(model, optimizer, batches, steps)
     return watch, model
 
@@ -30,7 +33,7 @@ def watched(folder=None, *, steps=65, rule=None, **options):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("probe")
-    watch, _ = watched(folder)
+    watch, _ = watched(folder, at=(10, 30, 65))
     watch.note("mine", 3.0)
     return folder, watch.finish()
 
