@@ -77,6 +77,6 @@ def inner(a: np.ndarray, b: np.ndarray) -> float:
     """The inner product of two vectors, without BLAS.
 
     BLAS gives products of some ten thousand entries to threads, and waking them takes
-    longer than the product does, beside other work a thousand times as long.
+    longer than the product does: milliseconds where the cores have other work.
     """
     return float(np.einsum("i,i->", a, b))

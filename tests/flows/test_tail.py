@@ -10,6 +10,7 @@ import pytest
 
 import penchant as pn
 from penchant.flows import adaptive_flow, tail_flow
+from penchant.flows.adaptive._tail import path_of
 from penchant.norms import L1, L2, Layerwise, Linf, Mahalanobis, Spectral
 from penchant.problems.models.networks import MLP, Identity, ReLU, SquaredReLU
 from tests.cases import multiclass
@@ -234,3 +235,14 @@ def test_adagrad_slow_modes_end():
         residuals.append(float(pn.kkt(problem, tail.weights, norm).residual))
     assert residuals[0] > 1e-4
     assert residuals[1] < 1e-8
+
+
+def test_a_path_that_is_continued_is_one_path():
+    start = np.array([1.0, 0.0, 0.0])
+    whole = tail_flow(linear(), start, log_norm=6.0)
+    path = path_of(linear(), linear().read(start), pn.norms.L2())
+    path.follow(6.0, 0.02, 5)
+    assert path.tail().log_norm < 6.0
+    path.follow(6.0, 0.02, 1000)
+    assert path.tail().steps == whole.steps
+    assert bool(jnp.all(path.tail().weights == whole.weights))

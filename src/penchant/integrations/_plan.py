@@ -86,7 +86,7 @@ def next_look(step: int, every: int = STATE_EVERY, wait: int = 0) -> int:
 
 
 def short_of(spent: float, look: float, own: float, steps: int) -> int:
-    """Steps to wait until a look more stays within 1 % of the time.
+    """Steps to wait until a look more stays within `EARNED` of the time.
 
     Args:
         spent: Seconds of the looks so far.

@@ -200,7 +200,8 @@ class FirstOrder(AbstractSolver):
             thousands; the gap reached is always stated.
         start: Weights to start from, such as the optimum in another norm. Where a
             quarter of the steps from 0 has not separated, the path of a shrinking ridge
-            is followed, and steps go on from what it ends at if that does.
+            is followed, and steps go on from what it ends at if that does. Norms that
+            know no projection start at 0 whatever is given.
     """
 
     steps: int = eqx.field(default=40_000, static=True)
@@ -212,8 +213,9 @@ class FirstOrder(AbstractSolver):
     def solve(
         self, problem: LinearClassification, norm: AbstractNorm, tol: float
     ) -> Attempt:
+        start = None if self.start is None else _read_start(problem, self.start)
         if norm.projects:
-            return Attempt(*_by_first_order(problem, norm, tol, self))
+            return Attempt(*_by_first_order(problem, norm, tol, self.steps, start))
         W, q = by_steepest_steps(problem, norm, steps=self.steps, tol=tol)
         return Attempt(W, q, "steepest steps")
 
@@ -531,12 +533,13 @@ def _is_binary_quadratic(problem: LinearClassification, norm: AbstractNorm) -> b
 
 
 def _by_first_order(
-    problem: LinearClassification, norm: AbstractNorm, tol: float, solver: FirstOrder
+    problem: LinearClassification,
+    norm: AbstractNorm,
+    tol: float,
+    steps: int,
+    start: np.ndarray | None,
 ) -> tuple[Any, Any, str]:
     floor = SEPARABLE * _scale(problem, norm)
-    start = solver.start
-    if start is not None:
-        start = _read_start(problem, start)
     basis = None
     if sees_rows_only(norm, problem.binary):
         basis = row_basis(np.asarray(problem.X))
@@ -554,7 +557,7 @@ def _by_first_order(
     W, q, _, _ = first_order(
         problem,
         norm,
-        steps=solver.steps,
+        steps=steps,
         tol=tol,
         floor=floor,
         start=at(start),

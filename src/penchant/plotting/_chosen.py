@@ -456,7 +456,7 @@ def _figure(size: tuple[float, float]) -> Any:
 
 
 def _stack(ax: Any, pictures: np.ndarray, rows: Sequence[str]) -> None:
-    """Pictures one above the other in one axes, which are drawn in a tenth of the time.
+    """Pictures one above the other in one axes, which halves the time of the figure.
 
     Of axes each their own, most of the time goes into the layout.
     """

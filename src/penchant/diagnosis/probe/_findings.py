@@ -26,7 +26,7 @@ OFF = 0.02
 """A decay that is off by more than this is not the one asked for."""
 
 ROSE = 2.0
-"""Times the loss of the first probe, above which a run has not trained."""
+"""Times the loss of the first probe, above which a rise is a finding."""
 
 REMEMBERS = 0.5
 """Of the signal of pure noise: below it the second moment is of larger gradients."""

@@ -21,7 +21,7 @@ from penchant.flows.adaptive._adaptive_flow import (
 )
 from penchant.flows.adaptive._cells import newton_in_cells, one_hidden_layer
 from penchant.flows.adaptive._preconditioner import Preconditioner, log_memory
-from penchant.flows.adaptive._tail import Tail, tail_flow
+from penchant.flows.adaptive._tail import Tail, path_of
 from penchant.margins import KKT, NotSeparatedError, kkt
 from penchant.margins.geometry import is_spectral
 from penchant.norms import (
@@ -199,6 +199,7 @@ def limit(
     check_instance("trajectory", trajectory, Trajectory, "what train returned")
     trajectory.require_problem(problem)
     check_number("log_norm", log_norm)
+    check_number("turn", turn, above=0.0, most=0.5)
     problem.require_degree()
     rule = trajectory.rule.optimizer
     geometry = geometry_at_infinity(rule)
@@ -234,28 +235,26 @@ def limit(
         )
         w = after
     known = isinstance(norm, L2) and one_hidden_layer(problem)
-    follow = functools.partial(
-        tail_flow, problem, norm=norm, log_norm=log_norm, turn=turn
-    )
-    better, tried = None, 0
-    tail = follow(w, most_steps=SOON if known else TRIES)
-    if known and _goes_on(tail, float(log_norm)):
+    path = path_of(problem, w, norm)
+    follow = functools.partial(path.follow, float(log_norm), float(turn))
+    follow(SOON if known else TRIES)
+    tail, better, stage = path.tail(), None, None
+    if known and not tail.settled and path.ell < float(log_norm) - 1.0:
         # with hundreds of least margins a tail is long, and its cells may be at hand
-        stages.append(_of_tail(problem, norm, w, tail))
         stage, better = _in_cells(problem, tail, kkt(problem, tail.weights, norm))
-        if better is not None:
-            stages += [] if stage is None else [stage]
-        else:
-            w, tried = tail.weights, tail.steps
-            far = jax.tree.map(lambda x: x * jnp.exp(tail.log_norm), w)
-            tail = follow(far, most_steps=TRIES - SOON)
-    if better is None:
-        stages.append(_of_tail(problem, norm, w, tail, tried))
+        if better is None:
+            follow(TRIES - SOON)
+            tail, stage = path.tail(), None
     weights, settled = tail.weights, tail.settled
     found = kkt(problem, weights, norm)
     if known and better is None and found.residual > CERTIFIED:
         stage, better = _in_cells(problem, tail, found)
-        stages += [] if stage is None else [stage]
+    end, why = _log_loss_at(problem, tail), "least margins alone"
+    stages.append(
+        _stage(problem, norm, "tail", w, tail.weights, end, tail.steps, why, tail)
+    )
+    if stage is not None:
+        stages.append(stage)
     if better is not None:
         weights, found = better
         settled = stages[-1].turned <= float(turn)
@@ -273,19 +272,6 @@ def limit(
         settled=settled,
         measured=_measured(rule),
     )
-
-
-def _goes_on(tail: Tail, log_norm: float) -> bool:
-    """Whether a tail ended by its number of tries alone."""
-    return not tail.settled and float(tail.log_norm) < log_norm - 1.0
-
-
-def _of_tail(
-    problem: Any, norm: AbstractNorm, before: Parameters, tail: Tail, steps: int = 0
-) -> Stage:
-    end, why = _log_loss_at(problem, tail), "least margins alone"
-    after, count = tail.weights, steps + tail.steps
-    return _stage(problem, norm, "tail", before, after, end, count, why, tail)
 
 
 def _measured(rule: AbstractOptimizer) -> tuple[str, ...]:

@@ -138,41 +138,44 @@ def tail_flow(
         AbstractClassification,
         "a LinearClassification or a NetworkClassification",
     )
-    degree = problem.require_degree()
+    problem.require_degree()
     check_number("log_norm", log_norm)
     check_number("turn", turn, above=0.0, most=0.5)
     most_steps = check_count("most_steps", most_steps)
-    w = problem.read(weights)
-    least = float(jnp.min(problem.margins(w)))
-    if not least > 0:
+    path = path_of(problem, problem.read(weights), norm)
+    path.follow(float(log_norm), float(turn), most_steps)
+    return path.tail()
+
+
+def path_of(
+    problem: AbstractClassification, w: Parameters, norm: AbstractNorm
+) -> "Path":
+    """The flow at its start.
+
+    Raises:
+        NotHomogeneousError: If the problem has no degree.
+        NotSeparatedError: If a sample is on the wrong side.
+    """
+    degree = problem.require_degree()
+    if not float(jnp.min(problem.margins(w))) > 0:
         raise NotSeparatedError(problem, w)
     geometry = geometry_of(norm, problem)
-    path = _Path(problem, geometry, degree, np.asarray(problem.flat(w)))
-    with one_blas_thread():  # systems of some hundred rows, thousands of times
-        path.follow(float(log_norm), float(turn), most_steps)
-    unit = path.v / geometry.length(path.v)
-    return Tail(
-        weights=problem.unflat(jnp.asarray(geometry.back(unit))),
-        log_norm=jnp.asarray(path.ell),
-        log_norms=jnp.asarray(path.ells),
-        turns=jnp.asarray(path.turns),
-        margins=jnp.asarray(path.margins),
-        settled=path.settled,
-        norm=norm,
-    )
+    return Path(problem, norm, geometry, degree, np.asarray(problem.flat(w)))
 
 
-class _Path:
+class Path:
     """The flow under way: coordinates `v` with least margin 1, and log-norm `ell`."""
 
     def __init__(
         self,
         problem: AbstractClassification,
+        norm: AbstractNorm,
         geometry: Geometry,
         degree: float,
         w: Flat,
     ):
-        self.problem, self.geometry, self.degree = problem, geometry, degree
+        self.problem, self.norm, self.geometry = problem, norm, geometry
+        self.degree, self.growth = degree, FIRST
         v = geometry.there(w)
         self.ell = math.log(geometry.length(v))
         self.support: set[tuple[int, int]] = set()
@@ -191,15 +194,19 @@ class _Path:
         return sum(self.turns[first:]) < SETTLED
 
     def follow(self, until: float, turn: float, most: int) -> None:
-        growth = FIRST
+        """Go on to a log-norm, by so many tries of a step at most."""
+        with one_blas_thread():  # systems of some hundred rows, thousands of times
+            self._follow(until, turn, most)
+
+    def _follow(self, until: float, turn: float, most: int) -> None:
         for _ in range(most):
             left = until - self.ell
-            if left < 1e-9 or growth < LEAST:
+            if left < 1e-9 or self.growth < LEAST:
                 return
-            growth = min(growth, left)
-            found = self._step(growth)
+            self.growth = min(self.growth, left)
+            found = self._step(self.growth)
             if found is None:
-                growth *= 0.25
+                self.growth *= 0.25
                 continue
             after, roots = found
             change = after / self.geometry.length(after)
@@ -208,13 +215,26 @@ class _Path:
             gone = self.ell - self.ells[0]
             allowed = min(0.5, turn * (1.0 + gone))
             if angle > allowed:
-                growth *= max(0.25, 0.7 * allowed / angle)
+                self.growth *= max(0.25, 0.7 * allowed / angle)
                 continue
             self.ell += math.log(self._grown(after))
             self._stand(after, roots, angle)
             if angle < 0.5 * allowed:
                 longest = min(max(LONG, LONGER * gone), LONGEST)
-                growth = min(1.6 * growth, longest)
+                self.growth = min(1.6 * self.growth, longest)
+
+    def tail(self) -> Tail:
+        """Where it is, and how it came there."""
+        unit = self.v / self.geometry.length(self.v)
+        return Tail(
+            weights=self.problem.unflat(jnp.asarray(self.geometry.back(unit))),
+            log_norm=jnp.asarray(self.ell),
+            log_norms=jnp.asarray(self.ells),
+            turns=jnp.asarray(self.turns),
+            margins=jnp.asarray(self.margins),
+            settled=self.settled,
+            norm=self.norm,
+        )
 
     def _stand(self, v: Flat, roots: Flat, angle: float) -> None:
         """Go to `v`, scaled to a least margin of 1."""
